@@ -27,25 +27,23 @@ from rich.table import Table
 from scipy import stats
 
 # Okabe and Ito's colours, told apart by people of every colour vision
-COLOURS = {"feedback_alignment": "#D55E00", "backprop": "#0072B2"}
-MORE_COLOURS = ["#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+COLOURS = {
+    "feedback_alignment": "#D55E00",
+    "backprop": "#0072B2",
+    "nested_kolen_pollack": "#009E73",
+    "kolen_pollack": "#CC79A7",
+    "weight_mirror": "#E69F00",
+    "sign_symmetry_fixed": "#56B4E9",
+}
+MORE_COLOURS = ["#000000", "#999999", "#8B5A2B"]
 RESAMPLES = 9999
 EVALUATED = ["phase", "task"]  # what tells one evaluation of a network from another
 
 
 def main() -> None:
-    arguments = _arguments()
+    arguments = parse_arguments(__doc__)
     output = arguments.output or arguments.results / "analysis"
-    try:
-        trials = pd.read_parquet(arguments.results / "trials")
-        measurements = pd.read_parquet(arguments.results / "measurements")
-    except (OSError, ValueError) as error:
-        sys.exit(f"{arguments.results}: no tables `trials` and `measurements` of metafa here ({error})")
-    trials = trials[trials["status"].isin(["done", "diverged"])]
-    if trials.empty:
-        sys.exit(f"{arguments.results}: no trial is done yet")
-    trials, conditions = with_conditions(trials)
-    measured = measurements.merge(trials[["trial_id", *conditions]], on="trial_id")
+    trials, measured, conditions = read(arguments.results)
     table = compare(measured, conditions, list(trials["phases"].iloc[0]))
     if table.empty:
         sys.exit(f'{arguments.results}: no phase evaluated a meta-loss; give the study one with phase = "evaluate"')
@@ -56,19 +54,36 @@ def main() -> None:
     for sentence in verdicts(table, conditions):
         screen.print(sentence, soft_wrap=True)
     paths = [
-        _save(plot_noise_steps(measured, trials, table), output / "meta_loss_by_noise_steps"),
-        _save(plot_inner_steps(measured, table), output / "meta_loss_by_inner_steps"),
+        save(plot_noise_steps(measured, trials, table), output / "meta_loss_by_noise_steps"),
+        save(plot_inner_steps(measured, table), output / "meta_loss_by_inner_steps"),
     ]
     screen.print(f"table    {output / 'meta_loss.csv'}", soft_wrap=True)
     for path in paths:
         screen.print(f"figure   {path}", soft_wrap=True)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_arguments(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", metavar="RESULTS", type=Path, help="a results folder, such as results/quickstart")
     parser.add_argument("--output", metavar="FOLDER", type=Path, help="where to write  [default: RESULTS/analysis]")
     return parser.parse_args()
+
+
+def read(results: Path) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The trials that came to an end, their measurements, and the columns of both that tell conditions apart."""
+    try:
+        trials = pd.read_parquet(results / "trials")
+        measurements = pd.read_parquet(results / "measurements")
+    except (OSError, ValueError) as error:
+        sys.exit(f"{results}: no tables `trials` and `measurements` of metafa here ({error})")
+    trials = trials[trials["status"].isin(["done", "diverged"])]
+    if trials.empty:
+        sys.exit(f"{results}: no trial is done yet")
+    trials, conditions = with_conditions(trials)
+    measured = measurements.merge(trials[["trial_id", *conditions]], on="trial_id")
+    if measured["learning_rate"].notna().any():  # several, side by side in one trial
+        conditions = [*conditions, "learning_rate"]
+    return trials, measured, conditions
 
 
 def with_conditions(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -246,7 +261,7 @@ def plot_noise_steps(measured: pd.DataFrame, trials: pd.DataFrame, table: pd.Dat
     panels = pd.concat([pd.DataFrame(rows), table.rename(columns={"phase": "panel"})])
     names, tasks = list(panels["panel"].unique()), list(panels["task"].unique())
     rules = sorted(panels["network.rule"].unique())
-    figure, axes = _grid(len(tasks), len(names))
+    figure, axes = grid(len(tasks), len(names))
     smallest = panels.loc[panels["noise_steps"] > 0, "noise_steps"].min()
     for (name, task), axis in zip([(n, t) for t in tasks for n in names], axes.flat, strict=True):
         here = panels[(panels["panel"] == name) & (panels["task"] == task)]
@@ -259,11 +274,11 @@ def plot_noise_steps(measured: pd.DataFrame, trials: pd.DataFrame, table: pd.Dat
             if line.empty:
                 continue
             bounds = line["meta_loss_low"], line["meta_loss_high"]
-            _draw(axis, line.index, line["meta_loss"], bounds, colour(rule, rules))
+            draw(axis, line.index, line["meta_loss"], bounds, colour(rule, rules))
         if np.isfinite(smallest):
             axis.set_xscale("symlog", linthresh=smallest)
             axis.set_xlim(left=0)
-        _label(
+        label(
             axis,
             f"{name}\n{task}" if name == "during noise pretraining" else f"evaluation: {name}\n{task}",
             "noise steps",
@@ -281,7 +296,7 @@ def plot_inner_steps(measured: pd.DataFrame, table: pd.DataFrame) -> plt.Figure:
     most = curves["noise_steps"].max()
     rules, tasks = (sorted(curves[name].unique()) for name in ("network.rule", "task"))
     phases = list(table["phase"].unique())
-    figure, axes = _grid(len(tasks), len(phases), share=False)
+    figure, axes = grid(len(tasks), len(phases), share=False)
     for (phase, task), axis in zip([(p, t) for t in tasks for p in phases], axes.flat, strict=True):
         here = curves[(curves["phase"] == phase) & (curves["task"] == task)]
         for rule in rules:
@@ -291,14 +306,14 @@ def plot_inner_steps(measured: pd.DataFrame, table: pd.DataFrame) -> plt.Figure:
                     continue
                 by_seed = lines.groupby(["step", "seed"])["value"].mean().unstack("seed")
                 bounds = np.array([interval(row[np.isfinite(row)]) for row in by_seed.to_numpy()])
-                _draw(axis, by_seed.index, by_seed.mean(axis=1), bounds.T, colour(rule, rules), style)
+                draw(axis, by_seed.index, by_seed.mean(axis=1), bounds.T, colour(rule, rules), style)
         axis.xaxis.get_major_locator().set_params(integer=True)
         # a meta-trained network may be far off before its first inner step: equal ratios, equal lengths
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5, 7)))
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
-        _label(axis, f"evaluation: {phase}\n{task}", "inner steps", "meta-loss (nats)")
+        label(axis, f"evaluation: {phase}\n{task}", "inner steps", "meta-loss (nats)")
     handles = [Line2D([], [], color=colour(rule, rules), label=rule) for rule in rules]
     handles += [Line2D([], [], color="grey", linestyle="--", label="no noise")]
     handles += [Line2D([], [], color="grey", label=f"{most} noise steps")] if most else []
@@ -306,7 +321,7 @@ def plot_inner_steps(measured: pd.DataFrame, table: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def _grid(rows: int, columns: int, share: bool = True) -> tuple[plt.Figure, np.ndarray]:
+def grid(rows: int, columns: int, share: bool = True) -> tuple[plt.Figure, np.ndarray]:
     return plt.subplots(
         rows,
         columns,
@@ -317,13 +332,13 @@ def _grid(rows: int, columns: int, share: bool = True) -> tuple[plt.Figure, np.n
     )
 
 
-def _draw(axis: plt.Axes, x: pd.Index, y: pd.Series, bounds: Iterable, colour: str, style: str = "o-") -> None:
+def draw(axis: plt.Axes, x: pd.Index, y: pd.Series, bounds: Iterable, colour: str, style: str = "o-") -> None:
     """A line with its interval as a band."""
     axis.plot(x, y, style, markersize=4, color=colour)
     axis.fill_between(x, *bounds, color=colour, alpha=0.2, linewidth=0)
 
 
-def _label(axis: plt.Axes, title: str, x: str, y: str) -> None:
+def label(axis: plt.Axes, title: str, x: str, y: str) -> None:
     axis.set_title(title, fontsize=10)
     axis.set_xlabel(x)
     axis.set_ylabel(y)
@@ -331,7 +346,7 @@ def _label(axis: plt.Axes, title: str, x: str, y: str) -> None:
     axis.yaxis.set_tick_params(labelleft=True)
 
 
-def _save(figure: plt.Figure, stem: Path) -> Path:
+def save(figure: plt.Figure, stem: Path) -> Path:
     for suffix in (".svg", ".png"):
         figure.savefig(stem.with_suffix(suffix), dpi=150)
     plt.close(figure)
