@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metafa import credit, networks
+from metafa import credit, networks, products
 from metafa.credit import Matrices
 from metafa.episodes import Episodes
 from metafa.networks import Activity, Network
@@ -28,22 +28,14 @@ from metafa.networks import Activity, Network
 class Images:
     """The support or the query set of every task, as the inner loop sees it.
 
-    source, indices, pixels: the images themselves; ``pixels`` where they were gathered.
     first: the base pre-activations of the first layer.
     gram: products with the support images, plus 1.
     targets: one-hot labels, over all outputs of the network.
     """
 
-    source: Float[Tensor, "_all pixel"]
-    indices: Int[Tensor, "replica task image"]
-    pixels: Float[Tensor, "replica task image pixel"] | None
     first: Float[Tensor, "episode image hidden"]
     gram: Float[Tensor, "episode image support"]
     targets: Float[Tensor, "episode image way"]
-
-    def all_pixels(self) -> Float[Tensor, "replica images pixel"]:
-        """The images of all of a replica's tasks."""
-        return (gathered(self.source, self.indices) if self.pixels is None else self.pixels).flatten(1, 2)
 
 
 @dataclass(frozen=True)
@@ -68,42 +60,42 @@ def gathered(source: Float[Tensor, "_all pixel"], indices: Int[Tensor, "*shape"]
 
 def base_of_all(network: Network, source: Float[Tensor, "_all pixel"]) -> Float[Tensor, "_all replica hidden"]:
     """The base pre-activations of every image of ``source`` for every replica, in one product."""
-    weights, biases = network.weights[0], network.biases[0]
-    return torch.addmm(biases.flatten(), source, weights.flatten(0, 1).mT).unflatten(1, biases.shape)
+    weights, biases = network.weights[0].flatten(0, 1), network.biases[0].flatten()
+    return products.affine(source[None], weights[None], biases[None])[0].unflatten(1, network.biases[0].shape)
 
 
-def prepare(network: Network, episodes: Episodes, base: Tensor | None = None) -> tuple[Images, Images]:
-    """The support and query sets of ``episodes`` as the inner loop of ``network`` needs them.
+def prepare(
+    network: Network, episodes: Episodes, base: Tensor | None = None
+) -> tuple[Images, Images, Float[Tensor, "replica task image pixel"] | None]:
+    """The support and query sets of ``episodes`` as the inner loop of ``network`` needs them, and the pixels of every
+    task, support images first, where they were gathered.
 
     ``base`` is what `base_of_all` gives for their images; it and the Gram matrix of all images, where the
     episodes carry one, are gathered from by index. What is not there is computed for each task.
     """
-    source, outputs = episodes.images, network.biases[-1].shape[-1]
-    per_task = base is None or episodes.gram is None
-    support_pixels = gathered(source, episodes.support) if per_task else None
+    source, support = episodes.images, episodes.support.shape[-1]
+    indices = torch.cat([episodes.support, episodes.query], -1)
+    replicas, _, images = indices.shape
+    pixels = gathered(source, indices) if base is None or episodes.gram is None else None
+    if base is None:
+        first = networks.first_layer(network, pixels.flatten(1, 2)).view(-1, images, network.biases[0].shape[-1])
+    else:
+        replica = torch.arange(replicas, device=indices.device)[:, None, None]
+        first = gathered(base.flatten(0, 1), indices * replicas + replica).flatten(0, 1)
+    if episodes.gram is None:
+        gram = products.with_first(pixels.flatten(0, 1), support).add_(1)
+    else:
+        flat = indices.unsqueeze(-1) * len(source) + episodes.support.unsqueeze(-2)
+        gram = episodes.gram.view(-1).index_select(0, flat.flatten()).view(-1, images, support)
+    labels = torch.cat([episodes.support_labels, episodes.query_labels], -1).flatten(0, 1)
+    ways = torch.arange(network.biases[-1].shape[-1], device=labels.device)[:, None]
+    targets = (labels.unsqueeze(-2) == ways).to(source.dtype).mT
 
-    def images(indices: Tensor, labels: Tensor, pixels: Tensor | None) -> Images:
-        if base is None:
-            first = networks.first_layer(network, pixels.flatten(1, 2)).view(-1, indices.shape[-1], base_width)
-        else:
-            replicas = torch.arange(len(indices), device=indices.device)[:, None, None]
-            first = gathered(base.flatten(0, 1), indices * len(indices) + replicas).flatten(0, 1)
-        if episodes.gram is None:
-            one = torch.ones((1, 1, 1), dtype=source.dtype, device=source.device)
-            gram = torch.baddbmm(one, support_pixels.flatten(0, 1), pixels.flatten(0, 1).mT).mT
-        else:
-            flat = indices.unsqueeze(-1) * len(source) + episodes.support.unsqueeze(-2)
-            gram = episodes.gram.view(-1).index_select(0, flat.flatten()).view(-1, *flat.shape[2:])
-        ways = torch.arange(outputs, device=labels.device)[:, None]
-        targets = (labels.flatten(0, 1).unsqueeze(-2) == ways).to(source.dtype).mT
-        return Images(source, indices, pixels, first, gram, targets)
-
-    base_width = network.biases[0].shape[-1]
-    query_pixels = gathered(source, episodes.query) if per_task else None
-    return (
-        images(episodes.support, episodes.support_labels, support_pixels),
-        images(episodes.query, episodes.query_labels, query_pixels),
+    support_images, query_images = (
+        Images(first[:, chosen], gram[:, chosen], targets[:, chosen])
+        for chosen in (slice(None, support), slice(support, None))
     )
+    return support_images, query_images, pixels
 
 
 def adapt(
@@ -118,8 +110,7 @@ def adapt(
     The errors reach the layers by ``rule``. Every step is differentiable by the network's parameters and by the
     learning rates. Where only the readout adapts, no error is sent back at all.
     """
-    tasks = support.indices.shape[1]
-    rates = learning_rates.repeat_interleave(tasks, 0)[..., None, None]
+    rates = each(learning_rates, len(support.first))[..., None, None]
     adapted = Adapted(None, network.weights[1:], network.biases[1:], network.feedback)
     yield adapted
     for step in range(learning_rates.shape[1]):

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metafa import products
 from metafa.networks import ACTIVATIONS, Activity, Network, times
 
 Matrices = tuple[Tensor, ...]
@@ -150,14 +151,14 @@ def accuracy(
     logits: Float[Tensor, "*batch image way"], targets: Float[Tensor, "*batch image way"]
 ) -> Float[Tensor, "*batch"]:
     """The fraction of images whose largest readout is at the largest target."""
-    return (logits.mT.argmax(-2) == targets.mT.argmax(-2)).to(logits.dtype).mean(-1)
+    return (logits.mT.max(-2).indices == targets.mT.max(-2).indices).to(logits.dtype).mean(-1)
 
 
 def layer_gradients(
     errors: Float[Tensor, "_batch image out"], inputs: Float[Tensor, "_batch image in"]
 ) -> tuple[Float[Tensor, "_batch out in"], Float[Tensor, "_batch out"]]:
     """A layer's weight and bias gradients, delta^T h and the sum of delta over images."""
-    return torch.bmm(errors.mT, inputs), errors.sum(-2)
+    return products.outer(errors, inputs), errors.sum(-2)
 
 
 def errors(

@@ -78,8 +78,8 @@ def to(source: EpisodeSource | TasksetSource, device: str) -> EpisodeSource | Ta
 
 
 def with_gram(source: EpisodeSource | TasksetSource) -> EpisodeSource | TasksetSource:
-    """The source with the Gram matrix of all its images, if that takes at most ``GRAM_BYTES``: for tasks that are
-    adapted to again and again, as in evaluations."""
+    """The source with the Gram matrix of all its images, if that takes at most ``GRAM_BYTES``: for tasks whose
+    images come again and again."""
     if isinstance(source, TasksetSource) or len(source.images) ** 2 * source.images.element_size() > GRAM_BYTES:
         return source
     return replace(source, gram=(source.images @ source.images.mT).add_(1))

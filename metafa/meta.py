@@ -108,7 +108,8 @@ def _blocks(network: Network, tasks: Episodes) -> Iterator[tuple[Images, Images]
     base = adaptation.base_of_all(network, tasks.images) if drawn > len(tasks.images) else None
     gathers = base is None or tasks.gram is None
     for block in _split(network, tasks, gathers, EVALUATION_BYTES[tasks.images.device.type]):
-        yield adaptation.prepare(network, block, base)
+        support, query, _ = adaptation.prepare(network, block, base)
+        yield support, query
 
 
 def _split(network: Network, tasks: Episodes, gathers: bool, block_bytes: int) -> Iterator[Episodes]:
@@ -157,7 +158,7 @@ def exact(network: Network, inner: InnerLoop, outer_rule: credit.Rule, tasks: Ep
     plays no part: differentiating reads the forward weights. Feedback is held fixed at the start of each task, and
     where the rule moves it within a task, that is differentiated through as well.
     """
-    support, query = adaptation.prepare(network, tasks)
+    support, query, pixels = adaptation.prepare(network, tasks)
     # Autograd's graph holds the inner loop alone, from the first layer's pre-activations of the support set upwards:
     # the first layer's gradient follows from theirs, and the query loss's by the adapted network is backprop's
     support = replace(support, first=support.first.requires_grad_())
@@ -174,11 +175,10 @@ def exact(network: Network, inner: InnerLoop, outer_rule: credit.Rule, tasks: Ep
     rates = [inner.learning_rates] if inner.learning_rates.requires_grad else []
     # with no inner step the support set plays no part
     found = torch.autograd.grad(outputs, [support.first, *upper, *rates], by_outputs, materialize_grads=True)
-    weight, bias = credit.layer_gradients(_by_replica(network, errors[0]), query.all_pixels())
-    by_support = _by_replica(network, found[0])
-    weight.baddbmm_(by_support.mT, support.all_pixels())
+    first = torch.cat([found[0], errors[0]], 1)
+    weight, bias = credit.layer_gradients(_by_replica(network, first), pixels.flatten(1, 2))
     by_weights, by_biases = found[1 : 1 + layers], found[1 + layers : 1 + 2 * layers]
-    gradients = (weight, *by_weights, bias + by_support.sum(-2), *by_biases)
+    gradients = (weight, *by_weights, bias, *by_biases)
     return _outer(network, gradients, found[1 + 2 * layers :], seen.logits, query)
 
 
@@ -188,7 +188,7 @@ def _query_errors(
 ) -> tuple[Activity, credit.Matrices]:
     """The adapted networks' activity on the query sets, and the error signals of the mean loss over tasks there."""
     seen = adaptation.activity(query, adapted, network.activation)
-    error = credit.output_error(seen.logits, query.targets) / query.indices.shape[1]
+    error = credit.output_error(seen.logits, query.targets) * (len(network.biases[0]) / len(query.first))
     return seen, credit.errors(rule, seen, error, adapted.upper_weights, adapted.feedback, network.activation)
 
 
@@ -210,11 +210,11 @@ def first_order(network: Network, inner: InnerLoop, outer_rule: credit.Rule, tas
     With backprop in both loops it is first-order MAML (Finn, Abbeel and Levine 2017, section 5.2). Feedback that
     changed within a task sends the query errors back as changed.
     """
-    support, query = adaptation.prepare(network, tasks)
+    support, query, pixels = adaptation.prepare(network, tasks)
     adapted = inner.adapt(network, support)
     seen, errors = _query_errors(network, outer_rule, query, adapted)
     # a mean over tasks of per-task gradients is one product over all their images
-    inputs = (query.all_pixels(), *(_by_replica(network, h) for h in seen.hidden))
+    inputs = (pixels[:, :, tasks.support.shape[-1] :].flatten(1, 2), *(_by_replica(network, h) for h in seen.hidden))
     gradients = credit.all_gradients(tuple(_by_replica(network, e) for e in errors), inputs)
     return _outer(network, gradients, (), seen.logits, query)
 
@@ -226,14 +226,14 @@ def reptile(network: Network, inner: InnerLoop, outer_rule: credit.Rule, tasks: 
     With SGD as the outer optimizer its rate is the paper's epsilon. The query set serves only to
     measure, and the outer rule plays no part: no error is sent but by the inner loop.
     """
-    support, query = adaptation.prepare(network, tasks)
+    support, query, pixels = adaptation.prepare(network, tasks)
     adapted = inner.adapt(network, support)
     replicas = (len(network.biases[0]), -1)
     if adapted.coefficients is None:  # no inner step
         first = tuple(torch.zeros_like(p[0]) for p in (network.weights, network.biases))
     else:
         moved = _by_replica(network, adapted.coefficients) / -tasks.support.shape[1]
-        first = credit.layer_gradients(moved, support.all_pixels())
+        first = credit.layer_gradients(moved, pixels[:, :, : tasks.support.shape[-1]].flatten(1, 2))
     weights = [
         w - a.unflatten(0, replicas).mean(1) for w, a in zip(network.weights[1:], adapted.upper_weights, strict=True)
     ]
@@ -266,6 +266,8 @@ def outer_gradient(
     """What ``algorithm`` makes of the tasks, in blocks of bounded memory: a mean over tasks is a mean over blocks."""
     blocks = list(_split(network, tasks, True, TRAINING_BYTES[tasks.images.device.type]))
     parts = [algorithm(network, inner, outer_rule, block) for block in blocks]
+    if len(parts) == 1:
+        return parts[0]
     shares = [block.support.shape[1] / tasks.support.shape[1] for block in blocks]
     return OuterGradient(
         _mean([part.gradients for part in parts], shares),
@@ -276,8 +278,6 @@ def outer_gradient(
 
 
 def _mean(parts: list[tuple[Tensor, ...]], shares: list[float]) -> tuple[Tensor, ...]:
-    if len(parts) == 1:
-        return parts[0]
     return tuple(
         sum(share * tensor for share, tensor in zip(shares, tensors, strict=True))
         for tensors in zip(*parts, strict=True)

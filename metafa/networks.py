@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metafa import products
 from metafa.streams import Streams
 
 
@@ -17,7 +18,8 @@ class Activation(NamedTuple):
     """An activation function, and what it does to errors on their way back.
 
     function: phi, from pre-activations to activations, in their place.
-    derivative: from errors and activations h = phi(a) to errors * phi'(a).
+    derivative: from errors and activations h = phi(a) to errors * phi'(a), in place of the errors where autograd does
+        not follow.
     gain: the variance of initial weights, times their number of inputs, that keeps the size of activations.
     """
 
@@ -26,9 +28,21 @@ class Activation(NamedTuple):
     gain: float
 
 
+def _relu_derivative(error: Tensor, hidden: Tensor) -> Tensor:
+    if torch.is_grad_enabled():
+        return torch.ops.aten.threshold_backward(error, hidden, 0)
+    return torch.ops.aten.threshold_backward.grad_input(error, hidden, 0, grad_input=error)
+
+
+def _tanh_derivative(error: Tensor, hidden: Tensor) -> Tensor:
+    if torch.is_grad_enabled():
+        return torch.ops.aten.tanh_backward(error, hidden)
+    return torch.ops.aten.tanh_backward.grad_input(error, hidden, grad_input=error)
+
+
 ACTIVATIONS = {
-    "relu": Activation(torch.relu_, lambda error, hidden: torch.ops.aten.threshold_backward(error, hidden, 0), 2.0),
-    "tanh": Activation(torch.tanh_, torch.ops.aten.tanh_backward, 1.0),
+    "relu": Activation(torch.relu_, _relu_derivative, 2.0),
+    "tanh": Activation(torch.tanh_, _tanh_derivative, 1.0),
 }
 
 
@@ -123,7 +137,7 @@ def first_layer(
     network: Network, inputs: Float[Tensor, "replica image pixel"]
 ) -> Float[Tensor, "replica image _hidden"]:
     """The first layer's pre-activations."""
-    return torch.baddbmm(network.biases[0].unsqueeze(-2), inputs, network.weights[0].mT)
+    return products.affine(inputs, network.weights[0], network.biases[0])
 
 
 def forward(network: Network, inputs: Float[Tensor, "replica image pixel"]) -> Activity:

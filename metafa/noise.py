@@ -48,6 +48,7 @@ class Noise:
     labels: Literal["hard", "soft"] = "hard"
 
 
+@torch.no_grad()
 def pretrain(
     network: Network,
     rule: credit.Rule,

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from metafa.transport import TRANSPORT
 
 # Raised by whoever changes what the same settings compute; part of every trial_id.
-NUMERICS = 2
+NUMERICS = 3
 
 MAX_TRIALS = 100_000
 

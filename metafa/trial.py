@@ -139,10 +139,7 @@ class _Bench:
 
     def __init__(self, settings: TrialSettings, sources: Sources, device: str, progress: Callable[[float], None]):
         self.settings = settings
-        self.sources = {key: episodes.to(source, device) for key, source in sources.items()}
-        for key in self.sources:
-            if key[1] != "training":  # evaluated again and again
-                self.sources[key] = episodes.with_gram(self.sources[key])
+        self.sources = {key: episodes.with_gram(episodes.to(source, device)) for key, source in sources.items()}
         # replicas that differ in a learning rate alone: all seeds with the first, then all with the next
         self.learning_rates = next(iter(settings.side_by_side.values()), [None])
         self.seeds = tuple(range(settings.seeds)) * len(self.learning_rates)
