@@ -119,8 +119,10 @@ def _run_trial(
     """In the worker: runs a trial and writes its rows, whatever comes of it."""
     import torch
 
+    from metafa import memory
     from metafa import trial as trials
 
+    memory.keep_freed()
     # a sum's rounding depends on how many threads share it, so that number is a setting
     torch.set_num_threads(study.resources.cpus_per_trial)
     device = "cuda" if study.resources.gpus_per_trial else "cpu"
