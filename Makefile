@@ -1,10 +1,11 @@
 # make quickstart   sets everything up and runs a first study, with its table and figures
 # make test         sets everything up and runs the tests
-# make benchmark    times metafa beside its peers, and prints how many times faster it is
+# make benchmark    times metafa beside its peers, and prints how many times faster it is; DEVICE=cuda: on a GPU
 # make lint         checks style and formatting
 # make pins         renews requirements.txt from pyproject.toml
 
 PYTHON ?= python3
+DEVICE ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -21,7 +22,7 @@ test: setup
 	$(BIN)/python -m pytest
 
 benchmark: setup
-	$(BIN)/python -m pytest tests/benchmarks/benchmark_core.py -p no:jaxtyping --override-ini addopts= \
+	$(BIN)/python -m pytest tests/benchmarks/benchmark_core.py -p no:jaxtyping --override-ini addopts= --device $(DEVICE) -rs \
 		--benchmark-disable-gc --benchmark-columns=median,iqr,rounds --benchmark-group-by=group
 
 lint: setup

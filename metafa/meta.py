@@ -28,6 +28,7 @@ from metafa.streams import Streams
 # its blocks stay in the cache; meta-training, where the first layer's products are large; a GPU wants both larger
 EVALUATION_BYTES = {"cpu": 2**23, "cuda": 2**30}
 TRAINING_BYTES = {"cpu": 2**26, "cuda": 2**31}
+BASE_BYTES = {"cpu": 2**28, "cuda": 2**31}  # of all images' base pre-activations; beyond, each task computes its own
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,12 @@ def meta_loss(
 def _blocks(network: Network, tasks: Episodes) -> Iterator[tuple[Images, Images]]:
     """The support and query sets of the tasks, in blocks of bounded memory."""
     # where tasks have more images than there are, each is sent through the first layer once, for all of them
+    device, images = tasks.images.device.type, len(tasks.images)
     drawn = tasks.support.shape[1] * (tasks.support.shape[2] + tasks.query.shape[2])
-    base = adaptation.base_of_all(network, tasks.images) if drawn > len(tasks.images) else None
+    fits = images * network.biases[0].numel() * tasks.images.element_size() <= BASE_BYTES[device]
+    base = adaptation.base_of_all(network, tasks.images) if drawn > images and fits else None
     gathers = base is None or tasks.gram is None
-    for block in _split(network, tasks, gathers, EVALUATION_BYTES[tasks.images.device.type]):
+    for block in _split(network, tasks, gathers, EVALUATION_BYTES[device]):
         support, query, _ = adaptation.prepare(network, block, base)
         yield support, query
 

@@ -16,7 +16,10 @@ from metafa.networks import Network
 from metafa.optimizers import Optimizer
 from metafa.streams import Streams
 
-LABEL_STEPS = 64  # labels are few, and drawn for several steps at once
+# Steps whose noise is drawn at once. Labels are few. Inputs are best used while they are in a CPU's cache, but a GPU
+# wants few and large calls; there the numbers drawn depend on this one, so that it does not follow the replicas.
+LABEL_STEPS = 64
+INPUT_STEPS = {"cpu": 1, "cuda": 8}
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,14 @@ def pretrain(
     inputs_from, labels_from = streams.generators("noise/inputs"), streams.generators("noise/labels")
     feedback_from = streams.generators("noise/feedback")
     update = optimizers.make(optimizer, (*network.parameters, *feedback.learned(rule, network)))
+    at_once = INPUT_STEPS[inputs_from[0].device.type]
     for number in range(1, steps + 1):
-        inputs = draw_inputs(noise, batch_size, pixels, inputs_from)
-        if number % LABEL_STEPS == 1:
+        turn = number - 1
+        if turn % at_once == 0:
+            drawn = draw_inputs(noise, at_once * batch_size, pixels, inputs_from).split(batch_size, 1)
+        if turn % LABEL_STEPS == 0:
             labels = draw_labels(noise, LABEL_STEPS * batch_size, ways, labels_from).split(batch_size, 1)
-        targets = labels[(number - 1) % LABEL_STEPS]
+        inputs, targets = drawn[turn % at_once], labels[turn % LABEL_STEPS]
         activity = networks.forward(network, inputs)
         gradients = credit.gradients(rule, network, activity, inputs, targets)
         update((*gradients, *feedback.gradients(rule, gradients)))

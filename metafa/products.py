@@ -34,7 +34,9 @@ def _stacked(parts: list[Tensor]) -> Tensor:
 
 
 def affine(
-    inputs: Float[Tensor, "_batch image in"], weights: Float[Tensor, "_batch out in"], biases: Float[Tensor, "_batch out"]
+    inputs: Float[Tensor, "_batch image in"],
+    weights: Float[Tensor, "_batch out in"],
+    biases: Float[Tensor, "_batch out"],
 ) -> Float[Tensor, "_batch image out"]:
     """x W^T + b, of every batch of images with its own matrix."""
     if _by_onednn(inputs[0].numel() * weights.shape[1], inputs, weights, biases):

@@ -6,7 +6,7 @@ from oracles import Perceptron, slow_gradients, slowly_adapted
 from small import initialise, random_episodes, random_network
 from torch.nn.functional import cross_entropy
 
-from metafa import credit, episodes, meta, noise
+from metafa import adaptation, credit, episodes, meta, noise
 from metafa.networks import Network
 from metafa.optimizers import Optimizer
 from metafa.streams import Streams
@@ -161,6 +161,19 @@ def test_evaluation_in_blocks_equals_evaluation_at_once(monkeypatch: pytest.Monk
     blocks = meta.evaluate(network, inner, tasks)
     for name in ("query_loss", "query_accuracy", "support_loss", "support_accuracy"):
         torch.testing.assert_close(getattr(blocks, name), getattr(whole, name), rtol=1e-12, atol=0)
+
+
+def test_images_beyond_the_memory_for_their_base_are_sent_through_the_first_layer_task_by_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, drawn = random_network([8, 6, 3]), random_episodes(8, tasks=7)
+    tasks = replace(drawn, images=drawn.images[:20], support=drawn.support % 20, query=drawn.query % 20)
+    inner = meta.inner_loop(network, BACKPROP, 3, 0.5)
+    whole = meta.meta_loss(network, inner, tasks)
+    monkeypatch.setattr(meta, "BASE_BYTES", {"cpu": 20 * 2 * 6 * 8 - 1})
+    monkeypatch.setattr(adaptation, "base_of_all", None)  # never called
+    for found, wanted in zip(meta.meta_loss(network, inner, tasks), whole, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
 
 
 def test_the_adaptation_curve_begins_with_the_network_itself() -> None:

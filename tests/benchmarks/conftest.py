@@ -10,6 +10,10 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the oracles
 
 
+def pytest_addoption(parser) -> None:
+    parser.addoption("--device", choices=["cpu", "cuda"], default="cpu", help="where both sides compute")
+
+
 def pytest_terminal_summary(terminalreporter, config) -> None:
     session = getattr(config, "_benchmarksession", None)
     if not session or not session.benchmarks:
@@ -19,20 +23,21 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
         info, seconds = one.extra_info, one.stats.median * one.extra_info["units"]
         row = rows.setdefault(one.group, {"workload": one.group})
         if info["side"] == "metafa":
-            row |= {"metafa_seconds": seconds, "goal": info["goal"]}
+            row |= {"metafa_seconds": seconds, "goal": info["goal"], "hardware": info["hardware"]}
             row |= {"times_the_limit": seconds / info["limit"] if info["limit"] else None}
         else:
             row |= {"peer": info["side"], "peer_seconds": seconds}
     table = pd.DataFrame(rows.values())
-    table["ratio"] = table["peer_seconds"] / table["metafa_seconds"]
-    path = Path("results/benchmarks.csv")
+    table.insert(1, "ratio", table["peer_seconds"] / table["metafa_seconds"])
+    path = Path(f"results/benchmarks_{config.getoption('device')}.csv")
     path.parent.mkdir(exist_ok=True)
     table.to_csv(path, index=False)
     terminalreporter.section("how many times faster than its peer")
-    for row in table.sort_values("workload").to_dict("records"):
-        limit = f"{row['times_the_limit']:.1f} times the limit" if row["times_the_limit"] else ""
+    for row in table.to_dict("records"):
+        goal = f"(to reach {row['goal']:g})" if pd.notna(row["goal"]) else ""
+        limit = f"{row['times_the_limit']:.1f} times the limit" if pd.notna(row["times_the_limit"]) else ""
         terminalreporter.write_line(
             f"{row['workload']:<62} {row['metafa_seconds'] * 1e3:9.2f} ms  {row['peer']:<29}"
-            f"{row['peer_seconds'] * 1e3:10.1f} ms  ratio {row['ratio']:7.1f} (to reach {row['goal']:g})  {limit}"
+            f"{row['peer_seconds'] * 1e3:10.1f} ms  ratio {row['ratio']:7.1f} {goal:<14} {limit}"
         )
     terminalreporter.write_line(f"table: {path}")

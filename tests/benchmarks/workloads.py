@@ -1,7 +1,8 @@
 """What is timed: each workload done by metafa and by the peer its users would otherwise use, on the same tasks.
 
 All networks are 784-100-ways and see glyphs, 28 x 28, in float32. A peer's tasks are already drawn, where its
-workload says so. Each side returns the numbers it computed, so that the run can check that they agree.
+workload says so, and it does one network after another. Each side returns the numbers it computed, so that the run
+can check that they agree. On a GPU metafa packs many replicas, and the peer runs on the same GPU.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from metafa import credit, episodes, meta, noise, tasks
+from metafa.episodes import Episodes, EpisodeSource
 from metafa.networks import Network
 from metafa.optimizers import Optimizer
 from metafa.streams import Streams
@@ -25,59 +27,92 @@ QUERIES, INNER_STEPS, RATE = 10, 5, 0.1
 HIDDEN, PIXELS = 100, 784
 BATCH = 64
 BACKPROP = credit.RULES["backprop"]
+PRODUCT = 2 * PIXELS * HIDDEN  # floating-point operations of one image in the first layer, forwards or backwards
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Something to time: what it is, metafa's way and the peer's, and the ratio to reach on two cores.
+    """Something to time: what it is, metafa's way and the peer's, and the ratio to reach.
 
     units: how much of the work ``metafa`` does for each that ``peer`` does; the ratio of times is multiplied by it.
     operations: floating-point operations that ``metafa`` cannot do without.
+    normals, state: random normals it cannot do without, and numbers of the optimizer's state, passed over each step.
     agree: raises where the two did not compute the same.
     """
 
     name: str
     peer_name: str
-    goal: float
+    goal: float | None
     metafa: Callable[[], object]
     peer: Callable[[], object]
     agree: Callable[[], None]
     units: float = 1.0
-    operations: float | None = None
-    threads: int | None = None
+    operations: float = 0.0
+    normals: float = 0.0
+    state: float = 0.0
+    threads: int = 2
 
 
-def _source(split: str, ways: int, per_class: int) -> tuple[object, episodes.EpisodeSource]:
+def _source(split: str, ways: int, per_class: int, device: str) -> tuple[object, EpisodeSource]:
     taskset = tasks.taskset(tasks.TASK_DISTRIBUTIONS["glyphs"].load(split), ways, per_class)
-    return taskset, episodes.from_taskset(taskset)
+    return taskset, episodes.to(episodes.from_taskset(taskset), device)
 
 
-def meta_training_step(number: int, algorithm: str, ways: int, shots: int, batch: int, goal: float) -> Workload:
-    """One outer gradient of a batch of tasks; the peer is learn2learn's MAML, its tasks already drawn."""
-    _, source = _source("training", ways, shots + QUERIES)
-    streams = Streams(0, (0,))
-    network = initialise([PIXELS, HIDDEN, ways], streams)
-    drawn = episodes.draw(source, batch, shots, streams.generators("benchmark"))
-    inner = meta.inner_loop(network, BACKPROP, INNER_STEPS, RATE)
+def _generators(replicas: int, name: str = "benchmark") -> list[torch.Generator]:
+    return Streams(0, tuple(range(replicas))).generators(name)
 
-    module = Perceptron(network, 0, align=False)
-    maml = import_learn2learn().algorithms.MAML(module, lr=RATE, first_order=algorithm == "first_order")
-    ready = [
-        (
-            drawn.images[drawn.support[0, t]],
-            drawn.support_labels[0, t],
-            drawn.images[drawn.query[0, t]],
-            drawn.query_labels[0, t],
+
+def _network(ways: int, replicas: int, device: str) -> Network:
+    return initialise([PIXELS, HIDDEN, ways], Streams(0, tuple(range(replicas)), device))
+
+
+def _samples(drawn: Episodes, replica: int) -> list[tuple[Tensor, ...]]:
+    """The tasks of a replica as a peer takes them: support images and labels, query images and labels."""
+    return [
+        (drawn.images[support], support_labels, drawn.images[query], query_labels)
+        for support, support_labels, query, query_labels in zip(
+            drawn.support[replica],
+            drawn.support_labels[replica],
+            drawn.query[replica],
+            drawn.query_labels[replica],
+            strict=True,
         )
-        for t in range(batch)
     ]
+
+
+def _inner_operations(support: int, query: int, ways: int, differentiated: bool) -> float:
+    """Of one task's inner loop above the base pre-activations: the dual of the first layer, and the readout."""
+    readout, dual = 2 * support * HIDDEN * ways, 2 * support * support * HIDDEN
+    queries = 2 * query * HIDDEN * (support + ways)
+    forwards = INNER_STEPS * 3 * readout + (INNER_STEPS - 1) * dual + queries
+    # backwards every product has two, but for those with the Gram matrix, which is constant
+    backwards = INNER_STEPS * 6 * readout + (INNER_STEPS - 1) * dual + queries + 2 * query * HIDDEN * ways
+    return forwards + (backwards if differentiated else 0)
+
+
+def meta_training_step(
+    number: int, algorithm: str, ways: int, shots: int, batch: int, goal: float | None, replicas: int, device: str
+) -> Workload:
+    """One outer gradient of a batch of tasks; the peer is learn2learn's MAML, its tasks already drawn."""
+    _, source = _source("training", ways, shots + QUERIES, device)
+    network = _network(ways, replicas, device)
+    drawn = episodes.draw(source, batch, shots, _generators(replicas))
+    inner = meta.inner_loop(network, BACKPROP, INNER_STEPS, RATE)
+    maml_of = import_learn2learn().algorithms.MAML
+
+    def peer(replica: int) -> tuple[object, object, list]:
+        module = Perceptron(network, replica, align=False)
+        maml = maml_of(module, lr=RATE, first_order=algorithm == "first_order")
+        return module, maml, _samples(drawn, replica)
+
+    first = peer(0)
 
     def ours() -> tuple[Tensor, ...]:
         return meta.outer_gradient(meta.OUTER_ALGORITHMS[algorithm], network, inner, BACKPROP, drawn).gradients
 
-    def theirs() -> list[Tensor]:
+    def theirs(module=first[0], maml=first[1], samples=first[2]) -> list[Tensor]:
         module.zero_grad()
-        for support, support_labels, query, query_labels in ready:
+        for support, support_labels, query, query_labels in samples:
             learner = maml.clone()
             for _ in range(INNER_STEPS):
                 learner.adapt(cross_entropy(learner(support), support_labels))
@@ -85,33 +120,42 @@ def meta_training_step(number: int, algorithm: str, ways: int, shots: int, batch
         return [p.grad for p in (*module.weights, *module.biases)]
 
     def agree() -> None:
-        for found, wanted in zip(ours(), theirs(), strict=True):
-            torch.testing.assert_close(found[0], wanted, rtol=0, atol=1e-4 * wanted.abs().max().item())
+        found = ours()
+        for replica in {0, replicas - 1}:
+            for ours_, wanted in zip(found, theirs(*peer(replica)), strict=True):
+                torch.testing.assert_close(ours_[replica], wanted, rtol=0, atol=1e-4 * wanted.abs().max().item())
 
     support, query = ways * shots, ways * QUERIES
-    product = 2 * PIXELS * HIDDEN
     # forward of every image, the gradient of those that reach the first layer, and the Gram matrices
     reached = query if algorithm == "first_order" else support + query
-    operations = batch * ((support + query + reached) * product + 2 * PIXELS * support * (support + query))
-    label = f"{ways}-way {shots}-shot, {batch} tasks, {algorithm}"
+    a_task = (support + query + reached) * PRODUCT + 2 * PIXELS * support * (support + query)
+    a_task += _inner_operations(support, query, ways, differentiated=algorithm != "first_order")
+    packed = f", {replicas} replicas" if replicas > 1 else ""
     return Workload(
-        f"{number}. meta-training step, {label}", "learn2learn MAML", goal, ours, theirs, agree, operations=operations
+        f"{number}. meta-training step, {ways}-way {shots}-shot, {batch} tasks, {algorithm}{packed}",
+        "learn2learn MAML",
+        goal,
+        ours,
+        theirs,
+        agree,
+        units=replicas,
+        operations=replicas * batch * a_task,
     )
 
 
-def meta_loss(number: int, goal: float, ours_tasks: int = 1000, peer_tasks: int = 50) -> Workload:
+def meta_loss(
+    number: int, goal: float | None, replicas: int, device: str, ours_tasks: int = 1000, peer_tasks: int = 50
+) -> Workload:
     """The meta-loss over tasks of 5-way 5-shot, drawing included; the peer does fewer, and its time is scaled."""
-    taskset, source = _source("test", 5, 5 + QUERIES)
+    taskset, source = _source("test", 5, 5 + QUERIES, device)
     source = episodes.with_gram(source)
-    streams = Streams(0, (0,))
-    network = initialise([PIXELS, HIDDEN, 5], streams)
+    network = _network(5, replicas, device)
     inner = meta.inner_loop(network, BACKPROP, INNER_STEPS, RATE)
-    generators = streams.generators("benchmark")
-    l2l = import_learn2learn()
-    maml = l2l.algorithms.MAML(Perceptron(network, 0, align=False), lr=RATE, first_order=True)
+    generators = _generators(replicas)
+    maml = import_learn2learn().algorithms.MAML(Perceptron(network, 0, align=False), lr=RATE, first_order=True)
 
-    def ours() -> float:
-        return meta.meta_loss(network, inner, episodes.draw(source, ours_tasks, 5, generators))[0].item()
+    def ours() -> list[float]:
+        return meta.meta_loss(network, inner, episodes.draw(source, ours_tasks, 5, generators))[0].tolist()
 
     def loop(samples: list) -> float:
         total = 0.0
@@ -124,8 +168,8 @@ def meta_loss(number: int, goal: float, ours_tasks: int = 1000, peer_tasks: int 
         return total / len(samples)
 
     def split(sample: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        images, labels = sample
-        is_support = (torch.arange(len(labels)) % (5 + QUERIES)) < 5  # of each class, side by side, the first five
+        images, labels = (part.to(device) for part in sample)
+        is_support = (torch.arange(len(labels), device=device) % (5 + QUERIES)) < 5  # the first five of each class
         flat = images.flatten(1)
         return flat[is_support], labels[is_support], flat[~is_support], labels[~is_support]
 
@@ -133,40 +177,30 @@ def meta_loss(number: int, goal: float, ours_tasks: int = 1000, peer_tasks: int 
         return loop([split(taskset.sample()) for _ in range(peer_tasks)])
 
     def agree() -> None:
-        drawn = episodes.draw(source, peer_tasks, 5, streams.generators("agree"))
-        wanted = loop(
-            [
-                (
-                    drawn.images[drawn.support[0, t]],
-                    drawn.support_labels[0, t],
-                    drawn.images[drawn.query[0, t]],
-                    drawn.query_labels[0, t],
-                )
-                for t in range(peer_tasks)
-            ]
-        )
-        found = meta.meta_loss(network, inner, drawn)[0].item()
+        drawn = episodes.draw(source, peer_tasks, 5, _generators(replicas, "agree"))
+        wanted = loop(_samples(drawn, 0))
+        found = meta.meta_loss(network, inner, drawn)[0][0].item()
         assert abs(found - wanted) < 1e-4 * wanted, (found, wanted)
 
-    images = len(source.images)
     # each image of the distribution once, where that is less than each image of each task
-    operations = 2 * PIXELS * HIDDEN * min(images, ours_tasks * 75)
+    base = PRODUCT * min(len(source.images), ours_tasks * 75)
+    packed = f", {replicas} replicas" if replicas > 1 else ""
     return Workload(
-        f"{number}. meta-loss over {ours_tasks} tasks, drawing included",
+        f"{number}. meta-loss over {ours_tasks} tasks, drawing included{packed}",
         "learn2learn taskset and MAML",
         goal,
         ours,
         theirs,
         agree,
-        units=ours_tasks / peer_tasks,
-        operations=operations,
+        units=replicas * ours_tasks / peer_tasks,
+        operations=replicas * (base + ours_tasks * _inner_operations(25, 50, 5, differentiated=False)),
     )
 
 
-def noise_pretraining(number: int, replicas: int, goal: float, steps: int = 40) -> Workload:
+def noise_pretraining(number: int, replicas: int, goal: float | None, device: str, steps: int = 40) -> Workload:
     """Network updates of noise pretraining, batch 64, Adam; the peer trains one network in a plain torch loop."""
-    streams = Streams(0, tuple(range(replicas)))
-    network = initialise([PIXELS, HIDDEN, 5], streams)
+    streams = Streams(0, tuple(range(replicas)), device)
+    network = _network(5, replicas, device)
     module = Perceptron(network, 0, align=True)
     optimizer = torch.optim.Adam(module.parameters(), lr=2e-4)
 
@@ -176,33 +210,48 @@ def noise_pretraining(number: int, replicas: int, goal: float, steps: int = 40) 
         return network
 
     def theirs() -> None:
-        inputs_from, labels_from = streams.generators("noise/inputs")[0], streams.generators("noise/labels")[0]
-        _plain_loop(module, optimizer, inputs_from, labels_from, steps)
+        _plain_loop(module, optimizer, _noise_of(streams), steps)
 
     def agree() -> None:
-        fresh = initialise([PIXELS, HIDDEN, 5], streams)
+        fresh = _network(5, replicas, device)
         plain = Perceptron(fresh, 0, align=True)
         for _ in _pretrain(fresh, streams, 10):
             pass
-        inputs_from, labels_from = streams.generators("noise/inputs")[0], streams.generators("noise/labels")[0]
         adam = torch.optim.Adam(plain.parameters(), lr=2e-4)
-        _plain_loop(plain, adam, inputs_from, labels_from, 10)
+        _plain_loop(plain, adam, _noise_of(streams), 10)
         for found, wanted in zip(fresh.weights, plain.weights, strict=True):
             torch.testing.assert_close(found[0], wanted.data, rtol=1e-3, atol=2e-5)
 
-    # forward and weight gradient of the first layer
-    operations = 2 * 2 * PIXELS * HIDDEN * BATCH * replicas * steps
+    updates, parameters = replicas * steps, sum(p[0].numel() for p in network.parameters)
     return Workload(
-        f"{number}. noise pretraining, {replicas} replicas, one thread",
+        f"{number}. noise pretraining, {replicas} replicas" + (", one thread" if device == "cpu" else ""),
         "plain torch loop",
         goal,
         ours,
         theirs,
         agree,
         units=replicas,
-        operations=operations,
+        # forward of the first layer and of the readout, their gradients, and the error sent from one to the other
+        operations=updates * BATCH * (2 * PRODUCT + 3 * 2 * HIDDEN * 5),
+        normals=updates * BATCH * PIXELS,
+        state=updates * 3 * parameters,  # weights and two moments
         threads=1,
     )
+
+
+def _noise_of(streams: Streams) -> Callable[[], tuple[Tensor, Tensor]]:
+    """The batches of noise that replica 0 is trained on, as long as they are asked for."""
+    inputs_from = streams.generators("noise/inputs")[:1]
+    labels_from = streams.generators("noise/labels")[0]
+    at_once = noise.INPUT_STEPS[torch.device(streams.device).type]
+    ready: list[Tensor] = []
+
+    def draw() -> tuple[Tensor, Tensor]:
+        if not ready:
+            ready.extend(noise.draw_inputs(noise.Noise(), at_once * BATCH, PIXELS, inputs_from)[0].split(BATCH))
+        return ready.pop(0), torch.randint(5, (BATCH,), generator=labels_from, device=labels_from.device)
+
+    return draw
 
 
 def _pretrain(network: Network, streams: Streams, steps: int):
@@ -217,10 +266,9 @@ def _pretrain(network: Network, streams: Streams, steps: int):
     )
 
 
-def _plain_loop(module, optimizer, inputs_from: torch.Generator, labels_from: torch.Generator, steps: int) -> None:
+def _plain_loop(module, optimizer, draw: Callable[[], tuple[Tensor, Tensor]], steps: int) -> None:
     for _ in range(steps):
-        inputs = torch.randn(BATCH, PIXELS, generator=inputs_from)
-        labels = torch.randint(5, (BATCH,), generator=labels_from)
+        inputs, labels = draw()
         optimizer.zero_grad()
         cross_entropy(module(inputs), labels).backward()
         optimizer.step()
@@ -228,10 +276,10 @@ def _plain_loop(module, optimizer, inputs_from: torch.Generator, labels_from: to
 
 def drawing(number: int, goal: float, ours_tasks: int = 1000, peer_tasks: int = 50) -> Workload:
     """Drawing 5-way tasks of 15 images a class; the peer draws fewer, and its time is scaled."""
-    taskset, source = _source("training", 5, 15)
-    generators = Streams(0, (0,)).generators("benchmark")
+    taskset, source = _source("training", 5, 15, "cpu")
+    generators = _generators(1)
 
-    def ours() -> episodes.Episodes:
+    def ours() -> Episodes:
         return episodes.draw(source, ours_tasks, 5, generators)
 
     def theirs() -> list:
@@ -255,13 +303,23 @@ def drawing(number: int, goal: float, ours_tasks: int = 1000, peer_tasks: int = 
     )
 
 
-WORKLOADS: dict[str, Callable[[], Workload]] = {
-    "first_order": lambda: meta_training_step(1, "first_order", 5, 5, 16, 15),
-    "exact": lambda: meta_training_step(2, "exact", 5, 5, 16, 15),
-    "exact_20_way": lambda: meta_training_step(3, "exact", 20, 1, 32, 8),
-    "meta_loss": lambda: meta_loss(4, 100),
-    "noise_1": lambda: noise_pretraining(5, 1, 1),
-    "noise_8": lambda: noise_pretraining(5, 8, 3),
-    "noise_32": lambda: noise_pretraining(5, 32, 3),
-    "drawing": lambda: drawing(6, 50),
+# on each device, by name: goals are ratios on two cores, and with the replicas said here on one GPU
+WORKLOADS: dict[str, dict[str, Callable[[], Workload]]] = {
+    "cpu": {
+        "first_order": lambda: meta_training_step(1, "first_order", 5, 5, 16, 15, 1, "cpu"),
+        "exact": lambda: meta_training_step(2, "exact", 5, 5, 16, 15, 1, "cpu"),
+        "exact_20_way": lambda: meta_training_step(3, "exact", 20, 1, 32, 8, 1, "cpu"),
+        "meta_loss": lambda: meta_loss(4, 100, 1, "cpu"),
+        "noise_1": lambda: noise_pretraining(5, 1, None, "cpu"),
+        "noise_8": lambda: noise_pretraining(5, 8, 3, "cpu"),
+        "noise_32": lambda: noise_pretraining(5, 32, None, "cpu"),
+        "drawing": lambda: drawing(6, 50),
+    },
+    "cuda": {
+        "first_order": lambda: meta_training_step(1, "first_order", 5, 5, 16, 100, 16, "cuda"),
+        "exact": lambda: meta_training_step(2, "exact", 5, 5, 16, 100, 16, "cuda"),
+        "exact_20_way": lambda: meta_training_step(3, "exact", 20, 1, 32, None, 16, "cuda"),
+        "meta_loss": lambda: meta_loss(4, None, 16, "cuda"),
+        "noise_256": lambda: noise_pretraining(5, 256, 300, "cuda"),
+    },
 }
