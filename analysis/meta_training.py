@@ -1,9 +1,10 @@
 """How does the meta-loss fall while a network is meta-trained, rule by rule? A table and a figure, from a study's
 Parquet.
 
-Where a study has several learning rates side by side and evaluates on validation classes, each condition is shown at
-the rate that is best there. It reads the tables `trials` and `measurements` in RESULTS and nothing else, and writes
-to RESULTS/analysis (or --output): meta_training.csv, meta_training.png and .svg.
+Where a study varies more than the rule, the noise steps and the tasks, and evaluates on validation classes, each of
+those conditions is shown at the settings that are best there; without validation classes, at all of them. It reads the
+tables `trials` and `measurements` in RESULTS and nothing else, and writes to RESULTS/analysis (or --output):
+meta_training.csv, meta_training_settings.csv with every setting tried, meta_training.png and .svg.
 """
 
 from __future__ import annotations
@@ -37,14 +38,18 @@ def main() -> None:
     ends = {split: [name for name, s in splits.items() if s == split] for split in ("validation", "test")}
     if not ends["test"]:
         sys.exit(f"{arguments.results}: no phase evaluated a meta-loss on test classes")
-    if "learning_rate" in conditions:
-        measured = at_best_rate(measured, (ends["validation"] or ends["test"])[-1])
-    table = summarise(measured, phase, ends["test"][-1])
+    settings = [name for name in conditions if name not in (*KEYS, f"{phase}.task_distribution")]
     output = arguments.output or arguments.results / "analysis"
     output.mkdir(parents=True, exist_ok=True)
+    if settings:
+        tried = summarise(measured, phase, (ends["validation"] or ends["test"])[-1], settings)
+        tried.to_csv(output / "meta_training_settings.csv", index=False)
+        if ends["validation"]:
+            measured = at_best(measured, tried, settings)
+    table = summarise(measured, phase, ends["test"][-1], settings)
     table.to_csv(output / "meta_training.csv", index=False)
     screen = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
-    screen.print(as_rich(table))
+    screen.print(as_rich(table, settings))
     screen.print(f"table    {output / 'meta_training.csv'}", soft_wrap=True)
     screen.print(f"figure   {save(plot(measured, phase), output / 'meta_training')}", soft_wrap=True)
 
@@ -56,52 +61,59 @@ def last_step(measured: pd.DataFrame, phase: str, metric: str) -> pd.DataFrame:
     return found[found["step"] == found.groupby(place, dropna=False)["step"].transform("max")]
 
 
-def at_best_rate(measured: pd.DataFrame, phase: str) -> pd.DataFrame:
-    """The measurements of each condition at the learning rate whose mean meta-loss in ``phase`` is lowest."""
-    losses = last_step(measured, phase, "meta_loss")
-    # a diverged replica's loss is no number: the worst there is
-    means = losses.assign(value=losses["value"].fillna(np.inf)).groupby([*KEYS, "learning_rate"])["value"].mean()
-    best = means.groupby(KEYS).idxmin().map(lambda place: place[-1]).rename("best").reset_index()
-    merged = measured.merge(best, on=KEYS)
-    return merged[merged["learning_rate"] == merged["best"]]
+def at_best(measured: pd.DataFrame, tried: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
+    """The measurements of each condition at those of its ``settings`` whose mean meta-loss in ``tried`` is lowest; one
+    at which a seed diverged is worse than any at which none did."""
+    ranked = tried.sort_values(["diverged", "meta_loss"])
+    best = ranked.groupby(KEYS, as_index=False).first()[[*KEYS, *settings]]
+    return measured.merge(best, on=[*KEYS, *settings])
 
 
-def summarise(measured: pd.DataFrame, phase: str, evaluation: str) -> pd.DataFrame:
-    """One row a condition: the meta-loss and meta-accuracy of ``evaluation``, means over seeds with their 95%
-    intervals, and the alignment angle of the readout at the end of ``phase``."""
-    rows = []
+def summarise(measured: pd.DataFrame, phase: str, evaluation: str, settings: list[str]) -> pd.DataFrame:
+    """One row a condition and its ``settings``: the meta-loss and meta-accuracy of ``evaluation``, means over seeds
+    with their 95% intervals, and the alignment angle of the readout at the end of ``phase``."""
+    rows, keys = [], [*KEYS, *settings]
     losses, accuracies = (last_step(measured, evaluation, metric) for metric in ("meta_loss", "meta_accuracy"))
     angles = last_step(measured, phase, "alignment_angle")
     angles = angles[angles["layer"] == angles["layer"].max()]
-    for key, group in losses.groupby(KEYS):
+    means = {
+        name: frame.groupby(keys)["value"].mean()
+        for name, frame in {"meta_accuracy": accuracies, "alignment_angle": angles}.items()
+    }
+    for key, group in losses.groupby(keys):
         kept = group["value"][np.isfinite(group["value"])].to_numpy()
-        same = [(frame[KEYS] == pd.Series(key, KEYS)).all(axis=1) for frame in (accuracies, angles)]
         low, high = interval(kept)
         rows.append(
-            dict(zip(KEYS, key, strict=True))
+            dict(zip(keys, key, strict=True))
             | {
-                "learning_rate": group["learning_rate"].iloc[0],
                 "seeds": len(group),
                 "diverged": len(group) - len(kept),
                 "meta_loss": kept.mean() if len(kept) else np.nan,
                 "meta_loss_low": low,
                 "meta_loss_high": high,
                 "meta_loss_worst": kept.max() if len(kept) else np.nan,
-                "meta_accuracy": accuracies.loc[same[0], "value"].mean(),
-                "alignment_angle": angles.loc[same[1], "value"].mean(),
             }
+            | {name: values.get(key, np.nan) for name, values in means.items()}
         )
     return pd.DataFrame(rows).sort_values([TRAINED_ON, "noise_steps", "meta_loss"], ignore_index=True)
 
 
-def as_rich(table: pd.DataFrame) -> Table:
+def as_rich(table: pd.DataFrame, settings: list[str]) -> Table:
     """The table for a screen."""
     title = f"after meta-training: meta-loss in nats on unseen classes, mean over {table['seeds'].max()} seeds"
     shown = Table(title=f"{title} (95% interval)", title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
     for column in (TRAINED_ON, "noise steps", "rule"):
-        shown.add_column(column)
-    for column in ("meta-loss", "worst seed", "accuracy", "angle of readout", "rate"):
-        shown.add_column(column, justify="right")
+        shown.add_column(column, no_wrap=column != "noise steps")
+    shown.add_column("meta-loss", justify="right", no_wrap=True)
+    for column in (
+        "worst seed",
+        "accuracy",
+        "angle of readout",
+        *(name.split(".")[-1].removeprefix("outer_") for name in settings),
+    ):
+        shown.add_column(column.replace("_", " "), justify="right")
+    if table["diverged"].any():
+        shown.add_column("diverged", justify="right")
     for index, row in table.iterrows():
         if index and tuple(row[[TRAINED_ON, "noise_steps"]]) != tuple(
             table.loc[index - 1, [TRAINED_ON, "noise_steps"]]
@@ -116,7 +128,8 @@ def as_rich(table: pd.DataFrame) -> Table:
             f"{row['meta_loss_worst']:.3g}",
             f"{row['meta_accuracy']:.3f}",
             f"{row['alignment_angle']:.0f}°",
-            f"{row['learning_rate']:g}" if np.isfinite(row["learning_rate"]) else "",
+            *(f"{row[name]:g}" if isinstance(row[name], float) else str(row[name]) for name in settings),
+            *([f"{row['diverged']} of {row['seeds']}"] if table["diverged"].any() else []),
         )
     return shown
 
