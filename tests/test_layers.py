@@ -7,6 +7,8 @@ import pytest
 
 CORE = [
     "streams",
+    "memory",
+    "products",
     "networks",
     "credit",
     "feedback",
