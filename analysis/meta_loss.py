@@ -90,7 +90,7 @@ def with_conditions(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The trials with a column `noise_steps`, all noise phases together, and the columns that tell their
     conditions apart: the rule, the noise steps, and every other setting of which the study has several values."""
     noise_columns = [
-        name for name in trials if name.endswith(".steps") and name.removesuffix(".steps") + ".batch_size" in trials
+        name for name in trials if name.endswith(".steps") and name.removesuffix(".steps") + ".inputs" in trials
     ]
     trials = trials.assign(noise_steps=trials[noise_columns].fillna(0).sum(axis=1).astype(int) if noise_columns else 0)
     others = [
@@ -239,7 +239,7 @@ def colour(rule: str, rules: list[str]) -> str:
 def plot_noise_steps(measured: pd.DataFrame, trials: pd.DataFrame, table: pd.DataFrame) -> plt.Figure:
     """Meta-loss against noise steps, one line a rule: while the noise goes on, and at each evaluation."""
     during = measured[(measured["metric"] == "meta_loss") & ~measured["phase"].isin(table["phase"].unique())]
-    noise_phases = {name.removesuffix(".batch_size") for name in trials if name.endswith(".batch_size")}
+    noise_phases = {name.removesuffix(".inputs") for name in trials if name.endswith(".inputs")}
     during = during[during["phase"].isin(noise_phases)]
     longest = during["noise_steps"].max() if len(during) else 0
     during = during[during["noise_steps"] == longest]

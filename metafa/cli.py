@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from metafa import results, study
-from metafa.settings import flatten, task_needs, transports
+from metafa.settings import dataset_needs, flatten, task_needs, transports
 from metafa.study import Study, Trial
 
 DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
@@ -60,8 +61,48 @@ def _folder(checked: Study, chosen: Path | None) -> Path:
     return folder
 
 
-def _check_tasks(path: Path, trials: tuple[Trial, ...] | list[Trial], download: bool) -> list[str]:
-    """Stops where a task cannot be drawn; returns what would have to be downloaded first."""
+Trials = Sequence[Trial]
+
+
+def _check_data(path: Path, trials: Trials, download: bool) -> list[str]:
+    """Stops where the data of a trial is not there, or too little; returns what would have to be downloaded first."""
+    absent, problems = set(), []
+    for check in (_check_tasks, _check_datasets):
+        not_here, wrong = check(path, trials, download)
+        absent |= not_here
+        problems += wrong
+    if problems:
+        _stop(UNUSABLE, *dict.fromkeys(problems))
+    return sorted(absent)
+
+
+def _check_datasets(path: Path, trials: Trials, download: bool) -> tuple[set[str], list[str]]:
+    """What of the datasets to train on is not here, and what is wrong."""
+    from metafa.tasks import DataAbsent
+    from metafa.tasks.classification import DATASETS
+
+    phases = [phase for trial in trials for phase in dataset_needs(trial.settings)]
+    absent, problems, images = set(), [], {}
+    for name in sorted({phase.dataset for phase in phases}):
+        dataset, place = DATASETS[name], next(phase.name for phase in phases if phase.dataset == name)
+        if dataset.downloads and not download and not dataset.here():
+            absent.add(name)
+            continue
+        try:
+            images[name] = len(dataset.load("training", download).labels)
+        except DataAbsent as error:
+            problems.append(f"{path}: {place}.dataset: {error}")
+    for phase in phases:
+        for setting in ("training_images", "batch_size"):
+            found, there = getattr(phase, setting), images.get(phase.dataset)
+            if there is not None and found is not None and found > there:
+                sentence = f"found {found}, but {phase.dataset} has {there} training images"
+                problems.append(f"{path}: {phase.name}.{setting}: {sentence}")
+    return absent, problems
+
+
+def _check_tasks(path: Path, trials: Trials, download: bool) -> tuple[set[str], list[str]]:
+    """What of the data that tasks are drawn from is not here, and what is wrong."""
     from metafa.tasks import TASK_DISTRIBUTIONS, DataAbsent
 
     needs = sorted({need for trial in trials for need in task_needs(trial.settings)})
@@ -92,9 +133,7 @@ def _check_tasks(path: Path, trials: tuple[Trial, ...] | list[Trial], download: 
                 f"{path}: {phase}.shots and {phase}.queries: {need.images_per_class} images of a class together, "
                 f"but {where} have {per_class}"
             )
-    if problems:
-        _stop(UNUSABLE, *dict.fromkeys(problems))
-    return sorted(absent)
+    return absent, problems
 
 
 @app.command()
@@ -117,7 +156,7 @@ def run(
     done = {id_ for id_, status in results.statuses(folder).items() if status in results.FINISHED}
     todo = [trial for trial in checked.trials if trial.trial_id not in done]
     if todo:
-        _check_tasks(path, todo, download=True)
+        _check_data(path, todo, download=True)
         _sweep(checked, folder, todo, workers, address)
     _summarise(checked, folder)
     if todo:
@@ -173,7 +212,7 @@ def check(path: StudyFile, results_folder: ResultsOption = None) -> None:
     """Say what a study would run, without running anything."""
     checked = _read(path)
     folder = _folder(checked, results_folder)
-    absent = _check_tasks(path, checked.trials, download=False)
+    absent = _check_data(path, checked.trials, download=False)
     done = sum(status in results.FINISHED for status in results.statuses(folder).values())
     settings = checked.trials[0].settings
 
@@ -240,14 +279,16 @@ def status(
 
 @app.command()
 def tasks() -> None:
-    """List the task distributions, and whether their data is on this machine."""
+    """List the task distributions and the datasets, and whether their data is on this machine."""
     from metafa.tasks import TASK_DISTRIBUTIONS, data_folder
+    from metafa.tasks.classification import DATASETS
 
-    table = Table("task distribution", "data", "what it is")
-    for name, distribution in TASK_DISTRIBUTIONS.items():
-        absent = "downloaded on first use" if distribution.downloads else "not here"
-        table.add_row(name, "[green]here[/]" if distribution.here() else absent, distribution.description)
-    screen.print(table)
+    for kind, known in (("task distribution", TASK_DISTRIBUTIONS), ("dataset", DATASETS)):
+        table = Table(kind, "data", "what it is")
+        for name, one in known.items():
+            absent = "downloaded on first use" if one.downloads else "not here"
+            table.add_row(name, "[green]here[/]" if one.here() else absent, one.description)
+        screen.print(table)
     screen.print(f"Data is looked for in {data_folder()}; set METAFA_DATA to look elsewhere.", soft_wrap=True)
 
 

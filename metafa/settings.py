@@ -5,7 +5,7 @@ Nothing here imports torch, so that a study is read and checked in a moment.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -32,6 +32,16 @@ ActivationName = Literal["relu", "tanh"]
 OuterAlgorithmName = Literal["exact", "first_order", "reptile", "anil", "none"]
 OptimizerName = Literal["adam", "sgd"]
 TaskDistributionName = Literal["glyphs", "omniglot", "omniglot-minimal", "mnist", "fashion-mnist", "kmnist"]
+DatasetName = Literal["glyphs", "digits", "mnist", "mnist10k", "fashion-mnist", "kmnist", "usps", "cifar10"]
+
+# Of an image of a task, and of each dataset: said here, so that a study is checked without loading any.
+TASK_PIXELS = 28 * 28
+DATASET_PIXELS = dict.fromkeys(get_args(DatasetName), 28 * 28) | {
+    "digits": 8 * 8,
+    "usps": 16 * 16,
+    "cifar10": 32 * 32 * 3,
+}
+DATASET_CLASSES = 10  # of every dataset
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -57,7 +67,7 @@ class Settings(BaseModel):
 
 
 class NetworkSettings(Settings):
-    """The multilayer perceptron: 28 x 28 inputs, hidden layers, one output a way of the widest task."""
+    """The multilayer perceptron: one input a pixel, hidden layers, one output a way of the widest task or a class."""
 
     hidden: Annotated[list[Positive], Field(min_length=1)] = [100]
     """Units of each hidden layer."""
@@ -100,6 +110,39 @@ class NoisePhase(Settings):
     """The standard deviation of every pixel."""
     labels: Literal["hard", "soft"] = "hard"
     """`hard`: one class, drawn uniformly. `soft`: probabilities drawn uniformly from the simplex."""
+
+
+class SupervisedPhase(Settings):
+    """Training on a dataset's images and labels, and testing on its test images."""
+
+    phase: Literal["supervised"]
+    name: Name = "supervised"
+    """What the phase is called in settings and results."""
+    dataset: DatasetName
+    """What is learned and tested."""
+    training_images: Positive | None = None
+    """How many of its training images, drawn at random for each seed; where it is not said, all."""
+    steps: Count | None = None
+    """Training steps; either these or `epochs`."""
+    epochs: Count | None = None
+    """Passes over the training images, each in an order of its own, a last smaller batch left out."""
+    batch_size: Positive = 64
+    """Images a step."""
+    optimizer: OptimizerName = "adam"
+    """The optimizer, with torch's defaults."""
+    learning_rate: Rates = 1e-4
+    """The optimizer's learning rate, or a list of several, side by side in one trial."""
+    weight_decay: Fraction | None = None
+    """The fraction that weights above the first layer, and feedback that follows them, lose each step; where it is
+    not said, 0.001 for the Kolen-Pollack rules, which align feedback by it, else 0."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise mistake("a supervised phase is as long as its `steps` or its `epochs` say: one of the two")
+        if self.training_images is not None and self.training_images < self.batch_size:
+            raise mistake(f"`training_images` is {self.training_images}, less than a batch of {self.batch_size}")
+        return self
 
 
 class TaskSettings(Settings):
@@ -176,14 +219,17 @@ class EvaluatePhase(TaskSettings):
 
 
 Phase = Annotated[
-    Annotated[NoisePhase, Tag("noise")] | Annotated[MetaPhase, Tag("meta")] | Annotated[EvaluatePhase, Tag("evaluate")],
+    Annotated[NoisePhase, Tag("noise")]
+    | Annotated[SupervisedPhase, Tag("supervised")]
+    | Annotated[MetaPhase, Tag("meta")]
+    | Annotated[EvaluatePhase, Tag("evaluate")],
     Discriminator(lambda value: value.get("phase") if isinstance(value, dict) else getattr(value, "phase", None)),
 ]
-PHASES = {"noise": NoisePhase, "meta": MetaPhase, "evaluate": EvaluatePhase}
+PHASES = {"noise": NoisePhase, "supervised": SupervisedPhase, "meta": MetaPhase, "evaluate": EvaluatePhase}
 
 
 class MeasureSettings(Settings):
-    """What is measured while noise pretraining and meta-training go on."""
+    """What is measured while a phase trains."""
 
     points: Annotated[int, Field(ge=3)] = 10
     """Moments of each phase, evenly spaced in the logarithm of the step; its start, first step and end among them."""
@@ -206,7 +252,21 @@ class TrialSettings(Settings):
 
     @property
     def outputs(self) -> int:
-        return max(phase.ways for phase in self.phases if isinstance(phase, TaskSettings))
+        """The network's outputs: as many as the widest task has ways, or a dataset classes."""
+        return max(
+            phase.ways if isinstance(phase, TaskSettings) else DATASET_CLASSES
+            for phase in self.phases
+            if isinstance(phase, TaskSettings | SupervisedPhase)
+        )
+
+    @property
+    def pixels(self) -> dict[str, int]:
+        """The pixels of the images that each phase sees, by its name; a network takes but one number."""
+        return {
+            phase.name: TASK_PIXELS if isinstance(phase, TaskSettings) else DATASET_PIXELS[phase.dataset]
+            for phase in self.phases
+            if isinstance(phase, TaskSettings | SupervisedPhase)
+        }
 
     @property
     def side_by_side(self) -> dict[str, list[float]]:
@@ -223,6 +283,9 @@ class TrialSettings(Settings):
         for name, rates in lists.items():
             if len(set(rates)) < len(rates):
                 raise mistake(f"{name} has a rate twice")
+        if len(set(self.pixels.values())) > 1:
+            found = ", ".join(f"{pixels} in {name}" for name, pixels in self.pixels.items())
+            raise mistake(f"a network takes images of one size, found pixels: {found}")
         learned = False
         for phase in self.phases:
             learned |= isinstance(phase, MetaPhase) and phase.learn_inner_rates
@@ -310,11 +373,16 @@ def task_needs(settings: TrialSettings) -> list[TaskNeed]:
     return needs
 
 
+def dataset_needs(settings: TrialSettings) -> list[SupervisedPhase]:
+    """The phases of a trial that train on a dataset."""
+    return [phase for phase in settings.phases if isinstance(phase, SupervisedPhase)]
+
+
 def transports(settings: TrialSettings) -> dict[str, str]:
     """What each part of a trial reads of the forward weights to send errors back, as in `transport`."""
     rule, found = TRANSPORT[settings.network.rule], {}
     for phase in settings.phases:
-        if isinstance(phase, NoisePhase):
+        if isinstance(phase, NoisePhase | SupervisedPhase):
             found[phase.name] = rule
         elif isinstance(phase, EvaluatePhase):
             found[phase.name] = "none" if phase.adapted_layers == "readout" else rule

@@ -27,7 +27,6 @@ from metafa.settings import (
     SearchSettings,
     Settings,
     StudySettings,
-    TaskSettings,
     TrialSettings,
 )
 
@@ -295,8 +294,8 @@ class _Mistakes:
                 self.add(("phases", i), f"two phases are called {name!r}; give one of them another `name`")
             if name in reserved:
                 self.add(("phases", i, "name"), f"{name!r} is the name of another setting; choose another")
-        if not any(isinstance(phase, TaskSettings) for phase in settings.phases):
-            self.add(("phases",), 'no phase has tasks; add one with phase = "evaluate" or "meta"')
+        if not settings.pixels:
+            self.add(("phases",), 'no phase has images; add one with phase = "evaluate", "meta" or "supervised"')
         for name in settings.side_by_side:
             for path in spaces:
                 if _place(path, self.tree) == name:

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from metafa import credit, episodes, feedback, measures, meta, networks, noise
+from metafa import credit, episodes, feedback, measures, meta, networks, noise, supervised
 from metafa.episodes import Episodes, EpisodeSource, TasksetSource
 from metafa.feedback import Feedback
 from metafa.optimizers import Optimizer
-from metafa.settings import EvaluatePhase, MetaPhase, NoisePhase, TaskNeed, TaskSettings, TrialSettings, task_needs
+from metafa.settings import (
+    EvaluatePhase,
+    MetaPhase,
+    NoisePhase,
+    SupervisedPhase,
+    TaskNeed,
+    TaskSettings,
+    TrialSettings,
+    dataset_needs,
+    task_needs,
+)
 from metafa.streams import Streams
-from metafa.tasks.base import SIDE
+from metafa.supervised import Labelled
 
-PIXELS = SIDE * SIDE
+if TYPE_CHECKING:
+    from metafa.tasks.base import LabelledImages
+
 PROBE_IMAGES = 256  # on which the readout is measured
-Sources = Mapping[tuple[str, str, int, int], EpisodeSource | TasksetSource]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The images of trials: what tasks are drawn from, by `source_key`; datasets' training and test images, by name."""
+
+    tasks: Mapping[tuple[str, str, int, int], EpisodeSource | TasksetSource]
+    datasets: Mapping[str, tuple[Labelled, Labelled]]
 
 
 @dataclass(frozen=True)
@@ -46,8 +65,10 @@ def source_key(need: TaskNeed) -> tuple[str, str, int, int]:
 
 
 def load_sources(*trials: TrialSettings) -> Sources:
-    """The task distributions that these trials draw from, each once, as a learn2learn taskset's `episodes` source."""
+    """The task distributions that these trials draw from, each once, as a learn2learn taskset's `episodes` source, and
+    the datasets that they train on."""
     from metafa import tasks
+    from metafa.tasks.classification import DATASETS, PARTS
 
     sources: dict[tuple[str, str, int, int], EpisodeSource | TasksetSource] = {}
     for need in (need for settings in trials for need in task_needs(settings)):
@@ -55,7 +76,14 @@ def load_sources(*trials: TrialSettings) -> Sources:
             images = tasks.TASK_DISTRIBUTIONS[need.distribution].load(need.split, True)
             taskset = tasks.taskset(images, need.ways, need.images_per_class)
             sources[source_key(need)] = episodes.from_taskset(taskset)
-    return sources
+    names = sorted({phase.dataset for settings in trials for phase in dataset_needs(settings)})
+    datasets = {name: tuple(_labelled(DATASETS[name].load(part, True)) for part in PARTS) for name in names}
+    return Sources(sources, datasets)
+
+
+def _labelled(images: LabelledImages) -> Labelled:
+    flat = images.images.reshape(len(images.labels), -1).astype(np.float32) / 255
+    return Labelled(torch.from_numpy(flat), torch.from_numpy(images.labels))
 
 
 def run(
@@ -87,6 +115,32 @@ def _noise(bench: _Bench, phase: NoisePhase) -> None:
         how=bench.feedback(phase.weight_decay, unsaid=0.001),
     )
     bench.train(phase.name, phase.steps, steps)
+
+
+def _supervised(bench: _Bench, phase: SupervisedPhase) -> None:
+    training, test = bench.datasets[phase.dataset]
+    chosen = supervised.choose(training, phase.training_images, bench.streams)
+    total = phase.steps if phase.epochs is None else phase.epochs * (chosen.shape[1] // phase.batch_size)
+    steps = supervised.train(
+        bench.network,
+        bench.rule,
+        training,
+        chosen,
+        bench.streams,
+        steps=total,
+        batch_size=phase.batch_size,
+        optimizer=Optimizer(phase.optimizer, _rates(phase.learning_rate)),
+        how=bench.feedback(phase.weight_decay, unsaid=0.001),
+    )
+
+    def measure(step: int) -> None:
+        loss, accuracy = supervised.evaluate(bench.network, test)
+        of_training, _ = supervised.evaluate(bench.network, training, chosen)
+        bench.record(phase.name, step, "loss", loss, task=phase.dataset)
+        bench.record(phase.name, step, "accuracy", accuracy, task=phase.dataset)
+        bench.record(phase.name, step, "generalization_error", loss - of_training, task=phase.dataset)
+
+    bench.train(phase.name, total, steps, measure)
 
 
 def _rates(value: float | list[float]) -> tuple[float, ...]:
@@ -131,7 +185,12 @@ def _evaluate(bench: _Bench, phase: EvaluatePhase) -> None:
     bench.advance(1.0)
 
 
-RUN_PHASE: dict[str, Callable[[Any, Any], None]] = {"noise": _noise, "meta": _meta, "evaluate": _evaluate}
+RUN_PHASE: dict[str, Callable[[Any, Any], None]] = {
+    "noise": _noise,
+    "supervised": _supervised,
+    "meta": _meta,
+    "evaluate": _evaluate,
+}
 
 
 class _Bench:
@@ -139,13 +198,18 @@ class _Bench:
 
     def __init__(self, settings: TrialSettings, sources: Sources, device: str, progress: Callable[[float], None]):
         self.settings = settings
-        self.sources = {key: episodes.with_gram(episodes.to(source, device)) for key, source in sources.items()}
+        self.sources = {key: episodes.with_gram(episodes.to(source, device)) for key, source in sources.tasks.items()}
+        self.datasets = {
+            name: tuple(part.to(device) for part in sources.datasets[name])
+            for name in {phase.dataset for phase in dataset_needs(settings)}
+        }
         # replicas that differ in a learning rate alone: all seeds with the first, then all with the next
         self.learning_rates = next(iter(settings.side_by_side.values()), [None])
         self.seeds = tuple(range(settings.seeds)) * len(self.learning_rates)
         self.streams = Streams(settings.seed, self.seeds, device)
         self.rule = credit.RULES[settings.network.rule]
-        sizes = [PIXELS, *settings.network.hidden, settings.outputs]
+        pixels = next(iter(settings.pixels.values()))
+        sizes = [pixels, *settings.network.hidden, settings.outputs]
         network = networks.initialise(sizes, self.streams, settings.network.activation)
         self.network = feedback.initialise(network, self.rule, self.feedback(), self.streams)
         self.learned_rates: Tensor | None = None
@@ -155,7 +219,7 @@ class _Bench:
         self._probed = evaluations[0] if evaluations else None
         noises = [phase for phase in settings.phases if isinstance(phase, NoisePhase)]
         kind = _noise_of(noises[0]) if noises else noise.Noise()
-        self._noise = noise.draw_inputs(kind, PROBE_IMAGES, PIXELS, self.streams.generators("measure/noise"))
+        self._noise = noise.draw_inputs(kind, PROBE_IMAGES, pixels, self.streams.generators("measure/noise"))
         self._drawn: dict[tuple, Episodes] = {}
 
     @property
@@ -198,10 +262,14 @@ class _Bench:
             )
         return self._drawn[key]
 
-    def train(self, phase: str, total: int, steps: Iterator[noise.Step]) -> None:
-        """Follows the training steps of a phase, measuring at moments evenly spaced in the logarithm."""
+    def train(
+        self, phase: str, total: int, steps: Iterator[noise.Step], measure: Callable[[int], None] = lambda step: None
+    ) -> None:
+        """Follows the training steps of a phase, measuring at moments evenly spaced in the logarithm: what every phase
+        does, and what ``measure`` does of its own."""
         moments = measuring_steps(total, self.settings.measure.points)
         self.measure(phase, 0)
+        measure(0)
         broken = torch.zeros(len(self.seeds), dtype=torch.long, device=self.streams.device)
         for step in steps:
             broken = torch.where((broken == 0) & ~step.logits.isfinite().flatten(1).all(1), step.number, broken)
@@ -209,6 +277,7 @@ class _Bench:
                 self.record(phase, step.number, "loss", step.loss)
                 self.record(phase, step.number, "accuracy", step.accuracy)
                 self.measure(phase, step.number)
+                measure(step.number)
                 self._note_divergences(phase, broken, step.number)
                 if self.all_diverged:
                     break
@@ -227,6 +296,9 @@ class _Bench:
             for layer, rates in enumerate(self.learned_rates.detach().mean(1).unbind(1), start=1):
                 self.record(phase, step, "inner_learning_rate", rates, layer)
         self._measure_readout(phase, step, self._noise, "noise")
+        for name, (_, test) in self.datasets.items():
+            images = test.images[:PROBE_IMAGES].expand(len(self.seeds), -1, -1)
+            self._measure_readout(phase, step, images, name)
         if self._probed is None:
             return
         for distribution in self._probed.task_distributions:

@@ -209,9 +209,11 @@ def test_all_mistakes_are_said_at_once() -> None:
     ]
 
 
-def test_a_study_needs_tasks() -> None:
+def test_a_study_needs_images() -> None:
     text = '[[phases]]\nphase = "noise"\nsteps = 3\n'
-    assert mistakes(text) == ['s.toml:1: phases: no phase has tasks; add one with phase = "evaluate" or "meta"']
+    assert mistakes(text) == [
+        's.toml:1: phases: no phase has images; add one with phase = "evaluate", "meta" or "supervised"'
+    ]
 
 
 @pytest.mark.parametrize(

@@ -183,3 +183,57 @@ def test_no_outer_algorithm_leaves_the_meta_loss_as_it_was(sources) -> None:
 )
 def test_measuring_steps_are_even_in_the_logarithm(total: int, points: int, expected: set[int]) -> None:
     assert trial.measuring_steps(total, points) == expected
+
+
+SUPERVISED = """\
+seeds = 2
+[network]
+hidden = [20]
+[[phases]]
+phase = "noise"
+steps = 30
+[[phases]]
+phase = "supervised"
+dataset = "digits"
+training_images = 200
+epochs = 2
+[measure]
+points = 4
+"""
+
+
+def test_a_supervised_phase_measures_training_and_test_images() -> None:
+    settings = parsed(SUPERVISED)
+    sources = trial.load_sources(settings)
+    rows = trial.run(settings, sources).rows
+    steps = {0, 1, 2, 6}  # two epochs of three whole batches
+    found = defaultdict(set)
+    for row in rows:
+        found[row["phase"], row["metric"]].add((row["step"], row["layer"], row["task"]))
+    for metric in ("loss", "accuracy"):
+        of_batches = {(step, None, None) for step in steps - {0}}
+        assert found["supervised", metric] == of_batches | {(step, None, "digits") for step in steps}
+    assert found["supervised", "generalization_error"] == {(step, None, "digits") for step in steps}
+    assert found["supervised", "alignment_angle"] == {(step, 2, None) for step in steps}
+    assert found["noise", "readout_probability"] == {
+        (s, None, task) for s in (0, 1, 5, 30) for task in ("noise", "digits")
+    }
+    assert len(values(rows)) == len(rows), "no measurement stands twice"
+    first = values(rows, phase="supervised", metric="accuracy", task="digits", step=0)
+    assert all(0 <= value <= 0.4 for value in first.values()), "chance is 0.1"
+
+
+def test_no_noise_steps_equals_no_noise_phase_to_the_bit_through_data() -> None:
+    none, absent = (
+        parsed(SUPERVISED.replace("steps = 30", "steps = 0")),
+        parsed(SUPERVISED.replace('[[phases]]\nphase = "noise"\nsteps = 30\n', "")),
+    )
+    sources = trial.load_sources(none)
+    one, other = (trial.run(settings, sources).rows for settings in (none, absent))
+    assert [row for row in one if row["phase"] == "supervised"] == other
+
+
+def test_a_network_takes_images_of_one_size() -> None:
+    text = SUPERVISED + '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs"]\n'
+    with pytest.raises(study.StudyError, match="images of one size, found pixels: 64 in supervised, 784 in evaluate"):
+        parsed(text.replace("[measure]\npoints = 4\n", ""))

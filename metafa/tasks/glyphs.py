@@ -25,6 +25,7 @@ from matplotlib.transforms import Affine2D
 from metafa.tasks.base import SIDE, LabelledImages
 
 VARIANTS = 20
+DIGIT_VARIANTS = {"training": 500, "test": 100}  # of each, where digits are classified
 INK = 20  # pixels of the longer side of an undistorted character, as in MNIST
 ALIKE = 0.93  # cosine of two rasters above which two characters count as drawn alike
 _UNCHANGED = np.eye(2)
@@ -129,15 +130,25 @@ def _candidates() -> list[Character]:
     return found
 
 
-def draw(character: Character) -> np.ndarray:
-    """The variants of a character: uint8 ``[VARIANTS, SIDE, SIDE]``, the same bytes on every machine.
+@cache
+def load_digits(part: str, download: bool = True) -> LabelledImages:
+    """The ten digits as classes to train on and test: other variants of the same characters."""
+    classes = [Character(ord(digit), "digit", part, FACES) for digit in "0123456789"]
+    number = sum(DIGIT_VARIANTS.values())
+    chosen = slice(None, -DIGIT_VARIANTS["test"]) if part == "training" else slice(-DIGIT_VARIANTS["test"], None)
+    images = np.concatenate([draw(character, number)[chosen] for character in classes])
+    return LabelledImages(images, np.repeat(np.arange(10), DIGIT_VARIANTS[part]), tuple("0123456789"))
+
+
+def draw(character: Character, variants: int = VARIANTS) -> np.ndarray:
+    """The variants of a character: uint8 ``[variants, SIDE, SIDE]``, the same bytes on every machine.
 
     The faces take turns; each image is rotated by up to 12 degrees, sheared by up to 0.2, scaled by
     0.8 to 1.1 along each axis and moved by up to 2 pixels, all uniform.
     """
     random = np.random.default_rng(character.codepoint)
     images = []
-    for variant in range(VARIANTS):
+    for variant in range(variants):
         angle, shear, width, height, right, up = random.uniform(
             [-np.radians(12), -0.2, 0.8, 0.8, -2, -2], [np.radians(12), 0.2, 1.1, 1.1, 2, 2]
         )

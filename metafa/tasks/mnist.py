@@ -6,28 +6,17 @@ validation split, its test images the test split.
 
 from __future__ import annotations
 
-import numpy as np
-
-from metafa.tasks.base import DataAbsent, LabelledImages, data_folder, quiet_download
-
-CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}  # torchvision's names
+from metafa.tasks.base import LabelledImages
+from metafa.tasks.classification import load_torchvision, missing
 
 
 def load(name: str, split: str, download: bool = True) -> LabelledImages:
     """The images of ``split`` of the distribution ``name``, through torchvision."""
-    if not (download or here(name)):
-        raise DataAbsent(f"{name} is not in {data_folder() / CLASSES[name] / 'raw'}")
-    import torchvision
-
-    with quiet_download(name, data_folder() / CLASSES[name] / "raw"):
-        dataset = getattr(torchvision.datasets, CLASSES[name])(data_folder(), train=split != "test", download=download)
-    images, labels = dataset.data.numpy(), dataset.targets.numpy().astype(np.int64)
-    held_out = len(images) // 10
+    whole = load_torchvision(name, "test" if split == "test" else "training", download)
+    held_out = len(whole.labels) // 10
     part = {"training": slice(None, -held_out), "validation": slice(-held_out, None), "test": slice(None)}[split]
-    return LabelledImages(images[part], labels[part], tuple(map(str, dataset.classes)))
+    return LabelledImages(whole.images[part], whole.labels[part], whole.class_names)
 
 
 def here(name: str) -> bool:
-    folder = data_folder() / CLASSES[name] / "raw"
-    stems = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    return all((folder / f"{stem}-ubyte").is_file() for stem in stems)
+    return not missing(name)

@@ -1,0 +1,100 @@
+"""Training on data: the images and labels of a classification dataset, after noise pretraining or without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from metafa import credit, feedback, networks, optimizers
+from metafa.feedback import Feedback
+from metafa.networks import Network
+from metafa.noise import Step
+from metafa.optimizers import Optimizer
+from metafa.streams import Streams
+
+# of the images of one block of an evaluation, for each replica; results are equal, to rounding, whatever it is
+BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images with their classes; pixels in 0 to 1."""
+
+    images: Float[Tensor, "image pixel"]
+    labels: Int[Tensor, "image"]
+
+    def to(self, device: str) -> Labelled:
+        return Labelled(self.images.to(device), self.labels.to(device))
+
+
+def choose(data: Labelled, number: int | None, streams: Streams) -> Int[Tensor, "replica chosen"]:
+    """The images that each replica trains on: ``number`` of them at random, or all. Of the same seed, a smaller
+    number is part of a larger one."""
+    total = len(data.labels)
+    if number is None or number == total:
+        return torch.arange(total, device=data.labels.device).expand(len(streams.replica_seeds), -1)
+    orders = [torch.randperm(total, generator=g)[:number] for g in streams.generators("supervised/images", "cpu")]
+    return torch.stack(orders).to(data.labels.device)
+
+
+@torch.no_grad()
+def train(
+    network: Network,
+    rule: credit.Rule,
+    data: Labelled,
+    chosen: Int[Tensor, "replica chosen"],
+    streams: Streams,
+    *,
+    steps: int,
+    batch_size: int,
+    optimizer: Optimizer,
+    how: Feedback = Feedback(),
+) -> Iterator[Step]:
+    """Trains ``network`` in place on the images ``chosen``, and yields after each step.
+
+    Each epoch visits every chosen image once, in an order of its own for each seed, in batches of ``batch_size``; a
+    last, smaller batch is left out. Raises ValueError where a batch is larger than an epoch.
+    """
+    images = chosen.shape[1]
+    if batch_size > images:
+        raise ValueError(f"a batch of {batch_size} images, but only {images} to train on")
+    ways = network.biases[-1].shape[-1]
+    orders_from = streams.generators("supervised/batches", "cpu")
+    feedback_from = streams.generators("supervised/feedback")
+    update = optimizers.make(optimizer, (*network.parameters, *feedback.learned(rule, network)))
+    per_epoch = images // batch_size
+    for turn in range(steps):
+        if turn % per_epoch == 0:
+            order = torch.stack([torch.randperm(images, generator=g) for g in orders_from]).to(chosen.device)
+            epoch = chosen.gather(1, order)
+        start = turn % per_epoch * batch_size
+        batch = epoch[:, start : start + batch_size]
+        inputs = data.images[batch]
+        targets = torch.nn.functional.one_hot(data.labels[batch], ways).to(inputs.dtype)
+        activity = networks.forward(network, inputs)
+        gradients = credit.gradients(rule, network, activity, inputs, targets)
+        update((*gradients, *feedback.gradients(rule, gradients)))
+        feedback.learn(network, rule, how, feedback_from)
+        yield Step(turn + 1, activity.logits, targets)
+
+
+@torch.no_grad()
+def evaluate(
+    network: Network, data: Labelled, chosen: Int[Tensor, "replica chosen"] | None = None
+) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
+    """The mean loss, in nats, and the accuracy of every replica on ``data``, or on those it has ``chosen`` there."""
+    replicas, ways = len(network.biases[0]), network.biases[-1].shape[-1]
+    if chosen is None:
+        chosen = torch.arange(len(data.labels), device=data.labels.device).expand(replicas, -1)
+    block = max(1, BLOCK_BYTES[data.images.device.type] // (data.images.shape[1] * data.images.element_size()))
+    totals = 0.0
+    for indices in chosen.split(block, 1):
+        logits = networks.forward(network, data.images[indices]).logits
+        targets = torch.nn.functional.one_hot(data.labels[indices], ways).to(logits.dtype)
+        means = torch.stack([credit.cross_entropy(logits, targets), credit.accuracy(logits, targets)])
+        totals = totals + means.double() * (indices.shape[1] / chosen.shape[1])
+    return tuple(totals)
