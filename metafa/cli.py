@@ -81,23 +81,25 @@ def _check_datasets(path: Path, trials: Trials, download: bool) -> tuple[set[str
     from metafa.tasks import DataAbsent
     from metafa.tasks.classification import DATASETS
 
-    phases = [phase for trial in trials for phase in dataset_needs(trial.settings)]
+    needs = sorted({need for trial in trials for need in dataset_needs(trial.settings)})
     absent, problems, images = set(), [], {}
-    for name in sorted({phase.dataset for phase in phases}):
-        dataset, place = DATASETS[name], next(phase.name for phase in phases if phase.dataset == name)
+    for need in needs:
+        dataset = DATASETS[need.dataset]
+        if need.dataset in absent:
+            continue
         if dataset.downloads and not download and not dataset.here():
-            absent.add(name)
+            absent.add(need.dataset)
             continue
         try:
-            images[name] = len(dataset.load("training", download).labels)
+            if need.dataset not in images:
+                images[need.dataset] = len(dataset.load("training", download).labels)
         except DataAbsent as error:
-            problems.append(f"{path}: {place}.dataset: {error}")
-    for phase in phases:
-        for setting in ("training_images", "batch_size"):
-            found, there = getattr(phase, setting), images.get(phase.dataset)
-            if there is not None and found is not None and found > there:
-                sentence = f"found {found}, but {phase.dataset} has {there} training images"
-                problems.append(f"{path}: {phase.name}.{setting}: {sentence}")
+            absent.add(need.dataset)
+            problems.append(f"{path}: {need.place}: {error}")
+            continue
+        if need.training_images > images[need.dataset]:
+            there = f"{need.dataset} has {images[need.dataset]} training images"
+            problems.append(f"{path}: {need.place}: found {need.training_images}, but {there}")
     return absent, problems
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -44,3 +44,16 @@ def readout_probability(logits: Float[Tensor, "replica image way"]) -> Float[Ten
 def readout_deviation(logits: Float[Tensor, "replica image way"]) -> Float[Tensor, "replica"]:
     """The mean absolute deviation of the readout probabilities from chance, 1 / ways."""
     return (torch.softmax(logits.double(), -1) - 1 / logits.shape[-1]).abs().mean((-2, -1))
+
+
+def expected_calibration_error(
+    logits: Float[Tensor, "replica image way"], labels: Int[Tensor, "image"], bins: int = 15
+) -> Float[Tensor, "replica"]:
+    """The mean over images of the distance between confidence and accuracy within bins of equal width (Guo et al.
+    2017, eq. 5); confidence is the largest readout probability."""
+    confidence, predicted = torch.softmax(logits.double(), -1).max(-1)
+    finite = confidence.isfinite()
+    place = (confidence.nan_to_num() * bins).ceil().long().clamp(1, bins) - 1  # each bin holds its upper edge
+    excess = torch.where(finite, confidence - (predicted == labels).double(), torch.nan)
+    sums = torch.zeros(len(logits), bins, dtype=torch.float64, device=logits.device).scatter_add_(1, place, excess)
+    return sums.abs().sum(-1) / logits.shape[1]

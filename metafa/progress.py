@@ -20,7 +20,7 @@ class Watcher:
     def __init__(self, screen: Console, total: int, already: int):
         self.screen, self.total, self.ended = screen, total, already
         self.running: dict[str, float] = {}
-        self.best: tuple[float, Trial] | None = None
+        self.best: tuple[tuple[str, float], Trial] | None = None
         self.since: float | None = None
         self.already = already
         self.bar = Progress(
@@ -38,16 +38,16 @@ class Watcher:
         self.running[trial.trial_id] = fraction
         self._show()
 
-    def finished(self, trial: Trial, status: str, error: str | None, meta_loss: float | None) -> None:
+    def finished(self, trial: Trial, status: str, error: str | None, final: tuple[str, float] | None) -> None:
         self.running.pop(trial.trial_id, None)
         self.ended += 1
-        if meta_loss is not None and math.isfinite(meta_loss) and (self.best is None or meta_loss < self.best[0]):
-            self.best = (meta_loss, trial)
+        if final and math.isfinite(final[1]) and (self.best is None or _worth(final) > _worth(self.best[0])):
+            self.best = (final, trial)
         if status != "done":
             self.screen.print(f"[yellow]{status}[/] {describe(trial)}: {error}", soft_wrap=True)
         self._show()
         if not self.screen.is_terminal:
-            self.screen.print(f"{self._summary()}  | {describe(trial)}: {_loss(meta_loss)}", soft_wrap=True)
+            self.screen.print(f"{self._summary()}  | {describe(trial)}: {_shown(final)}", soft_wrap=True)
 
     def stop(self) -> None:
         self.bar.stop()
@@ -64,7 +64,7 @@ class Watcher:
         if (left := self._seconds_left()) is not None:
             parts.append(f"{_duration(left)} left")
         if self.best is not None:
-            parts.append(f"best meta-loss {self.best[0]:.3f} ({describe(self.best[1])})")
+            parts.append(f"best {_shown(self.best[0])} ({describe(self.best[1])})")
         return " · ".join(parts)
 
     def _seconds_left(self) -> float | None:
@@ -77,7 +77,7 @@ class Watcher:
 
 @contextlib.contextmanager
 def watch(screen: Console, total: int, already: int) -> Iterator[Any]:
-    """Shows progress while the block runs: trials done, time left, the best meta-loss."""
+    """Shows progress while the block runs: trials done, time left, the best of them."""
     watcher = Watcher(screen, total, already)
     if not screen.is_terminal:
         yield watcher
@@ -103,5 +103,10 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def _loss(meta_loss: float | None) -> str:
-    return "no meta-loss" if meta_loss is None else f"meta-loss {meta_loss:.3f}"
+def _worth(final: tuple[str, float]) -> float:
+    metric, value = final
+    return -value if metric == "meta_loss" else value
+
+
+def _shown(final: tuple[str, float] | None) -> str:
+    return f"{final[0].replace('_', '-')} {final[1]:.3f}" if final else "nothing measured"

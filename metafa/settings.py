@@ -5,6 +5,7 @@ Nothing here imports torch, so that a study is read and checked in a moment.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -34,13 +35,15 @@ OptimizerName = Literal["adam", "sgd"]
 TaskDistributionName = Literal["glyphs", "omniglot", "omniglot-minimal", "mnist", "fashion-mnist", "kmnist"]
 DatasetName = Literal["glyphs", "digits", "mnist", "mnist10k", "fashion-mnist", "kmnist", "usps", "cifar10"]
 
-# Of an image of a task, and of each dataset: said here, so that a study is checked without loading any.
-TASK_PIXELS = 28 * 28
-DATASET_PIXELS = dict.fromkeys(get_args(DatasetName), 28 * 28) | {
-    "digits": 8 * 8,
-    "usps": 16 * 16,
-    "cifar10": 32 * 32 * 3,
+# Of the images of tasks, and of each dataset: rows, columns, and channels where there are several. Said here, so that a
+# study is checked without loading any.
+TASK_SHAPE = (28, 28)
+DATASET_SHAPES: dict[str, tuple[int, ...]] = {name: (28, 28) for name in get_args(DatasetName)} | {
+    "digits": (8, 8),
+    "usps": (16, 16),
+    "cifar10": (32, 32, 3),
 }
+DIGITS = ("glyphs", "digits", "mnist", "mnist10k", "usps")  # the datasets whose classes are the ten digits
 DATASET_CLASSES = 10  # of every dataset
 
 Positive = Annotated[int, Field(ge=1)]
@@ -52,6 +55,7 @@ Rates = Annotated[
     Discriminator(lambda value: "rates" if isinstance(value, list) else "one rate"),
 ]
 """A learning rate; or a list of them, each of which all seeds train with, side by side in one trial."""
+Strengths = list[Annotated[float, Field(ge=0)]]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 
 
@@ -145,6 +149,41 @@ class SupervisedPhase(Settings):
         return self
 
 
+class OutOfDistributionPhase(Settings):
+    """Tests on a dataset's test images, changed by several strengths, and on other datasets of the same classes."""
+
+    phase: Literal["out_of_distribution"]
+    name: Name = "out_of_distribution"
+    """What the phase is called in settings and results."""
+    dataset: DatasetName
+    """Whose test images are changed."""
+    translation: Strengths = []
+    """Pixels by which images are moved, each way in turn."""
+    rotation: Strengths = []
+    """Degrees by which images are turned, each way in turn."""
+    scaling: Strengths = []
+    """How much larger or smaller images are made in turn: 0.5 is 1.5 times, and 1 / 1.5 times."""
+    pixel_noise: Strengths = []
+    """Standard deviations of Gaussian noise on every pixel."""
+    datasets: list[DatasetName] = []
+    """Other datasets of the same classes, their images resized to the size of those of `dataset`."""
+
+    @property
+    def shifts(self) -> list[tuple[str, float]]:
+        """The changes and their strengths."""
+        kinds = ("translation", "rotation", "scaling", "pixel_noise")
+        return [(kind, strength) for kind in kinds for strength in getattr(self, kind)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        others = [name for name in self.datasets if name not in DIGITS]
+        if self.datasets and (others or self.dataset not in DIGITS):
+            raise mistake(
+                f"{(others or [self.dataset])[0]} has not the classes of the others, which are the ten digits"
+            )
+        return self
+
+
 class TaskSettings(Settings):
     ways: Annotated[int, Field(ge=2)] = 5
     """Classes of a task."""
@@ -221,11 +260,18 @@ class EvaluatePhase(TaskSettings):
 Phase = Annotated[
     Annotated[NoisePhase, Tag("noise")]
     | Annotated[SupervisedPhase, Tag("supervised")]
+    | Annotated[OutOfDistributionPhase, Tag("out_of_distribution")]
     | Annotated[MetaPhase, Tag("meta")]
     | Annotated[EvaluatePhase, Tag("evaluate")],
     Discriminator(lambda value: value.get("phase") if isinstance(value, dict) else getattr(value, "phase", None)),
 ]
-PHASES = {"noise": NoisePhase, "supervised": SupervisedPhase, "meta": MetaPhase, "evaluate": EvaluatePhase}
+PHASES = {
+    "noise": NoisePhase,
+    "supervised": SupervisedPhase,
+    "out_of_distribution": OutOfDistributionPhase,
+    "meta": MetaPhase,
+    "evaluate": EvaluatePhase,
+}
 
 
 class MeasureSettings(Settings):
@@ -256,16 +302,16 @@ class TrialSettings(Settings):
         return max(
             phase.ways if isinstance(phase, TaskSettings) else DATASET_CLASSES
             for phase in self.phases
-            if isinstance(phase, TaskSettings | SupervisedPhase)
+            if isinstance(phase, TaskSettings | SupervisedPhase | OutOfDistributionPhase)
         )
 
     @property
     def pixels(self) -> dict[str, int]:
         """The pixels of the images that each phase sees, by its name; a network takes but one number."""
         return {
-            phase.name: TASK_PIXELS if isinstance(phase, TaskSettings) else DATASET_PIXELS[phase.dataset]
+            phase.name: math.prod(TASK_SHAPE if isinstance(phase, TaskSettings) else DATASET_SHAPES[phase.dataset])
             for phase in self.phases
-            if isinstance(phase, TaskSettings | SupervisedPhase)
+            if isinstance(phase, TaskSettings | SupervisedPhase | OutOfDistributionPhase)
         }
 
     @property
@@ -373,9 +419,28 @@ def task_needs(settings: TrialSettings) -> list[TaskNeed]:
     return needs
 
 
-def dataset_needs(settings: TrialSettings) -> list[SupervisedPhase]:
-    """The phases of a trial that train on a dataset."""
-    return [phase for phase in settings.phases if isinstance(phase, SupervisedPhase)]
+class DatasetNeed(NamedTuple):
+    """A dataset that a phase uses, and how many training images of it."""
+
+    place: str
+    dataset: str
+    training_images: int = 0
+
+
+def dataset_needs(settings: TrialSettings) -> list[DatasetNeed]:
+    """The datasets that a trial trains on or is tested on."""
+    needs = []
+    for phase in settings.phases:
+        if isinstance(phase, SupervisedPhase):
+            needs += [
+                DatasetNeed(f"{phase.name}.dataset", phase.dataset),
+                DatasetNeed(f"{phase.name}.training_images", phase.dataset, phase.training_images or 0),
+                DatasetNeed(f"{phase.name}.batch_size", phase.dataset, phase.batch_size),
+            ]
+        elif isinstance(phase, OutOfDistributionPhase):
+            needs.append(DatasetNeed(f"{phase.name}.dataset", phase.dataset))
+            needs += [DatasetNeed(f"{phase.name}.datasets", name) for name in phase.datasets]
+    return needs
 
 
 def transports(settings: TrialSettings) -> dict[str, str]:
@@ -384,6 +449,8 @@ def transports(settings: TrialSettings) -> dict[str, str]:
     for phase in settings.phases:
         if isinstance(phase, NoisePhase | SupervisedPhase):
             found[phase.name] = rule
+        elif isinstance(phase, OutOfDistributionPhase):
+            found[phase.name] = "none"  # nothing is learned there
         elif isinstance(phase, EvaluatePhase):
             found[phase.name] = "none" if phase.adapted_layers == "readout" else rule
         elif phase.outer_algorithm == "none":

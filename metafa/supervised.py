@@ -16,7 +16,7 @@ from metafa.noise import Step
 from metafa.optimizers import Optimizer
 from metafa.streams import Streams
 
-# of the images of one block of an evaluation, for each replica; results are equal, to rounding, whatever it is
+# of the images that one replica sees at once in an evaluation; results are equal, to rounding, whatever it is
 BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
 
 
@@ -83,18 +83,27 @@ def train(
 
 
 @torch.no_grad()
+def readout(
+    network: Network, images: Float[Tensor, "image pixel"], chosen: Int[Tensor, "replica chosen"] | None = None
+) -> Float[Tensor, "replica _seen way"]:
+    """Every replica's logits for ``images``, or for those it has ``chosen`` there."""
+    if chosen is None:
+        chosen = torch.arange(len(images), device=images.device).expand(len(network.biases[0]), -1)
+    block = max(1, BLOCK_BYTES[images.device.type] // (images.shape[1] * images.element_size()))
+    return torch.cat([networks.forward(network, images[indices]).logits for indices in chosen.split(block, 1)], 1)
+
+
+def loss_and_accuracy(
+    logits: Float[Tensor, "replica image way"], labels: Int[Tensor, "*_replica image"]
+) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
+    """The mean cross-entropy, in nats, and the accuracy of every replica's readout."""
+    targets = torch.nn.functional.one_hot(labels, logits.shape[-1]).to(logits.dtype).expand(logits.shape)
+    return credit.cross_entropy(logits, targets), credit.accuracy(logits, targets)
+
+
 def evaluate(
     network: Network, data: Labelled, chosen: Int[Tensor, "replica chosen"] | None = None
 ) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
     """The mean loss, in nats, and the accuracy of every replica on ``data``, or on those it has ``chosen`` there."""
-    replicas, ways = len(network.biases[0]), network.biases[-1].shape[-1]
-    if chosen is None:
-        chosen = torch.arange(len(data.labels), device=data.labels.device).expand(replicas, -1)
-    block = max(1, BLOCK_BYTES[data.images.device.type] // (data.images.shape[1] * data.images.element_size()))
-    totals = 0.0
-    for indices in chosen.split(block, 1):
-        logits = networks.forward(network, data.images[indices]).logits
-        targets = torch.nn.functional.one_hot(data.labels[indices], ways).to(logits.dtype)
-        means = torch.stack([credit.cross_entropy(logits, targets), credit.accuracy(logits, targets)])
-        totals = totals + means.double() * (indices.shape[1] / chosen.shape[1])
-    return tuple(totals)
+    labels = data.labels if chosen is None else data.labels[chosen]
+    return loss_and_accuracy(readout(network, data.images, chosen), labels)

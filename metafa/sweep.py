@@ -45,8 +45,8 @@ class Watcher(Protocol):
     def progressed(self, trial: Trial, fraction: float) -> None:
         """``fraction`` of a running trial is done."""
 
-    def finished(self, trial: Trial, status: str, error: str | None, meta_loss: float | None) -> None:
-        """A trial has ended; ``meta_loss`` is its mean over seeds after its last phase."""
+    def finished(self, trial: Trial, status: str, error: str | None, final: tuple[str, float] | None) -> None:
+        """A trial has ended; ``final`` is what `final_measurement` says of it."""
 
 
 def run(
@@ -139,11 +139,11 @@ def _run_trial(
         "host": platform.node(),
         "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
     }
-    meta_loss, measurements = None, []
+    final, measurements = None, []
     try:
         outcome = trials.run(trial.settings, sources, device, progress)
         measurements = [{"trial_id": trial.trial_id} | measurement for measurement in outcome.rows]
-        meta_loss = final_meta_loss(outcome.rows)
+        final = final_measurement(outcome.rows)
         first = min(outcome.divergences.values(), key=lambda d: d.step, default=None)
         row |= {"status": "diverged" if first else "done"}
         if first:
@@ -157,7 +157,7 @@ def _run_trial(
         row |= {"status": "failed", "error": "".join(traceback.format_exception(error))}
     results.write(folder, schema, row | {"seconds": time.time() - started}, measurements)
     last_line = (row.get("error") or "").strip().splitlines()[-1:]
-    report({"fraction": 1.0, "status": row["status"], "error": "".join(last_line), "meta_loss": meta_loss})
+    report({"fraction": 1.0, "status": row["status"], "error": "".join(last_line), "final": final})
 
 
 def _row(trial: Trial, study: Study) -> dict[str, Any]:
@@ -170,14 +170,15 @@ def _row(trial: Trial, study: Study) -> dict[str, Any]:
     }
 
 
-def final_meta_loss(rows: list[dict[str, Any]]) -> float | None:
-    """The mean over seeds of the meta-loss that was measured last."""
-    measured = [row for row in rows if row["metric"] == "meta_loss"]
-    if not measured:
-        return None
-    place = ("phase", "step", "task")
-    values = [row["value"] for row in measured if all(row[name] == measured[-1][name] for name in place)]
-    return sum(values) / len(values)
+def final_measurement(rows: list[dict[str, Any]]) -> tuple[str, float] | None:
+    """What a trial comes to: the metric and its mean over seeds of the meta-loss that was measured last, or, where none
+    was, of the accuracy on test images."""
+    for metric in ("meta_loss", "accuracy"):
+        if measured := [row for row in rows if row["metric"] == metric and row["task"] is not None]:
+            place = ("phase", "step", "task")
+            values = [row["value"] for row in measured if all(row[name] == measured[-1][name] for name in place)]
+            return metric, sum(values) / len(values)
+    return None
 
 
 class _Bridge(tune.Callback):
@@ -195,7 +196,7 @@ class _Bridge(tune.Callback):
         if result["status"] == "running":
             self.watcher.progressed(ours, result["fraction"])
         else:
-            self.watcher.finished(ours, result["status"], result["error"], result["meta_loss"])
+            self.watcher.finished(ours, result["status"], result["error"], result["final"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         ours = self.trials[trial.config["trial_id"]]

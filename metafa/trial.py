@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metafa import credit, episodes, feedback, measures, meta, networks, noise, supervised
+from metafa import credit, episodes, feedback, measures, meta, networks, noise, shifts, supervised
 from metafa.episodes import Episodes, EpisodeSource, TasksetSource
 from metafa.feedback import Feedback
 from metafa.optimizers import Optimizer
 from metafa.settings import (
+    DATASET_SHAPES,
     EvaluatePhase,
     MetaPhase,
     NoisePhase,
+    OutOfDistributionPhase,
     SupervisedPhase,
     TaskNeed,
     TaskSettings,
@@ -76,7 +78,7 @@ def load_sources(*trials: TrialSettings) -> Sources:
             images = tasks.TASK_DISTRIBUTIONS[need.distribution].load(need.split, True)
             taskset = tasks.taskset(images, need.ways, need.images_per_class)
             sources[source_key(need)] = episodes.from_taskset(taskset)
-    names = sorted({phase.dataset for settings in trials for phase in dataset_needs(settings)})
+    names = sorted({need.dataset for settings in trials for need in dataset_needs(settings)})
     datasets = {name: tuple(_labelled(DATASETS[name].load(part, True)) for part in PARTS) for name in names}
     return Sources(sources, datasets)
 
@@ -143,6 +145,32 @@ def _supervised(bench: _Bench, phase: SupervisedPhase) -> None:
     bench.train(phase.name, total, steps, measure)
 
 
+def _out_of_distribution(bench: _Bench, phase: OutOfDistributionPhase) -> None:
+    """The loss, accuracy and calibration on each set of images; the same noise on them in every trial."""
+    _, test = bench.datasets[phase.dataset]
+    shape = DATASET_SHAPES[phase.dataset]
+    images, flat = _pictures(test.images, shape), test.images
+    bench.test(phase.name, phase.dataset, flat, test.labels)
+    for shift, strength in phase.shifts:
+        generator = Streams(bench.settings.seed, (0,), "cpu").generators(f"out_of_distribution/{shift}")[0]
+        changed = shifts.shifted(shift, images, strength, generator)
+        bench.test(phase.name, f"{phase.dataset}/{shift}={strength:g}", _flat(changed), test.labels)
+    for name in phase.datasets:
+        _, other = bench.datasets[name]
+        resized = shifts.resized(_pictures(other.images, DATASET_SHAPES[name]), shape[:2])
+        bench.test(phase.name, name, _flat(resized), other.labels)
+    bench.advance(1.0)
+
+
+def _pictures(flat: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """``[image, channel, row, column]`` of ``[image, pixel]``, as a dataset of that shape has them."""
+    return flat.unflatten(1, shape).unsqueeze(1) if len(shape) == 2 else flat.unflatten(1, shape).movedim(-1, 1)
+
+
+def _flat(pictures: Tensor) -> Tensor:
+    return pictures.movedim(1, -1).flatten(1)
+
+
 def _rates(value: float | list[float]) -> tuple[float, ...]:
     return tuple(value) if isinstance(value, list) else (value,)
 
@@ -188,6 +216,7 @@ def _evaluate(bench: _Bench, phase: EvaluatePhase) -> None:
 RUN_PHASE: dict[str, Callable[[Any, Any], None]] = {
     "noise": _noise,
     "supervised": _supervised,
+    "out_of_distribution": _out_of_distribution,
     "meta": _meta,
     "evaluate": _evaluate,
 }
@@ -198,11 +227,16 @@ class _Bench:
 
     def __init__(self, settings: TrialSettings, sources: Sources, device: str, progress: Callable[[float], None]):
         self.settings = settings
-        self.sources = {key: episodes.with_gram(episodes.to(source, device)) for key, source in sources.tasks.items()}
-        self.datasets = {
-            name: tuple(part.to(device) for part in sources.datasets[name])
-            for name in {phase.dataset for phase in dataset_needs(settings)}
+        self.sources = {
+            key: episodes.with_gram(episodes.to(sources.tasks[key], device))
+            for key in map(source_key, task_needs(settings))
         }
+        self.datasets = {
+            need.dataset: tuple(part.to(device) for part in sources.datasets[need.dataset])
+            for need in dataset_needs(settings)
+        }
+        trained = [phase.dataset for phase in settings.phases if isinstance(phase, SupervisedPhase)]
+        self.trained_on = list(dict.fromkeys(trained))
         # replicas that differ in a learning rate alone: all seeds with the first, then all with the next
         self.learning_rates = next(iter(settings.side_by_side.values()), [None])
         self.seeds = tuple(range(settings.seeds)) * len(self.learning_rates)
@@ -296,7 +330,8 @@ class _Bench:
             for layer, rates in enumerate(self.learned_rates.detach().mean(1).unbind(1), start=1):
                 self.record(phase, step, "inner_learning_rate", rates, layer)
         self._measure_readout(phase, step, self._noise, "noise")
-        for name, (_, test) in self.datasets.items():
+        for name in self.trained_on:
+            _, test = self.datasets[name]
             images = test.images[:PROBE_IMAGES].expand(len(self.seeds), -1, -1)
             self._measure_readout(phase, step, images, name)
         if self._probed is None:
@@ -308,6 +343,16 @@ class _Bench:
             loss, accuracy = meta.meta_loss(self.network, self.inner_loop(self._probed), tasks)
             self.record(phase, step, "meta_loss", loss, task=distribution)
             self.record(phase, step, "meta_accuracy", accuracy, task=distribution)
+
+    def test(self, phase: str, task: str, images: Tensor, labels: Tensor) -> None:
+        """Records how the network does on ``images`` that have those labels."""
+        logits = supervised.readout(self.network, images)
+        loss, accuracy = supervised.loss_and_accuracy(logits, labels)
+        self.record(phase, 0, "loss", loss, task=task)
+        self.record(phase, 0, "accuracy", accuracy, task=task)
+        error = measures.expected_calibration_error(logits, labels)
+        self.record(phase, 0, "expected_calibration_error", error, task=task)
+        self.record(phase, 0, "readout_probability", measures.readout_probability(logits), task=task)
 
     def _measure_readout(self, phase: str, step: int, images: Tensor, task: str) -> None:
         logits = networks.forward(self.network, images).logits

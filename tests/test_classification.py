@@ -12,7 +12,7 @@ from metafa.tasks.classification import DATASETS, OF_TORCHVISION, PARTS
 
 
 def test_the_table_and_the_study_files_know_the_same_names() -> None:
-    assert set(DATASETS) == set(typing.get_args(settings.DatasetName)) == set(settings.DATASET_PIXELS)
+    assert set(DATASETS) == set(typing.get_args(settings.DatasetName)) == set(settings.DATASET_SHAPES)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_datasets_are_as_study_files_suppose(name: str, sizes: tuple[int, int], 
     assert tuple(len(part.labels) for part in parts) == sizes
     for part in parts:
         assert part.images.dtype == np.uint8
-        assert part.images[0].size == settings.DATASET_PIXELS[name]
+        assert part.images.shape[1:] == settings.DATASET_SHAPES[name]
         assert part.images.max() == 255
         assert len(part.class_names) == settings.DATASET_CLASSES
         assert set(part.labels.tolist()) == set(range(10))

@@ -16,6 +16,8 @@ CORE = [
     "optimizers",
     "episodes",
     "noise",
+    "supervised",
+    "shifts",
     "adaptation",
     "meta",
 ]

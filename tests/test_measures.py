@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from metafa import measures
 
@@ -58,3 +59,25 @@ def test_readout_of_known_probabilities() -> None:
     deviations = [0.7 - 1 / 3, 1 / 3 - 0.2, 1 / 3 - 0.1, 0.4 - 1 / 3, 1 / 3 - 0.3, 1 / 3 - 0.3]
     assert measures.readout_deviation(logits).item() == pytest.approx(sum(deviations) / 6, rel=1e-6)
     assert measures.readout_deviation(torch.zeros(1, 5, 4)).item() == 0
+
+
+def test_calibration_error_equals_torchmetrics() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(2, 500, 4, generator=generator)
+    labels = torch.randint(4, (500,), generator=generator)
+    found = measures.expected_calibration_error(logits, labels)
+    for replica in range(2):
+        wanted = multiclass_calibration_error(logits[replica], labels, num_classes=4, n_bins=15, norm="l1")
+        # torchmetrics computes in float32
+        assert found[replica].item() == pytest.approx(wanted.item(), abs=1e-5)
+
+
+def test_calibration_error_on_known_readouts() -> None:
+    """Sure and always right: 0. Sure and always wrong: 1. Four in five sure, and right half the time: 0.3."""
+    sure = torch.tensor([[100.0, 0.0]]).repeat(10, 1)
+    four_in_five = torch.log(torch.tensor([[0.8, 0.2]])).repeat(10, 1)
+    right, wrong, half = torch.zeros(10).long(), torch.ones(10).long(), torch.arange(10) % 2
+    for logits, labels, expected in ((sure, right, 0.0), (sure, wrong, 1.0), (four_in_five, half, 0.3)):
+        assert measures.expected_calibration_error(logits[None], labels).item() == pytest.approx(expected, abs=1e-6)
+    broken = torch.full((1, 10, 2), torch.nan)
+    assert measures.expected_calibration_error(broken, right).isnan().all()

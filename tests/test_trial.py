@@ -233,6 +233,28 @@ def test_no_noise_steps_equals_no_noise_phase_to_the_bit_through_data() -> None:
     assert [row for row in one if row["phase"] == "supervised"] == other
 
 
+def test_images_out_of_distribution_are_tested_by_shift_strength_and_dataset() -> None:
+    shifted = """[[phases]]
+phase = "out_of_distribution"
+dataset = "digits"
+translation = [0, 1]
+pixel_noise = [0.5]
+datasets = ["glyphs"]
+"""
+    settings = parsed(SUPERVISED + shifted)
+    rows = trial.run(settings, trial.load_sources(settings)).rows
+    tested = {(row["metric"], row["task"]): row["value"] for row in rows if row["phase"] == "out_of_distribution"}
+    tasks = {"digits", "digits/translation=0", "digits/translation=1", "digits/pixel_noise=0.5", "glyphs"}
+    metrics = {"loss", "accuracy", "expected_calibration_error", "readout_probability"}
+    assert tested.keys() == {(metric, task) for metric in metrics for task in tasks}
+    for metric in metrics:
+        assert tested[metric, "digits/translation=0"] == tested[metric, "digits"]
+    # what the training phase measured last, of the same images and weights
+    last = values(rows, phase="supervised", metric="accuracy", task="digits", step=6, seed=1)
+    assert list(last.values()) == [tested["accuracy", "digits"]]
+    assert tested["accuracy", "digits/pixel_noise=0.5"] != tested["accuracy", "digits"]
+
+
 def test_a_network_takes_images_of_one_size() -> None:
     text = SUPERVISED + '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs"]\n'
     with pytest.raises(study.StudyError, match="images of one size, found pixels: 64 in supervised, 784 in evaluate"):
