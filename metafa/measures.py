@@ -57,3 +57,27 @@ def expected_calibration_error(
     excess = torch.where(finite, confidence - (predicted == labels).double(), torch.nan)
     sums = torch.zeros(len(logits), bins, dtype=torch.float64, device=logits.device).scatter_add_(1, place, excess)
     return sums.abs().sum(-1) / logits.shape[1]
+
+
+def principal_path(
+    weights: Float[Tensor, "moment replica weight"],
+) -> tuple[Float[Tensor, "moment replica two"], Float[Tensor, "replica two"]]:
+    """The path that each replica's weights took, in the plane of their first two principal components over moments,
+    about their mean; and the fraction of the variance along each. Each component points to where the path ends.
+
+    Not a number for replicas whose weights are not all finite, and for what does not vary.
+    """
+    moments, replicas = weights.shape[:2]
+    path = torch.full((moments, replicas, 2), torch.nan, dtype=torch.float64)
+    fractions = torch.full((replicas, 2), torch.nan, dtype=torch.float64)
+    for replica in range(replicas):
+        centred = weights[:, replica].double()
+        centred = centred - centred.mean(0)
+        gram = centred @ centred.mT  # of few moments, where the covariance would be of many weights
+        if moments < 2 or not gram.isfinite().all() or gram.trace() == 0:
+            continue
+        squares, directions = (part.flip(-1)[..., :2].cpu() for part in torch.linalg.eigh(gram))
+        found = directions * squares.clamp(min=0).sqrt()
+        path[:, replica] = found * torch.where(found[-1] < 0, -1.0, 1.0)
+        fractions[replica] = squares.clamp(min=0) / gram.trace().cpu()
+    return path, fractions

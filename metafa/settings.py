@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from metafa.transport import TRANSPORT
 
-# Raised by whoever changes what the same settings compute; part of every trial_id.
+# Raised by whoever changes what the same settings compute, a default among them; part of every trial_id.
 NUMERICS = 3
 
 MAX_TRIALS = 100_000
@@ -281,6 +281,9 @@ class MeasureSettings(Settings):
     """Moments of each phase, evenly spaced in the logarithm of the step; its start, first step and end among them."""
     tasks: Positive = 100
     """Tasks of each evaluated distribution for the meta-loss at those moments."""
+    weight_path: bool = False
+    """Whether to keep the weights at those moments until the trial ends, and record the path they took through all
+    its phases in the plane of its first two principal components."""
 
 
 class TrialSettings(Settings):

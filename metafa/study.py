@@ -192,7 +192,8 @@ def _trial(tree: dict, point: dict[Path_, Any], mistakes: _Mistakes) -> Trial | 
         return None
     trial = TrialSettings(**{name: getattr(settings, name) for name in TrialSettings.model_fields})
     varied = {_place(path, tree): value for path, value in point.items()}
-    return Trial(_hash([NUMERICS, trial.model_dump()]), trial, varied)
+    # without what is as by default, so that a setting that a later metafa adds leaves the trials of earlier ones theirs
+    return Trial(_hash([NUMERICS, trial.model_dump(exclude_defaults=True)]), trial, varied)
 
 
 def _hash(value: Any) -> str:

@@ -98,6 +98,7 @@ def run(
     bench = _Bench(settings, sources, device, progress)
     for phase in settings.phases:
         RUN_PHASE[phase.phase](bench, phase)
+    bench.record_weight_path()
     return bench.outcome
 
 
@@ -255,6 +256,7 @@ class _Bench:
         kind = _noise_of(noises[0]) if noises else noise.Noise()
         self._noise = noise.draw_inputs(kind, PROBE_IMAGES, pixels, self.streams.generators("measure/noise"))
         self._drawn: dict[tuple, Episodes] = {}
+        self._path: dict[tuple[str, int], Tensor] = {}  # the weights, by phase and step
 
     @property
     def all_diverged(self) -> bool:
@@ -321,6 +323,8 @@ class _Bench:
 
     def measure(self, phase: str, step: int) -> None:
         """Records the state of the network: its weights, its readout, and its meta-loss."""
+        if self.settings.measure.weight_path:
+            self._path[phase, step] = torch.cat([weights.flatten(1).cpu() for weights in self.network.weights], 1)
         for layer, weights in enumerate(self.network.weights, start=1):
             self.record(phase, step, "effective_dimensionality", measures.effective_dimensionality(weights), layer)
             self.record(phase, step, "effective_rank", measures.effective_rank(weights), layer)
@@ -343,6 +347,17 @@ class _Bench:
             loss, accuracy = meta.meta_loss(self.network, self.inner_loop(self._probed), tasks)
             self.record(phase, step, "meta_loss", loss, task=distribution)
             self.record(phase, step, "meta_accuracy", accuracy, task=distribution)
+
+    def record_weight_path(self) -> None:
+        """Records where in its plane the weights were at each moment, and how much of their path the plane holds."""
+        if not self._path:
+            return
+        path, fractions = measures.principal_path(torch.stack(list(self._path.values())))
+        for component, name in enumerate(("first", "second")):
+            for (phase, step), places in zip(self._path, path, strict=True):
+                self.record(phase, step, f"{name}_component", places[:, component])
+            phase, step = list(self._path)[-1]
+            self.record(phase, step, f"{name}_component_variance", fractions[:, component])
 
     def test(self, phase: str, task: str, images: Tensor, labels: Tensor) -> None:
         """Records how the network does on ``images`` that have those labels."""

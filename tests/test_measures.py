@@ -81,3 +81,29 @@ def test_calibration_error_on_known_readouts() -> None:
         assert measures.expected_calibration_error(logits[None], labels).item() == pytest.approx(expected, abs=1e-6)
     broken = torch.full((1, 10, 2), torch.nan)
     assert measures.expected_calibration_error(broken, right).isnan().all()
+
+
+def test_the_principal_path_of_points_on_known_curves() -> None:
+    """A half-circle in a plane of a large space is found as it is; a line has one component alone."""
+    generator = torch.Generator().manual_seed(0)
+    plane = torch.linalg.qr(torch.randn(50, 2, generator=generator, dtype=torch.float64)).Q.T
+    angle = torch.linspace(0, math.pi, 9, dtype=torch.float64)
+    curve = torch.stack([3 * angle.cos(), angle.sin()], 1)  # an ellipse: its components are its axes
+    line = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None] * torch.tensor([4.0, 0.0], dtype=torch.float64)
+    weights = torch.stack([curve @ plane + 7, line @ plane], 1)
+    path, fractions = measures.principal_path(weights)
+    wanted = curve - curve.mean(0)
+    wanted = wanted * torch.where(wanted[-1] < 0, -1.0, 1.0)
+    torch.testing.assert_close(path[:, 0], wanted, rtol=0, atol=1e-10)
+    variances = wanted.square().sum(0)
+    torch.testing.assert_close(fractions[0], variances / variances.sum(), rtol=1e-10, atol=0)
+    torch.testing.assert_close(path[:, 1], line, rtol=0, atol=1e-6)  # the square root of what rounding leaves of 0
+    torch.testing.assert_close(fractions[1], torch.tensor([1.0, 0.0], dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_the_principal_path_of_broken_or_resting_weights_is_no_number() -> None:
+    weights = torch.zeros(3, 2, 5)
+    weights[1, 0] = torch.inf
+    path, fractions = measures.principal_path(weights)
+    assert path.isnan().all()
+    assert fractions.isnan().all()

@@ -233,6 +233,21 @@ def test_no_noise_steps_equals_no_noise_phase_to_the_bit_through_data() -> None:
     assert [row for row in one if row["phase"] == "supervised"] == other
 
 
+def test_the_path_of_the_weights_leads_through_all_phases() -> None:
+    settings = parsed(SUPERVISED + "weight_path = true\n")
+    rows = trial.run(settings, trial.load_sources(settings)).rows
+    moments = {("noise", step) for step in (0, 1, 5, 30)} | {("supervised", step) for step in (0, 1, 2, 6)}
+    for name in ("first_component", "second_component"):
+        of_a_seed = [row for row in rows if row["metric"] == name and row["seed"] == 0]
+        places = {(row["phase"], row["step"]): row["value"] for row in of_a_seed}
+        assert places.keys() == moments
+        assert places["noise", 30] == pytest.approx(places["supervised", 0], abs=1e-9), "data begins where noise ended"
+        assert places["supervised", 6] >= 0
+    variance = [row["value"] for row in rows if row["metric"].endswith("_variance") and row["seed"] == 0]
+    assert len(variance) == 2
+    assert 0.5 < sum(variance) <= 1
+
+
 def test_images_out_of_distribution_are_tested_by_shift_strength_and_dataset() -> None:
     shifted = """[[phases]]
 phase = "out_of_distribution"
