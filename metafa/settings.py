@@ -155,8 +155,8 @@ class OutOfDistributionPhase(Settings):
     phase: Literal["out_of_distribution"]
     name: Name = "out_of_distribution"
     """What the phase is called in settings and results."""
-    dataset: DatasetName
-    """Whose test images are changed."""
+    dataset: DatasetName | None = None
+    """Whose test images are changed; where it is not said, that of the supervised phase before."""
     translation: Strengths = []
     """Pixels by which images are moved, each way in turn."""
     rotation: Strengths = []
@@ -166,22 +166,13 @@ class OutOfDistributionPhase(Settings):
     pixel_noise: Strengths = []
     """Standard deviations of Gaussian noise on every pixel."""
     datasets: list[DatasetName] = []
-    """Other datasets of the same classes, their images resized to the size of those of `dataset`."""
+    """Other datasets whose classes are the ten digits too, their images resized to the size of those of `dataset`."""
 
     @property
     def shifts(self) -> list[tuple[str, float]]:
         """The changes and their strengths."""
         kinds = ("translation", "rotation", "scaling", "pixel_noise")
         return [(kind, strength) for kind in kinds for strength in getattr(self, kind)]
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        others = [name for name in self.datasets if name not in DIGITS]
-        if self.datasets and (others or self.dataset not in DIGITS):
-            raise mistake(
-                f"{(others or [self.dataset])[0]} has not the classes of the others, which are the ten digits"
-            )
-        return self
 
 
 class TaskSettings(Settings):
@@ -299,23 +290,28 @@ class TrialSettings(Settings):
     """What a trial does, in this order."""
     measure: MeasureSettings = MeasureSettings()
 
+    def datasets(self) -> dict[str, DatasetName]:
+        """The dataset that each phase trains on or changes, by the phase's name."""
+        found: dict[str, DatasetName] = {}
+        before: DatasetName | None = None
+        for phase in self.phases:
+            if isinstance(phase, SupervisedPhase | OutOfDistributionPhase) and (name := phase.dataset or before):
+                found[phase.name] = name
+                before = name if isinstance(phase, SupervisedPhase) else before
+        return found
+
     @property
     def outputs(self) -> int:
         """The network's outputs: as many as the widest task has ways, or a dataset classes."""
-        return max(
-            phase.ways if isinstance(phase, TaskSettings) else DATASET_CLASSES
-            for phase in self.phases
-            if isinstance(phase, TaskSettings | SupervisedPhase | OutOfDistributionPhase)
-        )
+        ways = [phase.ways for phase in self.phases if isinstance(phase, TaskSettings)]
+        return max([*ways, *(DATASET_CLASSES for _ in self.datasets())])
 
     @property
     def pixels(self) -> dict[str, int]:
         """The pixels of the images that each phase sees, by its name; a network takes but one number."""
-        return {
-            phase.name: math.prod(TASK_SHAPE if isinstance(phase, TaskSettings) else DATASET_SHAPES[phase.dataset])
-            for phase in self.phases
-            if isinstance(phase, TaskSettings | SupervisedPhase | OutOfDistributionPhase)
-        }
+        tasks = {phase.name: TASK_SHAPE for phase in self.phases if isinstance(phase, TaskSettings)}
+        shapes = tasks | {phase: DATASET_SHAPES[dataset] for phase, dataset in self.datasets().items()}
+        return {phase.name: math.prod(shapes[phase.name]) for phase in self.phases if phase.name in shapes}
 
     @property
     def side_by_side(self) -> dict[str, list[float]]:
@@ -335,8 +331,16 @@ class TrialSettings(Settings):
         if len(set(self.pixels.values())) > 1:
             found = ", ".join(f"{pixels} in {name}" for name, pixels in self.pixels.items())
             raise mistake(f"a network takes images of one size, found pixels: {found}")
-        learned = False
+        learned, datasets = False, self.datasets()
         for phase in self.phases:
+            if isinstance(phase, OutOfDistributionPhase):
+                if phase.name not in datasets:
+                    raise mistake(f"{phase.name} needs a `dataset`, or a supervised phase before it")
+                unlike = [name for name in (datasets[phase.name], *phase.datasets) if name not in DIGITS]
+                if phase.datasets and unlike:
+                    raise mistake(
+                        f"{phase.name}.datasets: their classes are the ten digits; those of {unlike[0]} are not"
+                    )
             learned |= isinstance(phase, MetaPhase) and phase.learn_inner_rates
             if isinstance(phase, EvaluatePhase) and phase.learned_rates and not learned:
                 raise mistake(f"{phase.name}.learned_rates needs a meta phase before it with learn_inner_rates = true")
@@ -361,6 +365,43 @@ class ResourceSettings(Settings):
     """GPUs of a trial; a fraction shares one. With 0 it runs on the CPU."""
 
 
+class ClaimSettings(Settings):
+    """A claim, and the rule by which `analysis/claims.py` judges it, written down before the study runs: the mean over
+    seeds of a difference, with its 95% interval, has to be on the side expected, by more than `margin`."""
+
+    claim: Positive
+    """Its number, of the eight of Cheon, Lee and Paik (2024)."""
+    statement: str
+    """What is claimed, in a sentence."""
+    metric: str
+    """What is compared, such as `accuracy`."""
+    phase: Name
+    """The phase that it is measured in."""
+    task: str | None = None
+    """The inputs it is measured on, or how their names begin; where it is not said, none, or the phase's dataset."""
+    layer: Positive | None = None
+    """The layer, for what is measured of one."""
+    step: Literal["last", "mean"] = "last"
+    """At the phase's last step, or the mean over its steps."""
+    rule: RuleName = "feedback_alignment"
+    """Whose networks are compared."""
+    compare: Literal["noise", "start", "reference"] = "noise"
+    """`noise`: with the most noise steps against without noise, paired by seed. `start`: with the most noise steps, at
+    the phase's end against at its start. `reference`: with the most noise steps, against a number."""
+    reference: float = 0.0
+    """That number."""
+    expect: Literal["lower", "higher", "near"]
+    """Where the difference should be: below 0, above it, or closer to it than `margin`."""
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    """By how much."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.expect == "near" and not self.margin:
+            raise mistake('expect = "near" needs a `margin` above 0: how near')
+        return self
+
+
 class StudySettings(TrialSettings):
     """A study file. Any setting of `seed`, `network`, `phases` and `measure` may be a search space instead of a
     value: `{ choices = [...] }`, or `{ low = ..., high = ... }` with `log` or `step` as Optuna has them."""
@@ -369,6 +410,8 @@ class StudySettings(TrialSettings):
     """The study's name, by default the file's; its results stand in `results/NAME`."""
     question: str = ""
     """What the study asks, in a sentence."""
+    claims: list[ClaimSettings] = []
+    """What it claims, and how its results are to be judged."""
     search: SearchSettings = SearchSettings()
     resources: ResourceSettings = ResourceSettings()
 
@@ -441,7 +484,7 @@ def dataset_needs(settings: TrialSettings) -> list[DatasetNeed]:
                 DatasetNeed(f"{phase.name}.batch_size", phase.dataset, phase.batch_size),
             ]
         elif isinstance(phase, OutOfDistributionPhase):
-            needs.append(DatasetNeed(f"{phase.name}.dataset", phase.dataset))
+            needs.append(DatasetNeed(f"{phase.name}.dataset", settings.datasets()[phase.name]))
             needs += [DatasetNeed(f"{phase.name}.datasets", name) for name in phase.datasets]
     return needs
 

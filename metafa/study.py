@@ -22,6 +22,7 @@ from metafa.settings import (
     MAX_TRIALS,
     NUMERICS,
     PHASES,
+    ClaimSettings,
     Range,
     ResourceSettings,
     SearchSettings,
@@ -253,7 +254,10 @@ class _Mistakes:
             raise StudyError(self.messages)
 
     def check_space(self, path: Path_, space: dict) -> None:
-        if path[:1] in [("name",), ("question",), ("search",), ("resources",), ()] or path[-1] in ("phase", "name"):
+        if path[:1] in [("name",), ("question",), ("claims",), ("search",), ("resources",), ()] or path[-1] in (
+            "phase",
+            "name",
+        ):
             self.add(path, "cannot be a search space")
         elif "choices" in space:
             if set(space) != {"choices"}:
@@ -295,6 +299,9 @@ class _Mistakes:
                 self.add(("phases", i), f"two phases are called {name!r}; give one of them another `name`")
             if name in reserved:
                 self.add(("phases", i, "name"), f"{name!r} is the name of another setting; choose another")
+        for i, claim in enumerate(settings.claims):
+            if claim.phase not in names:
+                self.add(("claims", i, "phase"), f"found {claim.phase!r}, but the phases are {_listed(names)}")
         if not settings.pixels:
             self.add(("phases",), 'no phase has images; add one with phase = "evaluate", "meta" or "supervised"')
         for name in settings.side_by_side:
@@ -342,6 +349,8 @@ class _Mistakes:
         if path[:1] == ("phases",) and len(path) > 2:
             kind = _step(_at(self.tree, path[:2]), "phase")
             return list(PHASES[kind].model_fields) if isinstance(kind, str) and kind in PHASES else []
+        if path[:1] == ("claims",) and len(path) > 2:
+            return list(ClaimSettings.model_fields)
         if len(path) > 1:
             field = StudySettings.model_fields.get(str(path[0]))
             return list(getattr(field.annotation, "model_fields", {})) if field else []

@@ -148,14 +148,14 @@ def _supervised(bench: _Bench, phase: SupervisedPhase) -> None:
 
 def _out_of_distribution(bench: _Bench, phase: OutOfDistributionPhase) -> None:
     """The loss, accuracy and calibration on each set of images; the same noise on them in every trial."""
-    _, test = bench.datasets[phase.dataset]
-    shape = DATASET_SHAPES[phase.dataset]
-    images, flat = _pictures(test.images, shape), test.images
-    bench.test(phase.name, phase.dataset, flat, test.labels)
+    dataset = bench.settings.datasets()[phase.name]
+    (_, test), shape = bench.datasets[dataset], DATASET_SHAPES[dataset]
+    images = _pictures(test.images, shape)
+    bench.test(phase.name, dataset, test.images, test.labels)
     for shift, strength in phase.shifts:
         generator = Streams(bench.settings.seed, (0,), "cpu").generators(f"out_of_distribution/{shift}")[0]
         changed = shifts.shifted(shift, images, strength, generator)
-        bench.test(phase.name, f"{phase.dataset}/{shift}={strength:g}", _flat(changed), test.labels)
+        bench.test(phase.name, f"{dataset}/{shift}={strength:g}", _flat(changed), test.labels)
     for name in phase.datasets:
         _, other = bench.datasets[name]
         resized = shifts.resized(_pictures(other.images, DATASET_SHAPES[name]), shape[:2])

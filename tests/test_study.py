@@ -240,3 +240,71 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[1].glob("studies/**/*.toml")), ids=lambda p: p.name)
 def test_the_studies_that_come_with_metafa_are_sound(path: Path) -> None:
     assert study.read(path).trials
+
+
+SUPERVISED = """\
+[[phases]]
+phase = "supervised"
+dataset = "digits"
+epochs = 1
+"""
+CLAIM = f"""\
+{SUPERVISED}
+[[claims]]
+claim = 2
+statement = "s"
+metric = "loss"
+phase = "supervised"
+expect = "lower"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            SUPERVISED + "steps = 3\n",
+            "s.toml:1: phases[0]: a supervised phase is as long as its `steps` or its `epochs` say: one of the two",
+        ),
+        (
+            SUPERVISED + "training_images = 20\n",
+            "s.toml:1: phases[0]: `training_images` is 20, less than a batch of 64",
+        ),
+        (
+            '[[phases]]\nphase = "out_of_distribution"\nrotation = [10]\n',
+            "s.toml: out_of_distribution needs a `dataset`, or a supervised phase before it",
+        ),
+        (
+            SUPERVISED + '[[phases]]\nphase = "out_of_distribution"\ndatasets = ["kmnist"]\n',
+            "s.toml: out_of_distribution.datasets: their classes are the ten digits; those of kmnist are not",
+        ),
+        (
+            CLAIM.replace('"loss"\nphase = "supervised"', '"loss"\nphase = "data"'),
+            "claims[0].phase: found 'data', but the phases are 'supervised'",
+        ),
+        (
+            CLAIM.replace("lower", "near"),
+            'claims[0]: expect = "near" needs a `margin` above 0: how near',
+        ),
+        (
+            CLAIM.replace("claim = 2", "claims = 2"),
+            "claims[0].claims: unknown key; did you mean 'claim'?",
+        ),
+    ],
+)
+def test_what_does_not_fit_in_supervised_studies_is_said(text: str, expected: str) -> None:
+    assert any(expected in message for message in mistakes(text)), mistakes(text)
+
+
+def test_a_shift_is_of_the_dataset_trained_on_where_none_is_said() -> None:
+    text = SUPERVISED.replace('"digits"', '{ choices = ["digits", "glyphs"] }') + (
+        '[[phases]]\nphase = "out_of_distribution"\nrotation = [10]\n'
+    )
+    settings_ = [t.settings for t in study.parse(text).trials]
+    assert [s.datasets()["out_of_distribution"] for s in settings_] == ["digits", "glyphs"]
+    assert [set(s.pixels.values()) for s in settings_] == [{64}, {784}]
+
+
+def test_claims_are_no_part_of_what_determines_a_trial() -> None:
+    with_claim, without = study.parse(CLAIM), study.parse(SUPERVISED)
+    assert with_claim.trials[0].trial_id == without.trials[0].trial_id
