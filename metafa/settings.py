@@ -166,7 +166,8 @@ class OutOfDistributionPhase(Settings):
     pixel_noise: Strengths = []
     """Standard deviations of Gaussian noise on every pixel."""
     datasets: list[DatasetName] = []
-    """Other datasets whose classes are the ten digits too, their images resized to the size of those of `dataset`."""
+    """Other datasets whose classes are the ten digits too, their images resized to the size of those of `dataset`,
+    which is passed over here."""
 
     @property
     def shifts(self) -> list[tuple[str, float]]:
@@ -378,7 +379,8 @@ class ClaimSettings(Settings):
     phase: Name
     """The phase that it is measured in."""
     task: str | None = None
-    """The inputs it is measured on, or how their names begin; where it is not said, none, or the phase's dataset."""
+    """The inputs it is measured on, or how their names begin; where it is not said, the phase's dataset, or none, and
+    out of distribution all but that dataset as it is."""
     layer: Positive | None = None
     """The layer, for what is measured of one."""
     step: Literal["last", "mean"] = "last"

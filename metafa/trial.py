@@ -157,6 +157,8 @@ def _out_of_distribution(bench: _Bench, phase: OutOfDistributionPhase) -> None:
         changed = shifts.shifted(shift, images, strength, generator)
         bench.test(phase.name, f"{dataset}/{shift}={strength:g}", _flat(changed), test.labels)
     for name in phase.datasets:
+        if name == dataset:
+            continue
         _, other = bench.datasets[name]
         resized = shifts.resized(_pictures(other.images, DATASET_SHAPES[name]), shape[:2])
         bench.test(phase.name, name, _flat(resized), other.labels)
