@@ -135,7 +135,7 @@ def judge(rows: pd.DataFrame, claim: Claim, others: list[str]) -> pd.DataFrame:
                 "difference": differences.mean() if len(differences) else np.nan,
                 "difference_low": low,
                 "difference_high": high,
-                "rule": claim["expect"] + (f" by more than {claim['margin']:g}" if claim.get("margin") else ""),
+                "expected": expected(claim),
                 "verdict": verdict(low, high, claim["expect"], claim.get("margin", 0.0)),
             }
         )
@@ -148,6 +148,14 @@ def compared(claim: Claim, most: int) -> str:
     where = f" of layer {claim['layer']}" if "layer" in claim else ""
     step = ", mean over steps" if claim.get("step") == "mean" else ""
     return f"{claim['metric']}{where}{step}: {most} noise steps against {against[claim.get('compare', 'noise')]}"
+
+
+def expected(claim: Claim) -> str:
+    """Where a claim's difference should be, in words."""
+    margin = claim.get("margin", 0.0)
+    if claim["expect"] == "near":
+        return f"within {margin:g}"
+    return claim["expect"] + (f" by {margin:g}" if margin else "")
 
 
 def verdict(low: float, high: float, expect: str, margin: float) -> str:
@@ -182,7 +190,7 @@ def as_rich(table: pd.DataFrame) -> Table:
             f"{row['against']:.3g}",
             f"{row['backprop']:.3g}" if np.isfinite(row["backprop"]) else "",
             f"{row['difference']:+.3g} ({row['difference_low']:+.3g} to {row['difference_high']:+.3g})",
-            row["rule"],
+            row["expected"],
             f"[{STYLES[row['verdict']]}]{row['verdict']}[/]",
         )
     return shown
@@ -190,7 +198,8 @@ def as_rich(table: pd.DataFrame) -> Table:
 
 def plot(rows: pd.DataFrame, claim: Claim, others: list[str]) -> plt.Figure:
     """What a claim is about, rule by rule, dashed without noise and solid with the most: against the step, or, where a
-    phase tests changed images, against the strength of each change. A column a condition."""
+    phase tests changed images, against the strength of each change, then a row a condition. On other images a ring is
+    without noise."""
     strengths = rows["task"].str.extract(r"/(?P<shift>\w+)=(?P<strength>[\d.e+-]+)$")
     rows = rows.assign(shift=strengths["shift"], x=strengths["strength"].astype(float).fillna(rows["step"]))
     rows = rows.assign(shift=rows["shift"].fillna("" if strengths["shift"].isna().all() else "other images"))
@@ -200,8 +209,8 @@ def plot(rows: pd.DataFrame, claim: Claim, others: list[str]) -> plt.Figure:
     ]
     conditions, shifts = rows["condition"].unique(), sorted(rows["shift"].unique())
     rules, most = sorted(rows["network.rule"].unique()), rows["noise_steps"].max()
-    figure, axes = grid(len(shifts), len(conditions))
-    for (shift, condition), axis in zip([(s, c) for s in shifts for c in conditions], axes.flat, strict=True):
+    figure, axes = grid(len(conditions), len(shifts)) if len(shifts) > 1 else grid(1, len(conditions))
+    for (condition, shift), axis in zip([(c, s) for c in conditions for s in shifts], axes.flat, strict=True):
         here = rows[(rows["shift"] == shift) & (rows["condition"] == condition)]
         x = "task" if shift == "other images" else "x"
         for rule in rules:
@@ -211,7 +220,13 @@ def plot(rows: pd.DataFrame, claim: Claim, others: list[str]) -> plt.Figure:
                     continue
                 seeds = line.groupby([x, "seed"])["value"].mean().unstack("seed")
                 bounds = np.array([interval(row[np.isfinite(row)]) for row in seeds.to_numpy()])
-                draw(axis, seeds.index, seeds.mean(axis=1), bounds.T, colour(rule, rules), style)
+                if shift == "other images":  # there is no way from one to the next
+                    middle = seeds.mean(axis=1)
+                    errors = np.abs(bounds.T - middle.to_numpy())
+                    filled = None if noise_steps else "white"
+                    axis.errorbar(seeds.index, middle, errors, fmt="o", color=colour(rule, rules), mfc=filled)
+                else:
+                    draw(axis, seeds.index, seeds.mean(axis=1), bounds.T, colour(rule, rules), style)
         if claim.get("compare") == "reference":
             axis.axhline(claim["reference"], color="grey", linewidth=0.8)
         label(axis, condition or claim["phase"], shift.replace("_", " ") or "step", claim["metric"].replace("_", " "))

@@ -1,0 +1,114 @@
+"""analysis/claims.py on results whose answers are known."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metafa import results, study
+from metafa.settings import flatten
+
+SCRIPT = Path(__file__).parents[1] / "analysis" / "claims.py"
+STUDY = """\
+seeds = 12
+[network]
+rule = { choices = ["feedback_alignment", "backprop"] }
+[[phases]]
+phase = "noise"
+steps = { choices = [0, 1000] }
+[[phases]]
+phase = "supervised"
+dataset = { choices = ["digits", "usps"] }
+steps = 100
+[[phases]]
+phase = "out_of_distribution"
+rotation = [10, 20]
+"""
+# claim, settings, and the verdict they lead to on the results below
+ANGLE = 'metric = "alignment_angle"\nphase = "noise"\nlayer = 2\ncompare = "start"\nexpect = "lower"'
+CHANCE = 'metric = "readout_probability"\nphase = "noise"\ntask = "noise"\ncompare = "reference"\nreference = 0.1\n'
+CLAIMS = [
+    (1, ANGLE, "holds"),
+    (1, f"{ANGLE}\nmargin = 30.0", "fails"),
+    (2, 'metric = "accuracy"\nphase = "supervised"\nstep = "mean"\nexpect = "higher"', "holds"),
+    (2, 'metric = "accuracy"\nphase = "supervised"\nrule = "backprop"\nexpect = "higher"', "undecided"),
+    (4, f'{CHANCE}expect = "near"\nmargin = 0.05', "holds"),
+    (6, 'metric = "accuracy"\nphase = "supervised"\nexpect = "lower"', "fails"),
+    (7, 'metric = "accuracy"\nphase = "out_of_distribution"\nexpect = "higher"', "holds"),
+]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    text = STUDY + "".join(f'[[claims]]\nclaim = {n}\nstatement = "s"\n{rest}\n' for n, rest, _ in CLAIMS)
+    checked, folder = study.parse(text, default_name="made"), tmp_path / "made"
+    results.prepare(folder, checked)
+    random = np.random.default_rng(0)
+    for trial in checked.trials:
+        noise, dataset = trial.varied["noise.steps"], trial.varied["supervised.dataset"]
+        gain = 0.1 * (noise > 0) * (trial.varied["network.rule"] == "feedback_alignment")
+        rows = []
+        for seed in range(12):
+            off = 0.01 * seed + random.normal(0, 0.001)  # seeds differ more than they are measured
+            found = [
+                ("noise", step, "alignment_angle", 2, None, 90 - off - (20 + off) * step / 1000)
+                for step in sorted({0, noise})
+            ]
+            found += [("noise", noise, "readout_probability", None, "noise", 0.12 + 0.1 * off)]
+            # in the batch trained on, and on the test images: a straight rise from step 0, so that the mean is midway
+            for step in (0, 10, 100):
+                found += [
+                    ("supervised", step, "accuracy", None, None, 0.99),
+                    ("supervised", step, "accuracy", None, dataset, off + (0.4 + 2 * gain) * step / 100),
+                ]
+            changed = {dataset: 0.0, f"{dataset}/rotation=10": 0.5 + gain, f"{dataset}/rotation=20": 0.3 + gain}
+            found += [
+                ("out_of_distribution", 0, "accuracy", None, task, off + value) for task, value in changed.items()
+            ]
+            shared = {"trial_id": trial.trial_id, "seed": seed}
+            names = ("phase", "step", "metric", "layer", "task", "value")
+            rows += [shared | dict(zip(names, row, strict=True)) for row in found]
+        row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "made", "status": "done"}
+        results.write(folder, results.trials_schema(checked), row, rows)
+    return folder
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, timeout=240)
+
+
+def test_each_claim_is_judged_by_its_rule(made: Path, tmp_path: Path) -> None:
+    done = run(made, "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "out" / "claims.csv")
+    assert len(table) == 2 * len(CLAIMS), "a row a dataset"
+    for dataset in ("digits", "usps"):
+        rows = table[table["conditions"] == f"dataset {dataset}"]
+        assert rows["verdict"].tolist() == [verdict for _, _, verdict in CLAIMS]
+        assert (rows["seeds"] == 12).all()
+        one, _, learned, backprops, chance, _, shifted = rows["difference"]
+        assert one == pytest.approx(-20.055, abs=0.001)
+        assert learned == pytest.approx(0.1, abs=0.001), "half of the 0.2 gained at the end"
+        assert abs(backprops) < 0.001
+        assert chance == pytest.approx(0.02 + 0.1 * 0.055, abs=0.001)
+        assert shifted == pytest.approx(0.1, abs=0.001)
+        # of the images as they are, 0 + off, nothing may be in the mean out of distribution
+        assert rows["against"].iloc[-1] == pytest.approx(0.4 + 0.055, abs=0.001)
+        assert rows["backprop"].iloc[2] == pytest.approx(0.2 + 0.055, abs=0.001)
+    pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert len(pictures) == len(CLAIMS)
+
+
+def test_a_study_that_claims_nothing_is_said_in_a_line(tmp_path: Path) -> None:
+    checked, folder = study.parse(STUDY, default_name="made"), tmp_path / "made"
+    results.prepare(folder, checked)
+    row = flatten(checked.trials[0].settings) | {"trial_id": checked.trials[0].trial_id, "status": "done"}
+    results.write(folder, results.trials_schema(checked), row, [])
+    done = run(folder)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"{folder}: this study claims nothing; say under [[claims]] what is to be judged, and how"
+    )
