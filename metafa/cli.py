@@ -161,8 +161,16 @@ def run(
         _check_data(path, todo, download=True)
         _sweep(checked, folder, todo, workers, address)
     _summarise(checked, folder)
-    if todo:
-        screen.print(f"to look at them: python analysis/meta_loss.py {folder}", soft_wrap=True)
+    if todo and (script := _analysis(checked)):
+        screen.print(f"to look at them: python analysis/{script} {folder}", soft_wrap=True)
+
+
+def _analysis(checked: Study) -> str | None:
+    """The script that shows what a study has found."""
+    if checked.claims:
+        return "claims.py"
+    kinds = {phase.phase for trial in checked.trials for phase in trial.settings.phases}
+    return "meta_loss.py" if "evaluate" in kinds else None
 
 
 def _sweep(checked: Study, folder: Path, todo: list[Trial], workers: int | None, address: str | None) -> None:

@@ -53,6 +53,7 @@ class Study:
 
     name: str
     question: str
+    claims: list[ClaimSettings]
     text: str
     search: SearchSettings
     resources: ResourceSettings
@@ -125,7 +126,15 @@ def _parse(text: str, default_name: str, file: str) -> Study:
     trials = [_trial(tree, point, mistakes) for point in _points(settings, spaces)]
     mistakes.raise_if_any()
     unique = {trial.trial_id: trial for trial in trials if trial is not None}
-    return Study(settings.name, settings.question, kept, settings.search, settings.resources, tuple(unique.values()))
+    return Study(
+        settings.name,
+        settings.question,
+        settings.claims,
+        kept,
+        settings.search,
+        settings.resources,
+        tuple(unique.values()),
+    )
 
 
 # What follows turns a tree with search spaces in it into trials, and mistakes into sentences.
