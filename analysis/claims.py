@@ -24,6 +24,7 @@ from rich.table import Table
 
 SEED = ["trial_id", "seed", "learning_rate"]
 STYLES = {"holds": "green", "fails": "red", "undecided": "yellow"}
+UNITS = {"translation": " (pixels)", "rotation": " (degrees)", "pixel_noise": " (standard deviation)"}
 Claim = dict[str, Any]
 
 
@@ -229,7 +230,12 @@ def plot(rows: pd.DataFrame, claim: Claim, others: list[str]) -> plt.Figure:
                     draw(axis, seeds.index, seeds.mean(axis=1), bounds.T, colour(rule, rules), style)
         if claim.get("compare") == "reference":
             axis.axhline(claim["reference"], color="grey", linewidth=0.8)
-        label(axis, condition or claim["phase"], shift.replace("_", " ") or "step", claim["metric"].replace("_", " "))
+        label(
+            axis,
+            condition or claim["phase"],
+            shift.replace("_", " ") + UNITS.get(shift, "") or "step",
+            claim["metric"].replace("_", " "),
+        )
     handles = [Line2D([], [], color=colour(rule, rules), label=rule) for rule in rules]
     handles += [Line2D([], [], color="grey", linestyle="--", label="no noise")]
     handles += [Line2D([], [], color="grey", label=f"{most} noise steps")] if most else []
