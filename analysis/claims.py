@@ -86,7 +86,8 @@ def by_seed(rows: pd.DataFrame, others: list[str], step: str) -> pd.Series:
     """One value a rule, number of noise steps, other condition and seed: at the ``last`` or ``first`` step or the
     ``mean`` over steps, each step weighing as long as it lasted; then the mean over inputs."""
     keys = ["network.rule", "noise_steps", *others]
-    runs = rows.sort_values("step").groupby([*SEED, "task", *keys], dropna=False)
+    # a rate of several side by side tells both runs and conditions apart
+    runs = rows.sort_values("step").groupby(list(dict.fromkeys([*SEED, "task", *keys])), dropna=False)
     if step == "mean":
         values = runs[["step", "value"]].apply(
             lambda run: (
@@ -108,6 +109,8 @@ def judge(rows: pd.DataFrame, claim: Claim, others: list[str]) -> pd.DataFrame:
     found = []
     for key, group in values.groupby(others, dropna=False) if others else [((), values)]:
         group = group.droplevel(others)
+        if (rule, most) not in group.droplevel("seed").index:
+            continue  # not done yet
         with_noise = group.loc[rule, most]
         if compare == "noise":
             against = group.loc[rule, 0]

@@ -1,5 +1,6 @@
 """analysis/claims.py on results whose answers are known."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -41,9 +42,12 @@ CLAIMS = [
 ]
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
-    text = STUDY + "".join(f'[[claims]]\nclaim = {n}\nstatement = "s"\n{rest}\n' for n, rest, _ in CLAIMS)
+@pytest.fixture(params=[[None], [0.001, 0.01]], ids=["one rate", "rates side by side"])
+def made(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    text = (
+        STUDY if request.param == [None] else STUDY.replace("steps = 100", "steps = 100\nlearning_rate = [0.001, 0.01]")
+    )
+    text = text + "".join(f'[[claims]]\nclaim = {n}\nstatement = "s"\n{rest}\n' for n, rest, _ in CLAIMS)
     checked, folder = study.parse(text, default_name="made"), tmp_path / "made"
     results.prepare(folder, checked)
     random = np.random.default_rng(0)
@@ -51,7 +55,7 @@ def made(tmp_path: Path) -> Path:
         noise, dataset = trial.varied["noise.steps"], trial.varied["supervised.dataset"]
         gain = 0.1 * (noise > 0) * (trial.varied["network.rule"] == "feedback_alignment")
         rows = []
-        for seed in range(12):
+        for seed, rate in itertools.product(range(12), request.param):
             off = 0.01 * seed + random.normal(0, 0.001)  # seeds differ more than they are measured
             found = [
                 ("noise", step, "alignment_angle", 2, None, 90 - off - (20 + off) * step / 1000)
@@ -68,7 +72,7 @@ def made(tmp_path: Path) -> Path:
             found += [
                 ("out_of_distribution", 0, "accuracy", None, task, off + value) for task, value in changed.items()
             ]
-            shared = {"trial_id": trial.trial_id, "seed": seed}
+            shared = {"trial_id": trial.trial_id, "seed": seed, "learning_rate": rate}
             names = ("phase", "step", "metric", "layer", "task", "value")
             rows += [shared | dict(zip(names, row, strict=True)) for row in found]
         row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "made", "status": "done"}
@@ -84,9 +88,11 @@ def test_each_claim_is_judged_by_its_rule(made: Path, tmp_path: Path) -> None:
     done = run(made, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "out" / "claims.csv")
-    assert len(table) == 2 * len(CLAIMS), "a row a dataset"
-    for dataset in ("digits", "usps"):
-        rows = table[table["conditions"] == f"dataset {dataset}"]
+    conditions = table["conditions"].unique()
+    assert {place.split(",")[0] for place in conditions} == {"dataset digits", "dataset usps"}
+    assert len(table) == len(conditions) * len(CLAIMS), "a row a dataset and rate"
+    for place in conditions:
+        rows = table[table["conditions"] == place]
         assert rows["verdict"].tolist() == [verdict for _, _, verdict in CLAIMS]
         assert (rows["seeds"] == 12).all()
         one, _, learned, backprops, chance, _, shifted = rows["difference"]
