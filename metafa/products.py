@@ -11,8 +11,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 WORTHWHILE = 2**20  # multiplications of one product; the operator's own cost is that of some thousands
+
+
+def _onednn(inputs: Tensor, weights: Tensor, biases: Tensor | None = None) -> Tensor:
+    """inputs @ weights^T + biases."""
+    return torch.ops.mkldnn._linear_pointwise(inputs, weights, biases, "none", [], "")
+
+
+def _has_onednn() -> bool:
+    """Whether this torch has the operator, which is not public, as it is known here."""
+    try:
+        return _onednn(torch.full((1, 1), 2.0), torch.full((1, 1), 3.0)).item() == 6
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+
+
+_ONEDNN = _has_onednn()
 
 
 def _by_onednn(multiplications: int, *tensors: Tensor) -> bool:
@@ -22,11 +37,6 @@ def _by_onednn(multiplications: int, *tensors: Tensor) -> bool:
         and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
     )
-
-
-def _onednn(inputs: Tensor, weights: Tensor, biases: Tensor | None = None) -> Tensor:
-    """inputs @ weights^T + biases."""
-    return torch.ops.mkldnn._linear_pointwise(inputs, weights, biases, "none", [], "")
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:

@@ -14,9 +14,14 @@ def operands(batches: int, images: int, into: int, out: int, dtype: torch.dtype)
     return tuple(torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes)
 
 
+@pytest.mark.parametrize("onednn", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_products_are_those_of_float64(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_products_are_those_of_float64(
+    sizes: tuple[int, ...], dtype: torch.dtype, onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By oneDNN, where this torch has it, and by torch's own products."""
+    monkeypatch.setattr(products, "_ONEDNN", onednn and products._has_onednn())
     inputs, weights, biases, errors = operands(*sizes, dtype)
     exact = [t.double() for t in (inputs, weights, biases, errors)]
     # sums of at most 784 products of standard normals, as large as 100; float32 keeps 24 bits of each
