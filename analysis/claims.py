@@ -49,7 +49,8 @@ def main() -> None:
             others = [name for name in conditions if name not in ("network.rule", "noise_steps")]
             judged = judge(rows, claim, others)
             tables.append(judged.assign(study=study["name"]))
-            figures[f"{study['name']}_claim_{claim['claim']}_{place}"] = (rows, claim, others)
+            drawn = pd.concat([noise_before(measured, trials, claim), rows])
+            figures[f"{study['name']}_claim_{claim['claim']}_{place}"] = (drawn, claim, others)
     table = pd.concat(tables, ignore_index=True).sort_values("claim", kind="stable", ignore_index=True)
     output.mkdir(parents=True, exist_ok=True)
     table.to_csv(output / "claims.csv", index=False)
@@ -70,6 +71,14 @@ def of_claim(measured: pd.DataFrame, trials: pd.DataFrame, claim: Claim) -> pd.D
     if f"{claim['phase']}.translation" in trials:
         return rows[~of_dataset]
     return rows[of_dataset] if of_dataset.any() else rows[rows["task"].isna()]
+
+
+def noise_before(measured: pd.DataFrame, trials: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+    """What was measured of the same layer in noise before the claim's phase, its steps counted back from 0."""
+    noise = {name.removesuffix(".inputs") for name in trials if name.endswith(".inputs")} - {claim["phase"]}
+    rows = measured[measured["phase"].isin(noise) & (measured["metric"] == claim["metric"])]
+    rows = rows[rows["layer"] == claim.get("layer", -1)]
+    return rows.assign(step=rows["step"] - rows.groupby(["trial_id", "phase"])["step"].transform("max"))
 
 
 def datasets(trials: pd.DataFrame, phase: str) -> pd.Series:
@@ -233,12 +242,9 @@ def plot(rows: pd.DataFrame, claim: Claim, others: list[str]) -> plt.Figure:
                     draw(axis, seeds.index, seeds.mean(axis=1), bounds.T, colour(rule, rules), style)
         if claim.get("compare") == "reference":
             axis.axhline(claim["reference"], color="grey", linewidth=0.8)
-        label(
-            axis,
-            condition or claim["phase"],
-            shift.replace("_", " ") + UNITS.get(shift, "") or "step",
-            claim["metric"].replace("_", " "),
-        )
+        steps = "step (before 0: noise)" if here["step"].min() < 0 else "step"
+        x_label = shift.replace("_", " ") + UNITS.get(shift, "") or steps
+        label(axis, condition or claim["phase"], x_label, claim["metric"].replace("_", " "))
     handles = [Line2D([], [], color=colour(rule, rules), label=rule) for rule in rules]
     handles += [Line2D([], [], color="grey", linestyle="--", label="no noise")]
     handles += [Line2D([], [], color="grey", label=f"{most} noise steps")] if most else []
