@@ -20,9 +20,9 @@ from metafa.adaptation import Adapted, Images
 from metafa.episodes import Episodes, EpisodeSource, TasksetSource
 from metafa.feedback import Feedback
 from metafa.networks import Activity, Network
-from metafa.noise import Step
 from metafa.optimizers import Optimizer
 from metafa.streams import Streams
+from metafa.training import Step
 
 # of one block of tasks; results are equal, to rounding, whatever they are. An evaluation on a CPU is quickest where
 # its blocks stay in the cache; meta-training, where the first layer's products are large; a GPU wants both larger

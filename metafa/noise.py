@@ -10,34 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafa import credit, feedback, networks, optimizers
+from metafa import credit, training
 from metafa.feedback import Feedback
 from metafa.networks import Network
 from metafa.optimizers import Optimizer
 from metafa.streams import Streams
+from metafa.training import Step
 
 # Steps whose noise is drawn at once. Labels are few. Inputs are best used while they are in a CPU's cache, but a GPU
 # wants few and large calls; there the numbers drawn depend on this one, so that it does not follow the replicas.
 LABEL_STEPS = 64
 INPUT_STEPS = {"cpu": 1, "cuda": 8}
-
-
-@dataclass(frozen=True)
-class Step:
-    """One training step of every replica: how many have been taken, and the batch's readout before it."""
-
-    number: int
-    logits: Float[Tensor, "replica image way"]
-    targets: Float[Tensor, "replica image way"]
-
-    @property
-    def loss(self) -> Float[Tensor, "replica"]:
-        """The cross-entropy, in nats."""
-        return credit.cross_entropy(self.logits, self.targets)
-
-    @property
-    def accuracy(self) -> Float[Tensor, "replica"]:
-        return credit.accuracy(self.logits, self.targets)
 
 
 @dataclass(frozen=True)
@@ -51,7 +34,6 @@ class Noise:
     labels: Literal["hard", "soft"] = "hard"
 
 
-@torch.no_grad()
 def pretrain(
     network: Network,
     rule: credit.Rule,
@@ -64,23 +46,23 @@ def pretrain(
     how: Feedback = Feedback(),
 ) -> Iterator[Step]:
     """Trains ``network`` in place, a fresh batch of noise a step, and yields after each step."""
+    drawn = batches(network, noise, streams, steps, batch_size)
+    return training.train(network, rule, drawn, optimizer, how, streams.generators("noise/feedback"))
+
+
+def batches(
+    network: Network, noise: Noise, streams: Streams, steps: int, batch_size: int
+) -> Iterator[tuple[Float[Tensor, "replica image pixel"], Float[Tensor, "replica image way"]]]:
+    """The inputs and targets of each step."""
     pixels, ways = network.weights[0].shape[-1], network.biases[-1].shape[-1]
     inputs_from, labels_from = streams.generators("noise/inputs"), streams.generators("noise/labels")
-    feedback_from = streams.generators("noise/feedback")
-    update = optimizers.make(optimizer, (*network.parameters, *feedback.learned(rule, network)))
     at_once = INPUT_STEPS[inputs_from[0].device.type]
-    for number in range(1, steps + 1):
-        turn = number - 1
-        if turn % at_once == 0:
-            drawn = draw_inputs(noise, at_once * batch_size, pixels, inputs_from).split(batch_size, 1)
-        if turn % LABEL_STEPS == 0:
-            labels = draw_labels(noise, LABEL_STEPS * batch_size, ways, labels_from).split(batch_size, 1)
-        inputs, targets = drawn[turn % at_once], labels[turn % LABEL_STEPS]
-        activity = networks.forward(network, inputs)
-        gradients = credit.gradients(rule, network, activity, inputs, targets)
-        update((*gradients, *feedback.gradients(rule, gradients)))
-        feedback.learn(network, rule, how, feedback_from)
-        yield Step(number, activity.logits, targets)
+    for step in range(steps):
+        if step % at_once == 0:
+            inputs = draw_inputs(noise, at_once * batch_size, pixels, inputs_from).split(batch_size, 1)
+        if step % LABEL_STEPS == 0:
+            targets = draw_labels(noise, LABEL_STEPS * batch_size, ways, labels_from).split(batch_size, 1)
+        yield inputs[step % at_once], targets[step % LABEL_STEPS]
 
 
 def draw_inputs(

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metafa import credit, feedback, networks, optimizers
+from metafa import credit, networks, training
 from metafa.feedback import Feedback
 from metafa.networks import Network
-from metafa.noise import Step
 from metafa.optimizers import Optimizer
 from metafa.streams import Streams
+from metafa.training import Step
 
 # of the images that one replica sees at once in an evaluation; results are equal, to rounding, whatever it is
 BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
@@ -41,7 +41,6 @@ def choose(data: Labelled, number: int | None, streams: Streams) -> Int[Tensor, 
     return torch.stack(orders).to(data.labels.device)
 
 
-@torch.no_grad()
 def train(
     network: Network,
     rule: credit.Rule,
@@ -59,27 +58,28 @@ def train(
     Each epoch visits every chosen image once, in an order of its own for each seed, in batches of ``batch_size``; a
     last, smaller batch is left out. Raises ValueError where a batch is larger than an epoch.
     """
+    if batch_size > chosen.shape[1]:
+        raise ValueError(f"a batch of {batch_size} images, but only {chosen.shape[1]} to train on")
+    drawn = batches(data, network.biases[-1].shape[-1], chosen, streams, steps, batch_size)
+    return training.train(network, rule, drawn, optimizer, how, streams.generators("supervised/feedback"))
+
+
+def batches(
+    data: Labelled, ways: int, chosen: Int[Tensor, "replica chosen"], streams: Streams, steps: int, batch_size: int
+) -> Iterator[tuple[Float[Tensor, "replica image pixel"], Float[Tensor, "replica image way"]]]:
+    """The inputs and targets of each step."""
     images = chosen.shape[1]
-    if batch_size > images:
-        raise ValueError(f"a batch of {batch_size} images, but only {images} to train on")
-    ways = network.biases[-1].shape[-1]
-    orders_from = streams.generators("supervised/batches", "cpu")
-    feedback_from = streams.generators("supervised/feedback")
-    update = optimizers.make(optimizer, (*network.parameters, *feedback.learned(rule, network)))
-    per_epoch = images // batch_size
-    for turn in range(steps):
-        if turn % per_epoch == 0:
+    per_epoch, orders_from = images // batch_size, streams.generators("supervised/batches", "cpu")
+    for step in range(steps):
+        place = step % per_epoch
+        if place == 0:
             order = torch.stack([torch.randperm(images, generator=g) for g in orders_from]).to(chosen.device)
-            epoch = chosen.gather(1, order)
-        start = turn % per_epoch * batch_size
-        batch = epoch[:, start : start + batch_size]
-        inputs = data.images[batch]
-        targets = torch.nn.functional.one_hot(data.labels[batch], ways).to(inputs.dtype)
-        activity = networks.forward(network, inputs)
-        gradients = credit.gradients(rule, network, activity, inputs, targets)
-        update((*gradients, *feedback.gradients(rule, gradients)))
-        feedback.learn(network, rule, how, feedback_from)
-        yield Step(turn + 1, activity.logits, targets)
+            epoch = chosen.gather(1, order).split(batch_size, 1)
+        yield data.images[epoch[place]], _one_hot(data.labels[epoch[place]], ways, data.images.dtype)
+
+
+def _one_hot(labels: Int[Tensor, "*shape"], ways: int, dtype: torch.dtype) -> Float[Tensor, "*shape way"]:
+    return torch.nn.functional.one_hot(labels, ways).to(dtype)
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def loss_and_accuracy(
     logits: Float[Tensor, "replica image way"], labels: Int[Tensor, "*_replica image"]
 ) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
     """The mean cross-entropy, in nats, and the accuracy of every replica's readout."""
-    targets = torch.nn.functional.one_hot(labels, logits.shape[-1]).to(logits.dtype).expand(logits.shape)
+    targets = _one_hot(labels, logits.shape[-1], logits.dtype).expand(logits.shape)
     return credit.cross_entropy(logits, targets), credit.accuracy(logits, targets)
 
 

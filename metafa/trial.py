@@ -29,6 +29,7 @@ from metafa.settings import (
 )
 from metafa.streams import Streams
 from metafa.supervised import Labelled
+from metafa.training import Step
 
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages
@@ -301,7 +302,7 @@ class _Bench:
         return self._drawn[key]
 
     def train(
-        self, phase: str, total: int, steps: Iterator[noise.Step], measure: Callable[[int], None] = lambda step: None
+        self, phase: str, total: int, steps: Iterator[Step], measure: Callable[[int], None] = lambda step: None
     ) -> None:
         """Follows the training steps of a phase, measuring at moments evenly spaced in the logarithm: what every phase
         does, and what ``measure`` does of its own."""

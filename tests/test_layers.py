@@ -15,6 +15,7 @@ CORE = [
     "measures",
     "optimizers",
     "episodes",
+    "training",
     "noise",
     "supervised",
     "shifts",
