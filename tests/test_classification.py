@@ -59,6 +59,16 @@ def test_a_folder_with_some_of_a_datasets_files_is_told_what_it_lacks(
         DATASETS["mnist"].load("test", False)
 
 
+def test_what_torchvision_would_download_is_not_taken_for_mnist10k(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the whole of MNIST: no figure said to be of mnist10k may come from it."""
+    monkeypatch.setenv("METAFA_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DataAbsent, match="mnist10k is not here: none of "):
+        DATASETS["mnist10k"].load("training", True)
+    assert not data_folder().exists()
+
+
 @pytest.mark.parametrize("name", OF_TORCHVISION)
 def test_absent_datasets_are_said_and_leave_nothing_behind(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -36,22 +36,24 @@ class Dataset:
 
 @dataclass(frozen=True)
 class _OfTorchvision:
-    """One of torchvision's datasets: its class there, where in the data folder, and its files."""
+    """One of torchvision's datasets: its class there, where in the data folder, its files, and whether what torchvision
+    would download is the same."""
 
     name: str
     folder: str
     files: tuple[str, ...]
+    downloads: bool = True
 
 
-def _mnist_like(name: str, folder: str = ".") -> _OfTorchvision:
+def _mnist_like(name: str, folder: str = ".", downloads: bool = True) -> _OfTorchvision:
     parts = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    return _OfTorchvision(name, folder, tuple(f"{name}/raw/{part}-ubyte" for part in parts))
+    return _OfTorchvision(name, folder, tuple(f"{name}/raw/{part}-ubyte" for part in parts), downloads)
 
 
 _BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
 OF_TORCHVISION = {
     "mnist": _mnist_like("MNIST"),
-    "mnist10k": _mnist_like("MNIST", "mnist10k"),
+    "mnist10k": _mnist_like("MNIST", "mnist10k", downloads=False),
     "fashion-mnist": _mnist_like("FashionMNIST"),
     "kmnist": _mnist_like("KMNIST"),
     "usps": _OfTorchvision("USPS", ".", ("usps.bz2", "usps.t.bz2")),
@@ -69,7 +71,7 @@ def load_torchvision(name: str, part: str, download: bool = True) -> LabelledIma
     """The images of ``part`` of a torchvision dataset. Raises `DataAbsent`, naming the files that are missing."""
     known, absent = OF_TORCHVISION[name], missing(name)
     root = data_folder() / known.folder
-    if absent and not download:
+    if absent and not (download and known.downloads):
         raise DataAbsent(_lacks(name, absent))
     import torchvision
 
@@ -101,15 +103,15 @@ def load_digits(part: str, download: bool = True) -> LabelledImages:
     return LabelledImages(images[chosen], labels[chosen], tuple(map(str, digits.target_names)))
 
 
-def _torchvision(name: str, description: str, downloads: bool = True) -> Dataset:
-    return Dataset(description, downloads, partial(load_torchvision, name), partial(missing, name))
+def _torchvision(name: str, description: str) -> Dataset:
+    return Dataset(description, OF_TORCHVISION[name].downloads, partial(load_torchvision, name), partial(missing, name))
 
 
 DATASETS = {
     "glyphs": Dataset("the ten digits drawn from the DejaVu faces, 28 x 28; embedded", False, glyphs.load_digits, list),
     "digits": Dataset("scikit-learn's handwritten digits, 8 x 8; embedded", False, load_digits, list),
     "mnist": _torchvision("mnist", "handwritten digits, 28 x 28"),
-    "mnist10k": _torchvision("mnist10k", "MNIST's test images, 8,000 to train on and 2,000 to test, 28 x 28", False),
+    "mnist10k": _torchvision("mnist10k", "MNIST's test images, 8,000 to train on and 2,000 to test, 28 x 28"),
     "fashion-mnist": _torchvision("fashion-mnist", "pieces of clothing, 28 x 28"),
     "kmnist": _torchvision("kmnist", "cursive Japanese characters, 28 x 28"),
     "usps": _torchvision("usps", "handwritten digits of postal codes, 16 x 16"),
