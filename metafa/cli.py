@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from metafa import results, study
-from metafa.settings import dataset_needs, flatten, task_needs, transports
+from metafa.settings import DatasetNeed, TaskNeed, dataset_needs, flatten, task_needs, transports
 from metafa.study import Study, Trial
 
 DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
@@ -61,81 +61,56 @@ def _folder(checked: Study, chosen: Path | None) -> Path:
     return folder
 
 
-Trials = Sequence[Trial]
-
-
-def _check_data(path: Path, trials: Trials, download: bool) -> list[str]:
+def _check_data(path: Path, trials: Sequence[Trial], download: bool) -> list[str]:
     """Stops where the data of a trial is not there, or too little; returns what would have to be downloaded first."""
-    absent, problems = set(), []
-    for check in (_check_tasks, _check_datasets):
-        not_here, wrong = check(path, trials, download)
-        absent |= not_here
-        problems += wrong
-    if problems:
-        _stop(UNUSABLE, *dict.fromkeys(problems))
-    return sorted(absent)
-
-
-def _check_datasets(path: Path, trials: Trials, download: bool) -> tuple[set[str], list[str]]:
-    """What of the datasets to train on is not here, and what is wrong."""
-    from metafa.tasks import DataAbsent
+    from metafa.tasks import TASK_DISTRIBUTIONS, DataAbsent
     from metafa.tasks.classification import DATASETS
 
-    needs = sorted({need for trial in trials for need in dataset_needs(trial.settings)})
-    absent, problems, images = set(), [], {}
-    for need in needs:
-        dataset = DATASETS[need.dataset]
-        if need.dataset in absent:
-            continue
-        if dataset.downloads and not download and not dataset.here():
-            absent.add(need.dataset)
-            continue
-        try:
-            if need.dataset not in images:
-                images[need.dataset] = len(dataset.load("training", download).labels)
-        except DataAbsent as error:
-            absent.add(need.dataset)
-            problems.append(f"{path}: {need.place}: {error}")
-            continue
-        if need.training_images > images[need.dataset]:
-            there = f"{need.dataset} has {images[need.dataset]} training images"
-            problems.append(f"{path}: {need.place}: found {need.training_images}, but {there}")
-    return absent, problems
-
-
-def _check_tasks(path: Path, trials: Trials, download: bool) -> tuple[set[str], list[str]]:
-    """What of the data that tasks are drawn from is not here, and what is wrong."""
-    from metafa.tasks import TASK_DISTRIBUTIONS, DataAbsent
-
-    needs = sorted({need for trial in trials for need in task_needs(trial.settings)})
-    absent, problems, images = set(), [], {}
-    for need in needs:
-        source = (need.distribution, need.split)
-        if need.distribution in absent:
+    # what is needed, where it is loaded from, which part of it, and what the images found there have wrong
+    needs = [
+        (need, TASK_DISTRIBUTIONS, need.distribution, need.split, _misfits_of_tasks)
+        for need in sorted({need for trial in trials for need in task_needs(trial.settings)})
+    ] + [
+        (need, DATASETS, need.dataset, "training", _misfits_of_dataset)
+        for need in dict.fromkeys(need for trial in trials for need in dataset_needs(trial.settings))
+    ]
+    absent, problems, sizes = set(), [], {}
+    for need, known, name, part, misfits in needs:
+        source, place = known[name], (misfits, name, part)
+        if (misfits, name) in absent:
             continue
         try:
-            if source not in images:
-                distribution = TASK_DISTRIBUTIONS[need.distribution]
-                if distribution.downloads and not download and not distribution.here():
-                    absent.add(need.distribution)
+            if place not in sizes:
+                if source.downloads and not download and not source.here():
+                    absent.add((misfits, name))
                     continue
-                loaded = distribution.load(need.split, download)
-                images[source] = (len(loaded.class_names), loaded.images_per_class)
+                loaded = source.load(part, download)
+                sizes[place] = (len(loaded.labels), len(loaded.class_names), loaded.images_per_class)
         except DataAbsent as error:
-            absent.add(need.distribution)
+            absent.add((misfits, name))
             problems.append(f"{path}: {need.place}: {error}")
             continue
-        classes, per_class = images[source]
-        where = f"the {need.split} classes of {need.distribution}"
-        phase = need.place.split(".")[0]
-        if need.ways > classes:
-            problems.append(f"{path}: {phase}.ways: found {need.ways}, but {where} are {classes}")
-        if need.images_per_class > per_class:
-            problems.append(
-                f"{path}: {phase}.shots and {phase}.queries: {need.images_per_class} images of a class together, "
-                f"but {where} have {per_class}"
-            )
-    return absent, problems
+        problems += [f"{path}: {sentence}" for sentence in misfits(need, *sizes[place])]
+    if problems:
+        _stop(UNUSABLE, *dict.fromkeys(problems))
+    return sorted({name for _, name in absent})
+
+
+def _misfits_of_tasks(need: TaskNeed, images: int, classes: int, per_class: int) -> Iterator[str]:
+    where = f"the {need.split} classes of {need.distribution}"
+    phase = need.place.split(".")[0]
+    if need.ways > classes:
+        yield f"{phase}.ways: found {need.ways}, but {where} are {classes}"
+    if need.images_per_class > per_class:
+        yield (
+            f"{phase}.shots and {phase}.queries: {need.images_per_class} images of a class together, "
+            f"but {where} have {per_class}"
+        )
+
+
+def _misfits_of_dataset(need: DatasetNeed, images: int, classes: int, per_class: int) -> Iterator[str]:
+    if need.training_images > images:
+        yield f"{need.place}: found {need.training_images}, but {need.dataset} has {images} training images"
 
 
 @app.command()

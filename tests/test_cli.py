@@ -14,6 +14,12 @@ STUDY = """\
 phase = "evaluate"
 task_distributions = ["glyphs"]
 """
+SUPERVISED = """\
+[[phases]]
+phase = "supervised"
+dataset = "digits"
+steps = 3
+"""
 
 BAD = {
     "not TOML": ("[[phases", "not TOML"),
@@ -29,6 +35,14 @@ BAD = {
         "evaluate.shots and evaluate.queries: 25 images of a class together, but the test classes of glyphs have 20",
     ),
     "absent data": (STUDY.replace("glyphs", "kmnist"), "evaluate.task_distributions: kmnist is not in"),
+    "too many training images": (
+        SUPERVISED + "training_images = 2000",
+        "supervised.training_images: found 2000, but digits has 1438 training images",
+    ),
+    "an absent dataset": (
+        SUPERVISED.replace("digits", "mnist10k"),
+        "supervised.dataset: mnist10k is not here: none of",
+    ),
     "absent folder": (STUDY.replace("glyphs", "omniglot-minimal"), "images_background_small1"),
 }
 
