@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.lines import Line2D
-from meta_loss import colour, draw, grid, interval, label, read, save
+from meta_loss import colour, draw, grid, handles_with_and_without, interval, label, noise_phases, read, save
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -48,6 +48,8 @@ def main() -> None:
                 sys.exit(f"{folder}: claim {claim['claim']}: no {claim['metric']!r} in phase {claim['phase']!r}")
             others = [name for name in conditions if name not in ("network.rule", "noise_steps")]
             judged = judge(rows, claim, others)
+            if judged.empty:
+                sys.exit(f"{folder}: claim {claim['claim']}: not all of the trials that it compares are done")
             tables.append(judged.assign(study=study["name"]))
             drawn = pd.concat([noise_before(measured, trials, claim), rows])
             figures[f"{study['name']}_claim_{claim['claim']}_{place}"] = (drawn, claim, others)
@@ -75,7 +77,7 @@ def of_claim(measured: pd.DataFrame, trials: pd.DataFrame, claim: Claim) -> pd.D
 
 def noise_before(measured: pd.DataFrame, trials: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     """What was measured of the same layer in noise before the claim's phase, its steps counted back from 0."""
-    noise = {name.removesuffix(".inputs") for name in trials if name.endswith(".inputs")} - {claim["phase"]}
+    noise = set(noise_phases(trials)) - {claim["phase"]}
     rows = measured[measured["phase"].isin(noise) & (measured["metric"] == claim["metric"])]
     rows = rows[rows["layer"] == claim.get("layer", -1)]
     return rows.assign(step=rows["step"] - rows.groupby(["trial_id", "phase"])["step"].transform("max"))
@@ -118,8 +120,9 @@ def judge(rows: pd.DataFrame, claim: Claim, others: list[str]) -> pd.DataFrame:
     found = []
     for key, group in values.groupby(others, dropna=False) if others else [((), values)]:
         group = group.droplevel(others)
-        if (rule, most) not in group.droplevel("seed").index:
-            continue  # not done yet
+        done = group.droplevel("seed").index
+        if (rule, most) not in done or (compare == "noise" and (rule, 0) not in done):
+            continue  # not yet
         with_noise = group.loc[rule, most]
         if compare == "noise":
             against = group.loc[rule, 0]
@@ -136,15 +139,11 @@ def judge(rows: pd.DataFrame, claim: Claim, others: list[str]) -> pd.DataFrame:
                 "claim": claim["claim"],
                 "statement": claim["statement"],
                 "compared": compared(claim, most),
-                "conditions": ", ".join(
-                    f"{name.split('.')[-1]} {part}" for name, part in zip(others, key, strict=True)
-                ),
+                "conditions": in_words(others, key),
                 "seeds": len(differences),
                 "with_noise": with_noise.mean(),
                 "against": against.mean(),
-                "backprop": group.loc["backprop", 0].mean()
-                if ("backprop", 0) in group.droplevel("seed").index
-                else np.nan,
+                "backprop": group.loc["backprop", 0].mean() if ("backprop", 0) in done else np.nan,
                 "difference": differences.mean() if len(differences) else np.nan,
                 "difference_low": low,
                 "difference_high": high,
@@ -153,6 +152,11 @@ def judge(rows: pd.DataFrame, claim: Claim, others: list[str]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(found)
+
+
+def in_words(others: list[str], values: Iterable) -> str:
+    """A condition by the settings that tell it apart."""
+    return ", ".join(f"{name.split('.')[-1]} {value}" for name, value in zip(others, values, strict=True))
 
 
 def compared(claim: Claim, most: int) -> str:
@@ -216,10 +220,7 @@ def plot(rows: pd.DataFrame, claim: Claim, others: list[str]) -> plt.Figure:
     strengths = rows["task"].str.extract(r"/(?P<shift>\w+)=(?P<strength>[\d.e+-]+)$")
     rows = rows.assign(shift=strengths["shift"], x=strengths["strength"].astype(float).fillna(rows["step"]))
     rows = rows.assign(shift=rows["shift"].fillna("" if strengths["shift"].isna().all() else "other images"))
-    rows["condition"] = [
-        ", ".join(f"{name.split('.')[-1]} {part}" for name, part in zip(others, key, strict=True))
-        for key in rows[others].itertuples(index=False)
-    ]
+    rows["condition"] = [in_words(others, key) for key in rows[others].itertuples(index=False)]
     conditions, shifts = rows["condition"].unique(), sorted(rows["shift"].unique())
     rules, most = sorted(rows["network.rule"].unique()), rows["noise_steps"].max()
     figure, axes = grid(len(conditions), len(shifts)) if len(shifts) > 1 else grid(1, len(conditions))
@@ -245,9 +246,7 @@ def plot(rows: pd.DataFrame, claim: Claim, others: list[str]) -> plt.Figure:
         steps = "step (before 0: noise)" if here["step"].min() < 0 else "step"
         x_label = shift.replace("_", " ") + UNITS.get(shift, "") or steps
         label(axis, condition or claim["phase"], x_label, claim["metric"].replace("_", " "))
-    handles = [Line2D([], [], color=colour(rule, rules), label=rule) for rule in rules]
-    handles += [Line2D([], [], color="grey", linestyle="--", label="no noise")]
-    handles += [Line2D([], [], color="grey", label=f"{most} noise steps")] if most else []
+    handles = handles_with_and_without(rules, most)
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(f"{claim['claim']}. {claim['statement']}", fontsize=10, wrap=True)
     return figure

@@ -89,9 +89,7 @@ def read(results: Path) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
 def with_conditions(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The trials with a column `noise_steps`, all noise phases together, and the columns that tell their
     conditions apart: the rule, the noise steps, and every other setting of which the study has several values."""
-    noise_columns = [
-        name for name in trials if name.endswith(".steps") and name.removesuffix(".steps") + ".inputs" in trials
-    ]
+    noise_columns = [f"{phase}.steps" for phase in noise_phases(trials)]
     trials = trials.assign(noise_steps=trials[noise_columns].fillna(0).sum(axis=1).astype(int) if noise_columns else 0)
     others = [
         name
@@ -102,6 +100,11 @@ def with_conditions(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     ]
     trials = trials.assign(**{name: trials[name].map(_plain) for name in others})
     return trials, ["network.rule", "noise_steps", *others]
+
+
+def noise_phases(trials: pd.DataFrame) -> list[str]:
+    """The phases of noise pretraining, which alone have a distribution of inputs."""
+    return [name.removesuffix(".inputs") for name in trials if name.endswith(".inputs")]
 
 
 def _plain(value: object) -> object:
@@ -239,8 +242,7 @@ def colour(rule: str, rules: list[str]) -> str:
 def plot_noise_steps(measured: pd.DataFrame, trials: pd.DataFrame, table: pd.DataFrame) -> plt.Figure:
     """Meta-loss against noise steps, one line a rule: while the noise goes on, and at each evaluation."""
     during = measured[(measured["metric"] == "meta_loss") & ~measured["phase"].isin(table["phase"].unique())]
-    noise_phases = {name.removesuffix(".inputs") for name in trials if name.endswith(".inputs")}
-    during = during[during["phase"].isin(noise_phases)]
+    during = during[during["phase"].isin(noise_phases(trials))]
     longest = during["noise_steps"].max() if len(during) else 0
     during = during[during["noise_steps"] == longest]
     rows = []
@@ -314,11 +316,16 @@ def plot_inner_steps(measured: pd.DataFrame, table: pd.DataFrame) -> plt.Figure:
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
         label(axis, f"evaluation: {phase}\n{task}", "inner steps", "meta-loss (nats)")
-    handles = [Line2D([], [], color=colour(rule, rules), label=rule) for rule in rules]
-    handles += [Line2D([], [], color="grey", linestyle="--", label="no noise")]
-    handles += [Line2D([], [], color="grey", label=f"{most} noise steps")] if most else []
+    handles = handles_with_and_without(rules, most)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
+
+
+def handles_with_and_without(rules: list[str], most: int) -> list[Line2D]:
+    """For a legend of lines that are a rule's by colour, dashed without noise and solid with the most."""
+    handles = [Line2D([], [], color=colour(rule, rules), label=rule) for rule in rules]
+    handles += [Line2D([], [], color="grey", linestyle="--", label="no noise")]
+    return handles + ([Line2D([], [], color="grey", label=f"{most} noise steps")] if most else [])
 
 
 def grid(rows: int, columns: int, share: bool = True) -> tuple[plt.Figure, np.ndarray]:

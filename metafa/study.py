@@ -35,6 +35,7 @@ MAX_BYTES = 2**20
 MAX_KEY_PARTS = 100  # a dotted key takes tomllib time that grows with the square of its parts
 MAX_LOCATED_LINES = 400  # longer files have their mistakes named by key alone
 MAX_MESSAGES = 20
+NOT_SEARCHED = StudySettings.model_fields.keys() - TrialSettings.model_fields.keys()  # what is no part of a trial
 
 
 @dataclass(frozen=True)
@@ -263,10 +264,7 @@ class _Mistakes:
             raise StudyError(self.messages)
 
     def check_space(self, path: Path_, space: dict) -> None:
-        if path[:1] in [("name",), ("question",), ("claims",), ("search",), ("resources",), ()] or path[-1] in (
-            "phase",
-            "name",
-        ):
+        if not path or path[0] in NOT_SEARCHED or path[-1] in ("phase", "name"):
             self.add(path, "cannot be a search space")
         elif "choices" in space:
             if set(space) != {"choices"}:

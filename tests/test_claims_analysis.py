@@ -47,7 +47,7 @@ def made(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     text = (
         STUDY if request.param == [None] else STUDY.replace("steps = 100", "steps = 100\nlearning_rate = [0.001, 0.01]")
     )
-    text = text + "".join(f'[[claims]]\nclaim = {n}\nstatement = "s"\n{rest}\n' for n, rest, _ in CLAIMS)
+    text += "".join(f'[[claims]]\nclaim = {n}\nstatement = "s"\n{rest}\n' for n, rest, _ in CLAIMS)
     checked, folder = study.parse(text, default_name="made"), tmp_path / "made"
     results.prepare(folder, checked)
     random = np.random.default_rng(0)
@@ -118,3 +118,13 @@ def test_a_study_that_claims_nothing_is_said_in_a_line(tmp_path: Path) -> None:
     assert done.stderr.strip() == (
         f"{folder}: this study claims nothing; say under [[claims]] what is to be judged, and how"
     )
+
+
+def test_a_study_of_which_too_little_is_done_is_said_in_a_line(made: Path, tmp_path: Path) -> None:
+    for trial in results.read_study(made).trials:
+        if trial.varied["noise.steps"] == 0:
+            (made / "trials" / f"{trial.trial_id}.parquet").unlink()
+    done = run(made, "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"{made}: claim 2: not all of the trials that it compares are done"
+    assert not (tmp_path / "out").exists()
