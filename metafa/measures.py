@@ -26,6 +26,12 @@ def _spectrum(weights: Float[Tensor, "replica out in"]) -> Float[Tensor, "replic
     return torch.where(finite, squares / squares.sum(-1, keepdim=True), torch.nan)
 
 
+def singular_values(weights: Float[Tensor, "replica out in"]) -> Float[Tensor, "replica value"]:
+    """Each replica's singular values, the largest first; not a number where its weights are not all finite."""
+    finite = weights.isfinite().flatten(1).all(1)[:, None]
+    return torch.where(finite, torch.linalg.svdvals(weights.double().nan_to_num(0.0, 0.0, 0.0)), torch.nan)
+
+
 def effective_dimensionality(weights: Float[Tensor, "replica out in"]) -> Float[Tensor, "replica"]:
     """The participation ratio (sum s^2)^2 / sum s^4 of the squared singular values s^2 (Gao et al. 2017)."""
     return 1 / _spectrum(weights).square().sum(-1)

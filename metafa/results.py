@@ -30,6 +30,7 @@ MEASUREMENTS = pa.schema(
         ("step", pa.int64()),
         ("metric", pa.string()),
         ("layer", pa.int64()),  # from 1; null for what is not of one layer
+        ("component", pa.int64()),  # from 1: of singular values, the largest first, or principal components; else null
         ("task", pa.string()),  # a task distribution, or "noise"; null for what is not measured on inputs
         ("value", pa.float64()),
     ]

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from metafa.transport import TRANSPORT
 
 # Raised by whoever changes what the same settings compute, a default among them; part of every trial_id.
-NUMERICS = 3
+NUMERICS = 4
 
 MAX_TRIALS = 100_000
 
@@ -273,6 +273,8 @@ class MeasureSettings(Settings):
     """Moments of each phase, evenly spaced in the logarithm of the step; its start, first step and end among them."""
     tasks: Positive = 100
     """Tasks of each evaluated distribution for the meta-loss at those moments."""
+    singular_values: bool = False
+    """Whether to record every layer's singular values at the start and the end of each phase that trains."""
     weight_path: bool = False
     """Whether to keep the weights at those moments until the trial ends, and record the path they took through all
     its phases in the plane of its first two principal components."""
@@ -371,7 +373,7 @@ class ClaimSettings(Settings):
     seeds of a difference, with its 95% interval, has to be on the side expected, by more than `margin`."""
 
     claim: Positive
-    """Its number, of the eight of Cheon, Lee and Paik (2024)."""
+    """Its number, of the eight of Cheon, Lee and Paik (2024); 9 is calibration, of their later arXiv 2412.17411."""
     statement: str
     """What is claimed, in a sentence."""
     metric: str
@@ -382,14 +384,14 @@ class ClaimSettings(Settings):
     """The inputs it is measured on, or how their names begin; where it is not said, the phase's dataset, or none, and
     out of distribution all but that dataset as it is."""
     layer: Positive | None = None
-    """The layer, for what is measured of one."""
+    """The layer, for what is measured of one; where it is not said, the mean over layers."""
     step: Literal["last", "mean"] = "last"
     """At the phase's last step, or the mean over its steps."""
     rule: RuleName = "feedback_alignment"
     """Whose networks are compared."""
     compare: Literal["noise", "start", "reference"] = "noise"
-    """`noise`: with the most noise steps against without noise, paired by seed. `start`: with the most noise steps, at
-    the phase's end against at its start. `reference`: with the most noise steps, against a number."""
+    """What networks with noise, as many steps of it as there are values, are compared with. `noise`: those without, of
+    the same seed. `start`: themselves at the phase's start. `reference`: a number."""
     reference: float = 0.0
     """That number."""
     expect: Literal["lower", "higher", "near"]

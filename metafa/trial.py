@@ -138,11 +138,14 @@ def _supervised(bench: _Bench, phase: SupervisedPhase) -> None:
     )
 
     def measure(step: int) -> None:
-        loss, accuracy = supervised.evaluate(bench.network, test)
+        logits = supervised.readout(bench.network, test.images)
+        loss, accuracy = supervised.loss_and_accuracy(logits, test.labels)
+        error = measures.expected_calibration_error(logits, test.labels)
         of_training, _ = supervised.evaluate(bench.network, training, chosen)
         bench.record(phase.name, step, "loss", loss, task=phase.dataset)
         bench.record(phase.name, step, "accuracy", accuracy, task=phase.dataset)
         bench.record(phase.name, step, "generalization_error", loss - of_training, task=phase.dataset)
+        bench.record(phase.name, step, "expected_calibration_error", error, task=phase.dataset)
 
     bench.train(phase.name, total, steps, measure)
 
@@ -308,6 +311,7 @@ class _Bench:
         does, and what ``measure`` does of its own."""
         moments = measuring_steps(total, self.settings.measure.points)
         self.measure(phase, 0)
+        self.measure_singular_values(phase, 0)
         measure(0)
         broken = torch.zeros(len(self.seeds), dtype=torch.long, device=self.streams.device)
         for step in steps:
@@ -320,6 +324,8 @@ class _Bench:
                 self._note_divergences(phase, broken, step.number)
                 if self.all_diverged:
                     break
+            if step.number == total:
+                self.measure_singular_values(phase, total)
             if total >= 20 and step.number % (total // 20) == 0:
                 self.advance(step.number / total, keep=False)
         self.advance(1.0)
@@ -351,16 +357,23 @@ class _Bench:
             self.record(phase, step, "meta_loss", loss, task=distribution)
             self.record(phase, step, "meta_accuracy", accuracy, task=distribution)
 
+    def measure_singular_values(self, phase: str, step: int) -> None:
+        if not self.settings.measure.singular_values:
+            return
+        for layer, weights in enumerate(self.network.weights, start=1):
+            for component, values in enumerate(measures.singular_values(weights).unbind(1), start=1):
+                self.record(phase, step, "singular_value", values, layer, component=component)
+
     def record_weight_path(self) -> None:
         """Records where in its plane the weights were at each moment, and how much of their path the plane holds."""
         if not self._path:
             return
         path, fractions = measures.principal_path(torch.stack(list(self._path.values())))
-        for component, name in enumerate(("first", "second")):
+        for component in (1, 2):
             for (phase, step), places in zip(self._path, path, strict=True):
-                self.record(phase, step, f"{name}_component", places[:, component])
+                self.record(phase, step, "weight_path", places[:, component - 1], component=component)
             phase, step = list(self._path)[-1]
-            self.record(phase, step, f"{name}_component_variance", fractions[:, component])
+            self.record(phase, step, "weight_path_variance", fractions[:, component - 1], component=component)
 
     def test(self, phase: str, task: str, images: Tensor, labels: Tensor) -> None:
         """Records how the network does on ``images`` that have those labels."""
@@ -378,7 +391,14 @@ class _Bench:
         self.record(phase, step, "readout_deviation", measures.readout_deviation(logits), task=task)
 
     def record(
-        self, phase: str, step: int, metric: str, values: Tensor, layer: int | None = None, task: str | None = None
+        self,
+        phase: str,
+        step: int,
+        metric: str,
+        values: Tensor,
+        layer: int | None = None,
+        task: str | None = None,
+        component: int | None = None,
     ) -> None:
         for replica, value in enumerate(values.tolist()):
             self.outcome.rows.append(
@@ -389,6 +409,7 @@ class _Bench:
                     step=step,
                     metric=metric,
                     layer=layer,
+                    component=component,
                     task=task,
                     value=value,
                 )

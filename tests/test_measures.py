@@ -46,6 +46,16 @@ def test_dimensionality_is_that_of_the_identity_and_of_one_direction() -> None:
     assert measures.effective_dimensionality(torch.ones(1, 4, 7)).item() == pytest.approx(1)
 
 
+def test_singular_values_are_those_that_a_matrix_was_made_of() -> None:
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(n, 3, generator=generator, dtype=torch.float64)).Q for n in (5, 8))
+    values = torch.tensor([4.0, 2.0, 0.5], dtype=torch.float64)
+    matrix = left @ values.diag() @ right.T
+    found = measures.singular_values(torch.stack([matrix, torch.full_like(matrix, torch.inf)]))
+    torch.testing.assert_close(found[0], torch.cat([values, values.new_zeros(2)]), rtol=0, atol=1e-12)
+    assert found[1].isnan().all()
+
+
 def test_a_diverged_replica_is_not_a_number_and_leaves_the_others() -> None:
     broken = torch.stack([torch.full((3, 4), torch.inf), torch.ones(3, 4)])
     found = measures.effective_dimensionality(broken)

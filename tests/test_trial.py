@@ -213,7 +213,8 @@ def test_a_supervised_phase_measures_training_and_test_images() -> None:
     for metric in ("loss", "accuracy"):
         of_batches = {(step, None, None) for step in steps - {0}}
         assert found["supervised", metric] == of_batches | {(step, None, "digits") for step in steps}
-    assert found["supervised", "generalization_error"] == {(step, None, "digits") for step in steps}
+    for metric in ("generalization_error", "expected_calibration_error"):
+        assert found["supervised", metric] == {(step, None, "digits") for step in steps}
     assert found["supervised", "alignment_angle"] == {(step, 2, None) for step in steps}
     assert found["noise", "readout_probability"] == {
         (s, None, task) for s in (0, 1, 5, 30) for task in ("noise", "digits")
@@ -237,15 +238,35 @@ def test_the_path_of_the_weights_leads_through_all_phases() -> None:
     settings = parsed(SUPERVISED + "weight_path = true\n")
     rows = trial.run(settings, trial.load_sources(settings)).rows
     moments = {("noise", step) for step in (0, 1, 5, 30)} | {("supervised", step) for step in (0, 1, 2, 6)}
-    for name in ("first_component", "second_component"):
-        of_a_seed = [row for row in rows if row["metric"] == name and row["seed"] == 0]
+    for component in (1, 2):
+        of_a_seed = [
+            row for row in rows if (row["metric"], row["component"], row["seed"]) == ("weight_path", component, 0)
+        ]
         places = {(row["phase"], row["step"]): row["value"] for row in of_a_seed}
         assert places.keys() == moments
         assert places["noise", 30] == pytest.approx(places["supervised", 0], abs=1e-9), "data begins where noise ended"
         assert places["supervised", 6] >= 0
-    variance = [row["value"] for row in rows if row["metric"].endswith("_variance") and row["seed"] == 0]
+    variance = [row["value"] for row in rows if row["metric"] == "weight_path_variance" and row["seed"] == 0]
     assert len(variance) == 2
     assert 0.5 < sum(variance) <= 1
+
+
+def test_singular_values_are_kept_at_each_end_of_a_phase() -> None:
+    """Their participation ratio is the effective dimensionality measured at the same step."""
+    settings = parsed(SUPERVISED + "singular_values = true\n")
+    rows = trial.run(settings, trial.load_sources(settings)).rows
+    spectra = defaultdict(dict)
+    for row in (row for row in rows if row["metric"] == "singular_value"):
+        spectra[row["phase"], row["step"], row["layer"], row["seed"]][row["component"]] = row["value"]
+    ends = (("noise", 0), ("noise", 30), ("supervised", 0), ("supervised", 6))
+    assert spectra.keys() == {(*end, layer, seed) for end in ends for layer in (1, 2) for seed in (0, 1)}
+    for (phase, step, layer, seed), found in spectra.items():
+        assert list(found) == list(range(1, (20 if layer == 1 else 10) + 1))
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+        squares = [value**2 for value in found.values()]
+        where = dict(phase=phase, step=step, layer=layer, seed=seed)
+        (ratio,) = values(rows, metric="effective_dimensionality", **where).values()
+        assert sum(squares) ** 2 / sum(square**2 for square in squares) == pytest.approx(ratio, rel=1e-6)
 
 
 def test_images_out_of_distribution_are_tested_by_shift_strength_and_dataset() -> None:
