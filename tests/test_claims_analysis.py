@@ -1,9 +1,11 @@
 """analysis/claims.py on results whose answers are known."""
 
+import importlib
 import itertools
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -128,3 +130,64 @@ def test_a_study_of_which_too_little_is_done_is_said_in_a_line(made: Path, tmp_p
     assert done.returncode == 1
     assert done.stderr.strip() == f"{made}: claim 2: not all of the trials that it compares are done"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def claims(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    return importlib.import_module("claims")
+
+
+def rows_of(names: str, values: list[tuple], **shared: object) -> pd.DataFrame:
+    shared = {"learning_rate": np.nan, "task": None, "layer": np.nan, "network.rule": "feedback_alignment"} | shared
+    rows = pd.DataFrame(values, columns=names.split())
+    return rows.assign(**{name: value for name, value in shared.items() if name not in rows})
+
+
+def test_a_claim_has_a_row_for_each_number_of_noise_steps(claims: ModuleType) -> None:
+    """And where it names no layer, it is about their mean."""
+    found = [
+        (f"with {noise}", seed, noise, layer, 10.0 * layer - noise / 100 + 0.1 * seed + (seed % 2) * (noise > 0) * 0.01)
+        for noise in (0, 500, 1000)
+        for seed in range(8)
+        for layer in (2, 3)
+    ]
+    rows = rows_of("trial_id seed noise_steps layer value", found, step=0, phase="noise")
+    claim = {"claim": 3, "statement": "s", "metric": "alignment_angle", "phase": "noise", "expect": "lower"}
+    judged = claims.judge(rows, claim, [])
+    assert judged["compared"].tolist() == [
+        f"alignment_angle: {noise} noise steps against no noise" for noise in (500, 1000)
+    ]
+    assert judged["difference"].tolist() == pytest.approx([-4.995, -9.995])
+    assert judged["against"].tolist() == pytest.approx([25.35, 25.35])
+    assert judged["verdict"].tolist() == ["holds", "holds"]
+
+
+def test_spectra_are_drawn_from_the_largest_singular_value_down(claims: ModuleType) -> None:
+    """At the end of a phase, dashed as they were at its start, where there are no networks without noise."""
+    found = [
+        ("a", s, 100, step, n, size / n + 0.1 * s) for s in (0, 1) for step, size in ((0, 4), (100, 8)) for n in (1, 2)
+    ]
+    spectra = rows_of("trial_id seed noise_steps step component value", found)
+    (axis,) = (axis for axis in claims.plot_spectra(spectra, []).axes if axis.get_visible())
+    drawn = {line.get_linestyle(): line for line in axis.lines}
+    for style, size in (("--", 4), ("-", 8)):
+        assert drawn[style].get_xdata().tolist() == [1, 2]
+        assert drawn[style].get_ydata().tolist() == pytest.approx([size + 0.05, size / 2 + 0.05])
+
+
+def test_generalization_is_drawn_against_training_images_and_rank(claims: ModuleType) -> None:
+    points = [(seed, noise, images) for seed in (0, 1) for noise in (0, 1000) for images in (100, 1000)]
+    errors = [(f"{n}{i}", s, n, i, 9, 1 / i + n + 0.1 * s) for s, n, i in points]
+    ranks = [(f"{n}{i}", s, n, i, 9, 50 + i / 100 - n / 100 + s) for s, n, i in points]
+    names = "trial_id seed noise_steps supervised.training_images step value"
+    drawn = claims.plot_generalization(rows_of(names, errors), rows_of(names, ranks), "supervised.training_images", [])
+    by_size, by_rank = drawn.axes
+    for axis, x in (
+        (by_size, {"--": [100, 1000], "-": [100, 1000]}),
+        (by_rank, {"--": [51.5, 60.5], "-": [41.5, 50.5]}),
+    ):
+        lines = {line.get_linestyle(): line for line in axis.lines if line.get_linestyle() != "None"}
+        for style, noise in (("--", 0), ("-", 1000)):
+            assert lines[style].get_xdata().tolist() == pytest.approx(x[style])
+            assert lines[style].get_ydata().tolist() == pytest.approx([noise + 0.06, noise + 0.051])

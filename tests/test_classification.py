@@ -1,4 +1,5 @@
 import bz2
+import pickle
 import shutil
 import typing
 from pathlib import Path
@@ -89,3 +90,26 @@ def test_usps_is_read_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytes
     assert usps.labels.tolist() == [3, 9]
     assert usps.images.shape == (2, 16, 16)
     assert usps.images.max(axis=(1, 2)).tolist() == [0, 255]
+
+
+def test_cifar10_is_read_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files in the dataset's own format, made here, of one image each: torchvision's checksums are passed over. Colours
+    come last, as `DATASET_SHAPES` says."""
+    import torchvision
+
+    monkeypatch.setenv("METAFA_DATA", str(tmp_path))
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *of: True)
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    red = np.zeros((3, 32, 32), np.uint8)
+    red[0] = 255
+    for number, file in enumerate(OF_TORCHVISION["cifar10"].files):
+        names = {"label_names": [f"kind {label}" for label in range(10)]}
+        batch = names if file.endswith("meta") else {"data": red.reshape(1, -1), "labels": [number]}
+        (tmp_path / file).write_bytes(pickle.dumps(batch))
+    training, test = (DATASETS["cifar10"].load(part, False) for part in PARTS)
+    assert training.labels.tolist() == [0, 1, 2, 3, 4]
+    assert test.labels.tolist() == [5]
+    assert test.images.shape == (1, 32, 32, 3)
+    assert (test.images == [255, 0, 0]).all()
+    assert test.class_names[3] == "kind 3"
