@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -11,11 +15,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from metafa import results, study
-from metafa.settings import DatasetNeed, TaskNeed, dataset_needs, flatten, task_needs, transports
-from metafa.study import Study, Trial
+from metafa import proposals, results, study
+from metafa.proposals import Known
+from metafa.settings import DatasetNeed, TaskNeed, TrialSettings, dataset_needs, flatten, task_needs, transports
+from metafa.store import Store
+from metafa.study import Study
 
 DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+STATUSES = {"done": "green", "diverged": "yellow", "stopped": "cyan", "failed": "red"}
+SHOWN_TRIALS = 40  # by `metafa status`, all; of more, those that are not done
+KNOWN = ("trial_id", "status", "point", "objectives", "started")
 
 app = typer.Typer(
     help="What does learning from random noise, before any data, do to how fast a network adapts to new tasks? "
@@ -30,7 +39,15 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as studies/quickstart.toml.")]
 ResultsOption = Annotated[
-    Path | None, typer.Option("--results", metavar="FOLDER", help="Where results go.  [default: results/NAME]")
+    str | None,
+    typer.Option(
+        "--results",
+        metavar="ADDRESS",
+        help="Where results go: a folder or s3://BUCKET/FOLDER.  [default: results/NAME]",
+    ),
+]
+ResultsArgument = Annotated[
+    str, typer.Argument(metavar="RESULTS", help="Results, such as results/quickstart or s3://BUCKET/FOLDER.")
 ]
 
 
@@ -52,16 +69,23 @@ def _read(path: Path) -> Study:
         _stop(UNUSABLE, *error.messages)
 
 
-def _folder(checked: Study, chosen: Path | None) -> Path:
-    folder = chosen or Path("results") / checked.name
+@contextlib.contextmanager
+def _usable() -> Iterator[None]:
+    """Stops with what is said of results that cannot be used."""
     try:
-        results.check(folder, checked)
-    except results.ResultsError as error:
-        _stop(UNUSABLE, f"metafa: {error}")
-    return folder
+        yield
+    except (results.ResultsError, OSError) as error:
+        _stop(UNUSABLE, f"metafa: {results.reason(error)}")
 
 
-def _check_data(path: Path, trials: Sequence[Trial], download: bool) -> list[str]:
+def _store(checked: Study, chosen: str | None) -> Store:
+    with _usable():
+        store = results.open_store(chosen or f"results/{checked.name}")
+        results.check(store, checked)
+        return store
+
+
+def _check_data(path: Path, needed: Sequence[TrialSettings], download: bool) -> list[str]:
     """Stops where the data of a trial is not there, or too little; returns what would have to be downloaded first."""
     from metafa.tasks import TASK_DISTRIBUTIONS, DataAbsent
     from metafa.tasks.classification import DATASETS
@@ -69,10 +93,10 @@ def _check_data(path: Path, trials: Sequence[Trial], download: bool) -> list[str
     # what is needed, where it is loaded from, which part of it, and what the images found there have wrong
     needs = [
         (need, TASK_DISTRIBUTIONS, need.distribution, need.split, _misfits_of_tasks)
-        for need in sorted({need for trial in trials for need in task_needs(trial.settings)})
+        for need in sorted({need for settings in needed for need in task_needs(settings)})
     ] + [
         (need, DATASETS, need.dataset, "training", _misfits_of_dataset)
-        for need in dict.fromkeys(need for trial in trials for need in dataset_needs(trial.settings))
+        for need in dict.fromkeys(need for settings in needed for need in dataset_needs(settings))
     ]
     absent, problems, sizes = set(), [], {}
     for need, known, name, part, misfits in needs:
@@ -116,7 +140,7 @@ def _misfits_of_dataset(need: DatasetNeed, images: int, classes: int, per_class:
 @app.command()
 def run(
     path: StudyFile,
-    results_folder: ResultsOption = None,
+    results_address: ResultsOption = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Trials at a time.  [default: as many as the CPUs and GPUs allow]")
     ] = None,
@@ -129,39 +153,48 @@ def run(
     Exit status: 0 done, 1 some trials failed, 2 unusable input.
     """
     checked = _read(path)
-    folder = _folder(checked, results_folder)
-    done = {id_ for id_, status in results.statuses(folder).items() if status in results.FINISHED}
-    todo = [trial for trial in checked.trials if trial.trial_id not in done]
+    store = _store(checked, results_address)
+    with _usable():
+        for sentence in results.remove_damaged(store):
+            errors.print(f"{store.address}/{sentence}; its trials run again", markup=False)
+        known = proposals.known_trials(results.trial_rows(store, KNOWN))
+    known = {id_: one for id_, one in known.items() if checked.adaptive or one.status in results.FINISHED}
+    todo = len(known) < checked.total
     if todo:
-        _check_data(path, todo, download=True)
-        _sweep(checked, folder, todo, workers, address)
-    _summarise(checked, folder)
+        left = [trial.settings for trial in checked.trials if trial.trial_id not in known]
+        _check_data(path, left or checked.examples, download=True)
+        _sweep(checked, store, known, workers, address)
+        with _usable():
+            results.compact(store)
+    _summarise(checked, store)
     if todo and (script := _analysis(checked)):
-        screen.print(f"to look at them: python analysis/{script} {folder}", soft_wrap=True)
+        screen.print(f"to look at them: python analysis/{script} {store.address}", soft_wrap=True)
 
 
 def _analysis(checked: Study) -> str | None:
     """The script that shows what a study has found."""
     if checked.claims:
         return "claims.py"
-    kinds = {phase.phase for trial in checked.trials for phase in trial.settings.phases}
+    kinds = {phase.phase for settings in checked.examples for phase in settings.phases}
     return "meta_loss.py" if "evaluate" in kinds else None
 
 
-def _sweep(checked: Study, folder: Path, todo: list[Trial], workers: int | None, address: str | None) -> None:
+def _sweep(checked: Study, store: Store, known: dict[str, Known], workers: int | None, address: str | None) -> None:
     from metafa import progress
 
-    already = len(checked.trials) - len(todo)
     screen.print(
-        f"[bold]{checked.name}[/]: {len(checked.trials)} trials of {_seeds(checked)} seeds"
-        + (f", {already} done before" if already else "")
-        + f"; results in {folder}"
+        f"[bold]{checked.name}[/]: {checked.total} trials of {_seeds(checked)} seeds"
+        + (f", {len(known)} done before" if known else "")
+        + f"; results in {store.address}"
     )
-    with progress.watch(screen, total=len(checked.trials), already=already) as watcher:
+    if address is None:
+        # Ray reads it when it is imported: on a machine by itself it listens on loopback alone
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    with progress.watch(screen, total=checked.total, already=len(known)) as watcher:
         from metafa import sweep
 
         try:
-            sweep.run(checked, folder, todo, watcher, workers, address)
+            sweep.run(checked, store, known, watcher, workers, address)
         except ConnectionError as error:
             _stop(UNUSABLE, f"metafa: no Ray cluster at {address!r}: {str(error).splitlines()[0]}")
         except (sweep.ResourcesError, results.ResultsError) as error:
@@ -172,45 +205,54 @@ def _sweep(checked: Study, folder: Path, todo: list[Trial], workers: int | None,
 
 
 def _seeds(checked: Study) -> str:
-    counts = sorted({trial.settings.seeds for trial in checked.trials})
+    counts = sorted({settings.seeds for settings in checked.examples})
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-def _summarise(checked: Study, folder: Path) -> None:
-    statuses = results.statuses(folder)
-    counts = {name: sum(status == name for status in statuses.values()) for name in ("done", "diverged", "failed")}
+def _count(statuses: Iterable[str]) -> dict[str, int]:
+    found = Counter(statuses)
+    return {name: found[name] for name in STATUSES}
+
+
+def _summarise(checked: Study, store: Store) -> None:
+    with _usable():
+        counts = _count(results.statuses(store).values())
     screen.print(
         f"[bold]{checked.name}[/]: "
-        + ", ".join(f"{n} of {len(checked.trials)} trials {name}" for name, n in counts.items() if n)
-        + f"; results in {folder}"
+        + ", ".join(f"{n} of {checked.total} trials {name}" for name, n in counts.items() if n)
+        + f"; results in {store.address}"
     )
     if counts["failed"]:
+        again = "" if checked.adaptive else ", and the same command tries them again"
         _stop(
             SOME_FAILED,
-            f"metafa: {counts['failed']} trials failed; their errors stand in the column `error` of {folder}/trials, "
-            "and the same command tries them again",
+            f"metafa: {counts['failed']} trials failed; their errors stand in the column `error` of "
+            f"{store.address}/trials{again}",
         )
 
 
 @app.command()
-def check(path: StudyFile, results_folder: ResultsOption = None) -> None:
+def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     """Say what a study would run, without running anything."""
     checked = _read(path)
-    folder = _folder(checked, results_folder)
-    absent = _check_data(path, checked.trials, download=False)
-    done = sum(status in results.FINISHED for status in results.statuses(folder).values())
-    settings = checked.trials[0].settings
+    store = _store(checked, results_address)
+    absent = _check_data(path, checked.examples, download=False)
+    with _usable():
+        done = sum(status in results.FINISHED for status in results.statuses(store).values())
+    settings = checked.examples[0]
 
     screen.print(f"[bold]{checked.name}[/]" + (f": {checked.question}" if checked.question else ""), soft_wrap=True)
     screen.print(f"phases   {' → '.join(phase.name for phase in settings.phases)}")
-    screen.print(f"trials   {len(checked.trials)} of {_seeds(checked)} seeds, {done} of them done, in {folder}")
-    varied: dict[str, list] = {}
-    for trial in checked.trials:
-        for name, value in trial.varied.items():
-            if value not in varied.setdefault(name, []):
-                varied[name].append(value)
-    for name, values in varied.items():
-        shown = ", ".join(map(str, values)) if len(values) <= 12 else f"{len(values)} values"
+    screen.print(f"trials   {checked.total} of {_seeds(checked)} seeds, {done} of them done, in {store.address}")
+    if checked.adaptive:
+        directions = checked.search.directions or ["minimize"] * len(checked.search.objectives)
+        aims = [" ".join(aim) for aim in zip(directions, checked.search.objectives, strict=True)]
+        screen.print(f"search   {checked.search.method}, to {' and '.join(aims)}")
+    elif checked.search.method != "grid":
+        screen.print(f"search   {checked.search.method}")
+    for name, space in checked.spaces.items():
+        shown = ", ".join(map(str, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
+        shown += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
         screen.print(f"varies   {name}: {shown}", soft_wrap=True)
     screen.print(_transports(checked))
     for name in absent:
@@ -220,11 +262,11 @@ def check(path: StudyFile, results_folder: ResultsOption = None) -> None:
 def _transports(checked: Study) -> Table:
     """What each phase reads of the forward weights to send errors back."""
     kinds = ("network.rule", "outer_algorithm", "outer_rule")
-    told_apart = [name for name in checked.trials[0].varied if name.endswith(kinds)] or ["network.rule"]
+    told_apart = [name for name in checked.spaces if name.endswith(kinds)] or ["network.rule"]
     rows: dict[tuple, dict[str, str]] = {}
-    for trial in checked.trials:
-        settings = flatten(trial.settings)
-        rows.setdefault(tuple(str(settings[name]) for name in told_apart), transports(trial.settings))
+    for one in [trial.settings for trial in checked.trials] or checked.examples:
+        settings = flatten(one)
+        rows.setdefault(tuple(str(settings[name]) for name in told_apart), transports(one))
     title = "weight transport: what of the forward weights is read to send errors back"
     table = Table(title=title, title_justify="left")
     for name in told_apart:
@@ -238,28 +280,41 @@ def _transports(checked: Study) -> Table:
 
 
 @app.command()
-def status(
-    results_folder: Annotated[
-        Path, typer.Argument(metavar="RESULTS", help="A results folder, such as results/quickstart.")
-    ],
-) -> None:
-    """Say how far a study is: trials done, diverged, failed and left."""
-    try:
-        checked = results.read_study(results_folder)
-    except results.ResultsError as error:
-        _stop(UNUSABLE, f"metafa: {error}")
-    statuses = results.statuses(results_folder)
-    names = sorted({name for trial in checked.trials for name in trial.varied})
+def status(results_address: ResultsArgument) -> None:
+    """Say how far a study is, while it runs, from any machine, and after: trials done, diverged, failed and left."""
+    with _usable():
+        store = results.open_store(results_address)
+        checked = results.read_study(store)
+        statuses = results.statuses(store)
+        progress = results.read_progress(store)
+    known = {trial.trial_id: trial.varied for trial in checked.trials}
+    with _usable():
+        rows = results.trial_rows(store, KNOWN)
+    known = {**{id_: one.point for id_, one in proposals.known_trials(rows).items()}, **known}
+    running = progress["running"] if progress else {}
+    names = list(checked.spaces)
     table = Table("trial", "status", *names, title=checked.name, title_justify="left")
-    styles = {"done": "green", "failed": "red", "diverged": "yellow"}
-    for trial in checked.trials:
-        found = statuses.get(trial.trial_id, "to do")
-        shown = f"[{styles[found]}]{found}[/]" if found in styles else found
-        table.add_row(trial.trial_id, shown, *(str(trial.varied.get(name, "")) for name in names))
+    shown = known if len(known) <= SHOWN_TRIALS else [i for i in known if i in running or statuses.get(i) == "failed"]
+    for trial_id in shown:
+        found = statuses.get(trial_id, f"running, {running[trial_id]:.0%}" if trial_id in running else "to do")
+        said = f"[{STATUSES[found]}]{found}[/]" if found in STATUSES else found
+        table.add_row(trial_id, said, *(str(known[trial_id].get(name, "")) for name in names))
     screen.print(table)
-    counts = {name: list(statuses.values()).count(name) for name in styles}
-    left = sum(trial.trial_id not in statuses for trial in checked.trials)
+    counts = _count(statuses.values())
+    left = checked.total - len(statuses)
     screen.print(", ".join(f"{n} {name}" for name, n in counts.items()) + f", {left} to do")
+    if progress and left:
+        age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(progress["written"])
+        screen.print(f"{progress['host']}, {age.seconds} s ago: {progress['summary']}", soft_wrap=True)
+
+
+@app.command()
+def compact(results_address: ResultsArgument) -> None:
+    """Put the small files of finished trials together into larger ones, which are read faster."""
+    with _usable():
+        store = results.open_store(results_address)
+        results.read_study(store)
+        screen.print(f"{results.compact(store)} files of each table put together")
 
 
 @app.command()

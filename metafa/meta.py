@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafa import adaptation, credit, episodes, feedback, optimizers
+from metafa import adaptation, credit, episodes, feedback, optimizers, training
 from metafa.adaptation import Adapted, Images
 from metafa.episodes import Episodes, EpisodeSource, TasksetSource
 from metafa.feedback import Feedback
 from metafa.networks import Activity, Network
 from metafa.optimizers import Optimizer
 from metafa.streams import Streams
-from metafa.training import Step
+from metafa.training import Step, Taken
 
 # of one block of tasks; results are equal, to rounding, whatever they are. An evaluation on a CPU is quickest where
 # its blocks stay in the cache; meta-training, where the first layer's products are large; a GPU wants both larger
@@ -300,6 +300,7 @@ def train(
     optimizer: Optimizer,
     iterations: int,
     how: Feedback = Feedback(),
+    taken: Taken = Taken(),
 ) -> Iterator[Step]:
     """Meta-trains ``network`` in place, a fresh batch of tasks an iteration, and yields after each.
 
@@ -308,14 +309,14 @@ def train(
     algorithm = OUTER_ALGORITHMS[outer_algorithm]
     if algorithm is None:
         return
-    tasks_from = streams.generators("meta/tasks", device="cpu")
-    feedback_from = streams.generators("meta/feedback")
+    generators = {"tasks": streams.generators("meta/tasks", "cpu"), "feedback": streams.generators("meta/feedback")}
     rates = [inner.learning_rates] if inner.learning_rates.requires_grad else []
     trained = (*network.parameters, *rates, *feedback.learned(inner.rule, network))
     update = optimizers.make(optimizer, trained)
-    for number in range(1, iterations + 1):
-        tasks = episodes.draw(source, tasks_per_batch, shots, tasks_from)
+    training.resume(taken, update, generators)
+    for number in range(taken.steps + 1, iterations + 1):
+        tasks = episodes.draw(source, tasks_per_batch, shots, generators["tasks"])
         outer = outer_gradient(algorithm, network, inner, outer_rule, tasks)
         update((*outer.gradients, *outer.learning_rates, *feedback.gradients(inner.rule, outer.gradients)))
-        feedback.learn(network, inner.rule, how, feedback_from)
-        yield Step(number, outer.logits, outer.targets)
+        feedback.learn(network, inner.rule, how, generators["feedback"])
+        yield Step(number, outer.logits, outer.targets, lambda: training.carried(update, generators))

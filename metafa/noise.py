@@ -15,7 +15,7 @@ from metafa.feedback import Feedback
 from metafa.networks import Network
 from metafa.optimizers import Optimizer
 from metafa.streams import Streams
-from metafa.training import Step
+from metafa.training import Generators, Step, Taken
 
 # Steps whose noise is drawn at once. Labels are few. Inputs are best used while they are in a CPU's cache, but a GPU
 # wants few and large calls; there the numbers drawn depend on this one, so that it does not follow the replicas.
@@ -44,24 +44,28 @@ def pretrain(
     batch_size: int,
     optimizer: Optimizer,
     how: Feedback = Feedback(),
+    taken: Taken = Taken(),
 ) -> Iterator[Step]:
-    """Trains ``network`` in place, a fresh batch of noise a step, and yields after each step."""
-    drawn = batches(network, noise, streams, steps, batch_size)
-    return training.train(network, rule, drawn, optimizer, how, streams.generators("noise/feedback"))
+    """Trains ``network`` in place, a fresh batch of noise a step, and yields after each step. Raises ValueError where
+    the steps ``taken`` are not a multiple of those whose noise is drawn at once."""
+    if taken.steps % LABEL_STEPS:
+        raise ValueError(f"noise pretraining goes on from multiples of {LABEL_STEPS} steps, not from {taken.steps}")
+    generators = {name: streams.generators(f"noise/{name}") for name in ("inputs", "labels", "feedback")}
+    drawn = batches(network, noise, generators, range(taken.steps, steps), batch_size)
+    return training.train(network, rule, drawn, optimizer, how, generators, taken)
 
 
 def batches(
-    network: Network, noise: Noise, streams: Streams, steps: int, batch_size: int
+    network: Network, noise: Noise, generators: Generators, steps: range, batch_size: int
 ) -> Iterator[tuple[Float[Tensor, "replica image pixel"], Float[Tensor, "replica image way"]]]:
     """The inputs and targets of each step."""
     pixels, ways = network.weights[0].shape[-1], network.biases[-1].shape[-1]
-    inputs_from, labels_from = streams.generators("noise/inputs"), streams.generators("noise/labels")
-    at_once = INPUT_STEPS[inputs_from[0].device.type]
-    for step in range(steps):
+    at_once = INPUT_STEPS[generators["inputs"][0].device.type]
+    for step in steps:
         if step % at_once == 0:
-            inputs = draw_inputs(noise, at_once * batch_size, pixels, inputs_from).split(batch_size, 1)
+            inputs = draw_inputs(noise, at_once * batch_size, pixels, generators["inputs"]).split(batch_size, 1)
         if step % LABEL_STEPS == 0:
-            targets = draw_labels(noise, LABEL_STEPS * batch_size, ways, labels_from).split(batch_size, 1)
+            targets = draw_labels(noise, LABEL_STEPS * batch_size, ways, generators["labels"]).split(batch_size, 1)
         yield inputs[step % at_once], targets[step % LABEL_STEPS]
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import math
+import platform
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from metafa.study import Trial
+
+if TYPE_CHECKING:
+    from metafa.sweep import Ended
 
 
 class Watcher:
@@ -23,6 +28,8 @@ class Watcher:
         self.best: tuple[tuple[str, float], Trial] | None = None
         self.since: float | None = None
         self.already = already
+        self.counts: dict[str, int] = {}
+        self.cpus, self.gpus = 0.0, 0.0
         self.bar = Progress(
             SpinnerColumn(),
             BarColumn(bar_width=30),
@@ -34,20 +41,36 @@ class Watcher:
         )
         self.task = self.bar.add_task("starting", total=total, completed=already)
 
+    def resources(self, cpus: float, gpus: float) -> None:
+        self.cpus, self.gpus = cpus, gpus
+
     def progressed(self, trial: Trial, fraction: float) -> None:
         self.running[trial.trial_id] = fraction
         self._show()
 
-    def finished(self, trial: Trial, status: str, error: str | None, final: tuple[str, float] | None) -> None:
+    def finished(self, trial: Trial, ended: Ended) -> None:
         self.running.pop(trial.trial_id, None)
         self.ended += 1
-        if final and math.isfinite(final[1]) and (self.best is None or _worth(final) > _worth(self.best[0])):
+        self.counts[ended.status] = self.counts.get(ended.status, 0) + 1
+        final = ended.final
+        whole = final is not None and math.isfinite(final[1]) and ended.status != "stopped"
+        if whole and (self.best is None or _worth(final) > _worth(self.best[0])):
             self.best = (final, trial)
-        if status != "done":
-            self.screen.print(f"[yellow]{status}[/] {describe(trial)}: {error}", soft_wrap=True)
+        if ended.status not in ("done", "stopped"):
+            self.screen.print(f"[yellow]{ended.status}[/] {describe(trial)}: {ended.error}", soft_wrap=True)
         self._show()
         if not self.screen.is_terminal:
-            self.screen.print(f"{self._summary()}  | {describe(trial)}: {_shown(final)}", soft_wrap=True)
+            said = ended.error if ended.status == "stopped" else _shown(final)
+            self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True)
+
+    def state(self) -> dict[str, Any]:
+        """How far the study is, as `metafa status` shows it elsewhere."""
+        return {
+            "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "host": platform.node(),
+            "summary": self.summary(),
+            "running": self.running,
+        }
 
     def stop(self) -> None:
         self.bar.stop()
@@ -55,24 +78,33 @@ class Watcher:
     def _show(self) -> None:
         if self.since is None:  # a rate makes sense only from the first news on
             self.since = time.monotonic()
-        self.bar.update(self.task, completed=self.ended + sum(self.running.values()), description=self._summary())
+        self.bar.update(self.task, completed=self.ended + sum(self.running.values()), description=self.summary())
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
+        """All of it in a line."""
         parts = [f"{self.ended}/{self.total} trials"]
+        parts += [f"{self.counts[name]} {name}" for name in ("diverged", "stopped", "failed") if name in self.counts]
         if self.running:
-            parts.append(f"{len(self.running)} running")
+            parts.append(
+                f"{len(self.running)} running on {self.cpus:g} CPUs" + f", {self.gpus:g} GPUs" * (self.gpus > 0)
+            )
+        if (rate := self._rate()) is not None:
+            parts.append(f"{60 * rate:.3g} a minute")
         if (left := self._seconds_left()) is not None:
             parts.append(f"{_duration(left)} left")
         if self.best is not None:
             parts.append(f"best {_shown(self.best[0])} ({describe(self.best[1])})")
         return " · ".join(parts)
 
-    def _seconds_left(self) -> float | None:
+    def _rate(self) -> float | None:
+        """Trials a second."""
         done = self.ended + sum(self.running.values())
         elapsed = time.monotonic() - (self.since or time.monotonic())
-        if done <= self.already or elapsed < 2:
-            return None
-        return elapsed / (done - self.already) * (self.total - done)
+        return None if done <= self.already or elapsed < 2 else (done - self.already) / elapsed
+
+    def _seconds_left(self) -> float | None:
+        rate = self._rate()
+        return None if rate is None else (self.total - self.ended - sum(self.running.values())) / rate
 
 
 @contextlib.contextmanager

@@ -1,25 +1,39 @@
-"""The Parquet store: one folder a study, in it the tables `trials` and `measurements`, one part a trial each.
+"""A study's results: the tables `trials` and `measurements`, folders that ``pandas.read_parquet`` reads as they are.
 
-Both tables are folders that ``pandas.read_parquet`` reads as they are. A part appears whole, by a rename;
-a trial's measurements come first and its row in `trials`, which says that it is done, last.
+A trial's rows are a part of each, under its `trial_id`; parts are compacted into larger ones. A part of `trials` and
+the part of `measurements` of the same name belong together: the measurements come first and the row in `trials`, which
+says that the trial is done, last. Every part carries a digest of itself, so that a damaged one is found.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
+import io
+import json
+import posixpath
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
-from metafa.settings import flatten
+from metafa import store as stores
+from metafa.settings import NUMERICS, flatten
+from metafa.store import Store, StoreError
 from metafa.study import Study, StudyError, parse
 
 if TYPE_CHECKING:
     import pandas as pd
+
+TABLES = ("trials", "measurements")
+PARTIAL = "partial"  # the folder of what trials under way keep
+ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
+SMALL_BYTES = 2**24  # a part below this size is worth compacting
+READERS = 16  # parts read at a time
 
 MEASUREMENTS = pa.schema(
     [
@@ -41,22 +55,28 @@ RUN_COLUMNS = {
     "seconds": pa.float64(),
     "host": pa.string(),
     "device": pa.string(),
-    "python_version": pa.string(),
-    "metafa_version": pa.string(),
-    "torch_version": pa.string(),
-    "learn2learn_version": pa.string(),
-    "ray_version": pa.string(),
+    "cpus": pa.int64(),
+    "metafa_commit": pa.string(),
+    **{
+        f"{name}_version": pa.string()
+        for name in ("python", "metafa", "torch", "numpy", "learn2learn", "ray", "optuna")
+    },
 }
 OUTCOME = {
     "trial_id": pa.string(),
     "study": pa.string(),
     "status": pa.string(),
+    "point": pa.string(),  # of the search space, what the study varies, as JSON
+    "objectives": pa.list_(pa.float64()),  # what an adaptive search learns of the trial
     "error": pa.string(),
     "diverged_seeds": pa.list_(pa.int64()),
     "diverged_phase": pa.string(),
     "diverged_step": pa.int64(),
+    "stopped_phase": pa.string(),
+    "stopped_step": pa.int64(),
+    "numerics": pa.int64(),  # of metafa: what the same settings compute
 }
-FINISHED = ("done", "diverged")  # a failed trial is tried again
+FINISHED = ("done", "diverged", "stopped")  # a failed trial is tried again
 
 
 class Results(NamedTuple):
@@ -67,102 +87,264 @@ class Results(NamedTuple):
 
 
 class ResultsError(Exception):
-    """A results folder that cannot be used; the message is one line."""
+    """Results that cannot be used; the message is one line."""
 
 
-def load(folder: str | Path) -> Results:
-    """The tables in ``folder`` as data frames. Raises `ResultsError` where there are none."""
-    import pandas as pd
-
-    folder = Path(folder)
-    _study_text(folder)
-    return Results(*(pd.read_parquet(folder / table) for table in ("trials", "measurements")))
-
-
-def prepare(folder: Path, study: Study) -> None:
-    """Makes ``folder`` ready for the results of ``study``. Raises `ResultsError`, and then has written nothing."""
-    check(folder, study)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "study.toml").exists():  # first, since by it the folder is known as ours
-        _put(folder / "study.toml", lambda path: path.write_text(study.text, encoding="utf-8"))
-    for table in ("trials", "measurements"):
-        (folder / table).mkdir(exist_ok=True)
+def load(address: str | Path) -> Results:
+    """The tables at ``address``, a folder or an object store's, as data frames. Raises `ResultsError` where there are
+    none."""
+    store = open_store(address)
+    _study_text(store)
+    return Results(*(_read(store, table).to_pandas() for table in TABLES))
 
 
-def check(folder: Path, study: Study) -> None:
-    """Raises `ResultsError` where ``folder`` cannot take the results of ``study``."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+def open_store(address: str | Path) -> Store:
+    """The store at ``address``. Raises `ResultsError`."""
+    try:
+        return stores.at(address)
+    except StoreError as error:
+        raise ResultsError(str(error)) from error
+
+
+def _read(store: Store, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+    return pq.read_table(store.path(table), filesystem=store.filesystem, columns=columns)
+
+
+def prepare(store: Store, study: Study) -> None:
+    """Makes ``store`` ready for the results of ``study``. Raises `ResultsError`, and then has written nothing."""
+    check(store, study)
+    try:
+        store.make_folders("")
+        # first, since by it the folder is known as ours; later a study with more trials takes its place
+        if not store.exists("study.toml") or store.read("study.toml").decode() != study.text:
+            store.put("study.toml", study.text.encode())
+        store.make_folders(*TABLES, PARTIAL)
+    except OSError as error:
+        raise ResultsError(f"{store.address} cannot be written: {reason(error)}") from error
+
+
+def check(store: Store, study: Study) -> None:
+    """Raises `ResultsError` where ``store`` cannot take the results of ``study``."""
+    if store.local:
+        _check_folder(store)
+    if not store.exists("study.toml"):
+        if store.local and Path(store.root).is_dir() and any(p.name[0] != "." for p in Path(store.root).iterdir()):
+            raise ResultsError(f"{store.address} is not a results folder of metafa: it has no study.toml")
+        return
+    try:
+        other = parse(_study_text(store), default_name=study.name)
+    except StudyError:
+        other = None
+    if other is None or not study.continues(other):
+        name = f" ({other.name!r})" if other else ""
+        raise ResultsError(
+            f"{store.address} holds the results of another study{name}, kept there as study.toml; "
+            "choose another folder with --results"
+        )
+    if others := _of_other_numerics(store):
+        raise ResultsError(
+            f"{store.address} holds {others} trials of this study from a version of metafa with other numerics; "
+            "choose another folder with --results, or move that one away"
+        )
+
+
+def _of_other_numerics(store: Store) -> int:
+    """How many trials were computed so that this version cannot continue them; damaged parts are another's matter."""
+    others = 0
+    for name in parts(store, "trials"):
+        content = store.read(f"trials/{name}")
+        if stores.sealed(content):
+            rows = decode(content)
+            same = rows["numerics"].to_pylist() if "numerics" in rows.column_names else []
+            others += len(rows) - same.count(NUMERICS)
+    return others
+
+
+def _check_folder(store: Store) -> None:
+    folder = Path(store.root)
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise ResultsError(f"{existing} is not a folder; choose another with --results")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise ResultsError(f"{folder} is not writable ({error.strerror}); choose another with --results") from error
-    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        text = _study_text(folder)
-        try:
-            other = parse(text, default_name=study.name)
-        except StudyError:
-            other = None
-        if other is None or other.fingerprint != study.fingerprint:
-            name = f" ({other.name!r})" if other else ""
-            raise ResultsError(
-                f"{folder} holds the results of another study{name}, kept there as study.toml; "
-                "choose another folder with --results"
-            )
-        if unknown := statuses(folder).keys() - {trial.trial_id for trial in study.trials}:
-            raise ResultsError(
-                f"{folder} holds {len(unknown)} trials of this study from a version of metafa with other numerics; "
-                "choose another folder with --results, or move that one away"
-            )
+        raise ResultsError(
+            f"{store.address} is not writable ({error.strerror}); choose another with --results"
+        ) from error
 
 
-def _study_text(folder: Path) -> str:
+def _study_text(store: Store) -> str:
     try:
-        return (folder / "study.toml").read_text(encoding="utf-8")
+        return store.read("study.toml").decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise ResultsError(f"{folder} is not a results folder of metafa: it has no study.toml") from error
+        raise ResultsError(f"{store.address} is not a results folder of metafa: it has no study.toml") from error
 
 
-def read_study(folder: Path) -> Study:
-    """The study whose results stand in ``folder``. Raises `ResultsError`."""
+def read_study(store: Store) -> Study:
+    """The study whose results stand in ``store``. Raises `ResultsError`."""
+    name = posixpath.basename(store.root)
     try:
-        return parse(_study_text(folder), default_name=folder.name, file=str(folder / "study.toml"))
+        return parse(_study_text(store), default_name=name, file=f"{store.address}/study.toml")
     except StudyError as error:
         raise ResultsError(error.messages[0]) from error
 
 
-def statuses(folder: Path) -> dict[str, str]:
-    """The status of each trial that has a row in `trials`, by its trial_id."""
-    table = folder / "trials"
-    if not table.is_dir() or not any(table.glob("*.parquet")):
-        return {}
-    rows = pq.read_table(table, columns=["trial_id", "status"])
-    return dict(zip(rows["trial_id"].to_pylist(), rows["status"].to_pylist(), strict=True))
+def read_progress(store: Store) -> dict[str, Any] | None:
+    """What a running study last said of how far it is."""
+    try:
+        return json.loads(store.read(PROGRESS))
+    except (OSError, ValueError):
+        return None
+
+
+def trial_rows(store: Store, columns: Sequence[str] = ("trial_id", "status")) -> list[dict[str, Any]]:
+    """The rows of `trials`. Raises `ResultsError`."""
+    if not parts(store, "trials"):
+        return []
+    try:
+        return _read(store, "trials", list(columns)).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ResultsError(f"{store.address}: {reason(error)}; `metafa run` finds damaged parts") from error
+
+
+def statuses(store: Store) -> dict[str, str]:
+    """The status of each trial that has a row in `trials`, by its trial_id. Raises `ResultsError`."""
+    return {row["trial_id"]: row["status"] for row in trial_rows(store)}
 
 
 def trials_schema(study: Study) -> pa.Schema:
     """The columns of `trials`: the outcome, every setting by its dotted name, then what describes the run."""
-    inferred = pa.Table.from_pylist([flatten(trial.settings) for trial in study.trials]).schema
+    inferred = pa.Table.from_pylist([flatten(settings) for settings in study.examples]).schema
     fields = [*OUTCOME.items(), *((field.name, field.type) for field in inferred), *RUN_COLUMNS.items()]
-    return pa.schema(fields, metadata={"metafa.study": study.text})
+    return pa.schema(fields, metadata={"metafa.study": study.text, "metafa.fingerprint": study.fingerprint})
 
 
-def write(folder: Path, schema: pa.Schema, row: Mapping[str, Any], measurements: Iterable[Mapping[str, Any]]) -> None:
-    """Puts a trial's rows into both tables, in place of any it had."""
+def encode_rows(schema: pa.Schema, trial_id: str, rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """A trial's measurements as a part of the table."""
+    table = pa.Table.from_pylist([{"trial_id": trial_id, **row} for row in rows], MEASUREMENTS)
+    return encode(table.replace_schema_metadata(schema.metadata))
+
+
+def write(store: Store, schema: pa.Schema, row: Mapping[str, Any], measurements: Iterable[Mapping[str, Any]]) -> None:
+    """Puts a trial's rows into both tables, in place of any it had. Raises OSError; without its row in `trials` it then
+    counts as not done."""
+    put_rows(store, schema, row, encode_rows(schema, row["trial_id"], measurements))
+
+
+def put_rows(store: Store, schema: pa.Schema, row: Mapping[str, Any], measurements: bytes) -> None:
+    """As `write`, of measurements that are a part already."""
     part = f"{row['trial_id']}.parquet"
-    table = pa.Table.from_pylist(list(measurements), MEASUREMENTS)
-    _put(folder / "measurements" / part, lambda path: pq.write_table(table, path))
+    store.put(f"measurements/{part}", measurements)
     # pyarrow fills columns that the row lacks with null
-    trial = pa.Table.from_pylist([dict(row)], schema)
-    _put(folder / "trials" / part, lambda path: pq.write_table(trial, path))
+    store.put(f"trials/{part}", encode(pa.Table.from_pylist([dict(row)], schema)))
 
 
-def _put(path: Path, write_to: Any) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")  # hidden: readers of a folder pass it by
+def encode(table: pa.Table) -> bytes:
+    """A table as a part."""
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd")
+    return stores.seal(content.getvalue())
+
+
+def decode(content: bytes) -> pa.Table:
+    """The table of a part."""
+    return pq.read_table(pa.BufferReader(content))
+
+
+def parts(store: Store, table: str) -> list[str]:
+    """The names of the parts of a table."""
+    return [name for name in store.names(table) if name.endswith(".parquet") and name[0] != "."]
+
+
+def remove_damaged(store: Store) -> list[str]:
+    """Takes damaged parts, and parts without their fellow in the other table, out of both tables, so that their trials
+    are to be done; says which, a sentence each. Finishes a compaction that was interrupted."""
+    _finish_compaction(store)
+    found = {table: set(parts(store, table)) for table in TABLES}
+    sentences = [
+        f"trials/{name}: its measurements are lost" for name in sorted(found["trials"] - found["measurements"])
+    ]
+    names = [f"{table}/{name}" for table in TABLES for name in sorted(found["trials"] & found["measurements"])]
+    with ThreadPoolExecutor(READERS) as pool:
+        whole = pool.map(lambda name: stores.sealed(store.read(name)), names)
+        sentences += [f"{name}: damaged" for name, good in zip(names, whole, strict=True) if not good]
+    bad = {sentence.partition(":")[0].partition("/")[2] for sentence in sentences}
+    # measurements without a row in `trials`: of a trial that was interrupted between the two
+    for name in sorted(bad | (found["measurements"] - found["trials"])):
+        for table in TABLES:
+            store.remove(f"{table}/{name}")
+    return sentences
+
+
+PLAN = ".compacting.json"
+PROGRESS = "progress.json"  # how far a study is that runs
+
+
+def compact(store: Store) -> int:
+    """Puts small parts of finished trials together, and returns how many there were.
+
+    It may be interrupted: new parts are hidden until a plan says that all of them stand; from then on the plan is
+    carried out, if by the next who comes. Between, readers find fewer trials, and none twice.
+    """
+    _finish_compaction(store)
+    for table in TABLES:
+        for name in store.names(table):
+            if name.startswith(".compact-"):
+                store.remove(f"{table}/{name}")
+    old, new = [], []
+    for names, trials, measurements in _groups(store):
+        name = f"compact-{hashlib.blake2b(' '.join(names).encode(), digest_size=8).hexdigest()}.parquet"
+        store.put(f"measurements/.{name}", encode(measurements))
+        store.put(f"trials/.{name}", encode(trials))
+        old, new = [*old, *names], [*new, name]
+    if new:
+        store.put(PLAN, json.dumps({"old": old, "new": new}).encode())
+        _finish_compaction(store)
+    return len(old)
+
+
+def _groups(store: Store) -> Iterator[tuple[list[str], pa.Table, pa.Table]]:
+    """Small parts that are to be one: their names and their rows."""
+    selector = fs.FileSelector(store.path("measurements"), allow_not_found=True)
+    sizes = {info.base_name: info.size for info in store.filesystem.get_file_info(selector)}
+    names = [name for name in parts(store, "trials") if sizes.get(name, SMALL_BYTES) < SMALL_BYTES]
+    kept: list[tuple[str, pa.Table, pa.Table]] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for some in (names[i : i + READERS] for i in range(0, len(names), READERS)):
+            read = pool.map(lambda name: [decode(store.read(f"{table}/{name}")) for table in TABLES], some)
+            for name, (trials, measurements) in zip(some, read, strict=True):
+                if set(trials["status"].to_pylist()) <= set(FINISHED):
+                    kept.append((name, trials, measurements))
+            if sum(len(rows) for _, _, rows in kept) >= ROWS_A_PART:
+                yield _together(kept)
+                kept = []
+    if len(kept) > 1:
+        yield _together(kept)
+
+
+def _together(kept: list[tuple[str, pa.Table, pa.Table]]) -> tuple[list[str], pa.Table, pa.Table]:
+    names, *tables = zip(*kept, strict=True)
+    trials, measurements = (pa.concat_tables(table, promote_options="default") for table in tables)
+    # so that whoever asks for one metric reads little more
+    return list(names), trials, measurements.sort_by([("metric", "ascending"), ("phase", "ascending")])
+
+
+def _finish_compaction(store: Store) -> None:
     try:
-        write_to(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        plan = json.loads(store.read(PLAN))
+    except FileNotFoundError:
+        return
+    old, new = ([posixpath.basename(name) for name in plan[key]] for key in ("old", "new"))
+    for table in TABLES:
+        for name in old:
+            store.remove(f"{table}/{name}")
+    for table in reversed(TABLES):
+        for name in new:
+            if store.exists(f"{table}/.{name}"):
+                store.rename(f"{table}/.{name}", f"{table}/{name}")
+    store.remove(PLAN)
+
+
+def reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

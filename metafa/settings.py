@@ -18,6 +18,25 @@ NUMERICS = 4
 
 MAX_TRIALS = 100_000
 
+METRICS = (
+    "loss",
+    "accuracy",
+    "meta_loss",
+    "meta_accuracy",
+    "generalization_error",
+    "expected_calibration_error",
+    "alignment_angle",
+    "effective_dimensionality",
+    "effective_rank",
+    "singular_value",
+    "readout_probability",
+    "readout_deviation",
+    "inner_learning_rate",
+    "weight_path",
+    "weight_path_variance",
+)
+"""What is measured, by name."""
+
 RuleName = Literal[
     "backprop",
     "feedback_alignment",
@@ -353,10 +372,42 @@ class TrialSettings(Settings):
 class SearchSettings(Settings):
     """How the search space is searched."""
 
-    method: Literal["grid", "random"] = "grid"
-    """`grid`: every combination of all `choices`. `random`: `trials` points drawn independently."""
+    method: Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsgaii"] = "grid"
+    """`grid`: every combination of all `choices`. `random`: `trials` points drawn independently. `sobol`: `trials`
+    points of a scrambled Sobol sequence, which fill the space more evenly; a power of 2 is best. The others adapt: they
+    are Optuna's samplers of those names, and propose where what they have seen of `objectives` promises most."""
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
-    """Points to draw; for `random` alone."""
+    """Points to try; for all but `grid`. A study that adapts may be continued with more."""
+    objectives: list[str] = []
+    """What an adaptive search is after: a phase and what is measured in it, such as `evaluate.meta_loss` (at the
+    phase's last step, the mean over seeds), or a setting such as `noise.steps`. `tpe` and `nsgaii` take several."""
+    directions: list[Literal["minimize", "maximize"]] = []
+    """For each objective; where they are not said, `minimize`."""
+    batch: Positive = 8
+    """Points that a synchronous adaptive search proposes at a time."""
+    synchronous: bool = True
+    """Whether proposals of an adaptive search depend on whole batches alone: the same study then tries the same points
+    whatever the number of workers. If not, each depends on all that is done by then, and no worker ever waits; for
+    `tpe` and `gp`."""
+
+
+ADAPTIVE = ("tpe", "gp", "cmaes", "nsgaii")
+
+
+class EarlyStoppingSettings(Settings):
+    """Trials that do worse than others at the same step of a phase are stopped. Which, depends on timing."""
+
+    method: Literal["asha", "median"]
+    """Ray's: `asha`, the best 1 / `reduction_factor` go on at each of steps that grow by that factor (Li et al. 2020);
+    `median`, those that are not worse than the median of the others' means so far (Golovin et al. 2017)."""
+    metric: str
+    """A phase that trains, and what is measured there, such as `meta.meta_loss`: the mean over seeds."""
+    direction: Literal["minimize", "maximize"] = "minimize"
+    """Which is better."""
+    grace_period: Positive = 1
+    """Steps of the phase before which no trial is stopped."""
+    reduction_factor: Annotated[float, Field(gt=1)] = 4.0
+    """For `asha`."""
 
 
 class ResourceSettings(Settings):
@@ -366,6 +417,8 @@ class ResourceSettings(Settings):
     """CPU cores, and threads, of a trial."""
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
     """GPUs of a trial; a fraction shares one. With 0 it runs on the CPU."""
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How long a trial trains before it writes a checkpoint, from which it goes on if it is interrupted."""
 
 
 class ClaimSettings(Settings):
@@ -417,6 +470,8 @@ class StudySettings(TrialSettings):
     claims: list[ClaimSettings] = []
     """What it claims, and how its results are to be judged."""
     search: SearchSettings = SearchSettings()
+    early_stopping: EarlyStoppingSettings | None = None
+    """Whether and how trials are stopped early."""
     resources: ResourceSettings = ResourceSettings()
 
 

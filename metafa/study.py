@@ -18,17 +18,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from metafa import search as searches
 from metafa.settings import (
+    ADAPTIVE,
     MAX_TRIALS,
+    METRICS,
     NUMERICS,
     PHASES,
     ClaimSettings,
+    EarlyStoppingSettings,
     Range,
     ResourceSettings,
     SearchSettings,
     Settings,
     StudySettings,
     TrialSettings,
+    flatten,
 )
 
 MAX_BYTES = 2**20
@@ -57,13 +62,49 @@ class Study:
     claims: list[ClaimSettings]
     text: str
     search: SearchSettings
+    early_stopping: EarlyStoppingSettings | None
     resources: ResourceSettings
+    seed: int
+    tree: dict[str, Any]
+    """The study file as it is written."""
+    spaces: dict[str, dict[str, Any]]
+    """The search spaces, by dotted name."""
+    examples: tuple[TrialSettings, ...]
+    """Trials in which every value of a choice, and every end of a range, stands at least once."""
     trials: tuple[Trial, ...]
+    """All trials, where they are known up front; none of an adaptive search."""
 
     @property
+    def adaptive(self) -> bool:
+        return self.search.method in ADAPTIVE
+
+    @property
+    def total(self) -> int:
+        """How many trials there are to be."""
+        return (self.search.trials or 0) if self.adaptive else len(self.trials)
+
+    @cached_property
     def fingerprint(self) -> str:
-        """A hash of what the study computes: its trials."""
-        return _hash(sorted(trial.trial_id for trial in self.trials))
+        """A hash of what the study computes: its trials, or, where those are to be found, how."""
+        if not self.adaptive:
+            return _hash(sorted(trial.trial_id for trial in self.trials))
+        kept = {key: value for key, value in self.tree.items() if key in TrialSettings.model_fields}
+        return _hash([NUMERICS, kept, self.search.model_dump(exclude={"trials"})])
+
+    def continues(self, other: Study) -> bool:
+        """Whether this study is ``other``, or ``other`` with more trials."""
+        if self.adaptive or other.adaptive:
+            return self.fingerprint == other.fingerprint and self.total >= other.total
+        return {trial.trial_id for trial in other.trials} <= {trial.trial_id for trial in self.trials}
+
+    def trial(self, point: searches.Point) -> Trial:
+        """The trial at a point of the search space. Raises `StudyError` where settings do not fit each other there."""
+        paths = {_place(path, self.tree): path for path, _ in _spaces(self.tree)}
+        mistakes = _Mistakes(self.name, self.text, self.tree)
+        trial = _trial(self.tree, {paths[name]: value for name, value in point.items()}, mistakes)
+        mistakes.raise_if_any()
+        assert trial is not None
+        return trial
 
 
 class StudyError(Exception):
@@ -116,15 +157,17 @@ def _parse(text: str, default_name: str, file: str) -> Study:
     # each option of each space, the others at their first, is checked where it stands
     first = {path: _options(space)[0] for path, space in spaces.items()}
     settings = mistakes.validate(_replaced(tree, first), {})
+    examples = [settings]
     for path, space in spaces.items():
         for option in _options(space)[1:]:
-            mistakes.validate(_replaced(tree, {**first, path: option}), {path: option})
+            examples.append(mistakes.validate(_replaced(tree, {**first, path: option}), {path: option}))
     mistakes.raise_if_any()
     assert settings is not None
 
     mistakes.check_whole(settings, spaces)
     mistakes.raise_if_any()
-    trials = [_trial(tree, point, mistakes) for point in _points(settings, spaces)]
+    points = () if settings.search.method in ADAPTIVE else _points(tree, settings, spaces)
+    trials = [_trial(tree, point, mistakes) for point in points]
     mistakes.raise_if_any()
     unique = {trial.trial_id: trial for trial in trials if trial is not None}
     return Study(
@@ -133,9 +176,18 @@ def _parse(text: str, default_name: str, file: str) -> Study:
         settings.claims,
         kept,
         settings.search,
+        settings.early_stopping,
         settings.resources,
+        settings.seed,
+        tree,
+        {_place(path, tree): space for path, space in spaces.items()},
+        tuple(_of_trial(example) for example in examples if example is not None),
         tuple(unique.values()),
     )
+
+
+def _of_trial(settings: StudySettings) -> TrialSettings:
+    return TrialSettings(**{name: getattr(settings, name) for name in TrialSettings.model_fields})
 
 
 # What follows turns a tree with search spaces in it into trials, and mistakes into sentences.
@@ -169,39 +221,21 @@ def _replaced(tree: Any, values: dict[Path_, Any], path: Path_ = ()) -> Any:
     return tree
 
 
-def _points(settings: StudySettings, spaces: dict[Path_, dict]) -> Iterator[dict[Path_, Any]]:
+def _points(tree: dict, settings: StudySettings, spaces: dict[Path_, dict]) -> Iterator[dict[Path_, Any]]:
     if settings.search.method == "grid":
         for options in itertools.product(*(space["choices"] for space in spaces.values())):
             yield dict(zip(spaces, options, strict=True))
         return
-    import optuna
-
-    optuna.logging.disable_default_handler()
-    search = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=settings.seed))
-    for _ in range(settings.search.trials or 0):
-        trial = search.ask()
-        point = {}
-        for path, space in spaces.items():
-            name = ".".join(map(str, path))
-            if "choices" in space:  # by index, since Optuna's choices may not be lists
-                point[path] = space["choices"][trial.suggest_int(name, 0, len(space["choices"]) - 1)]
-            elif isinstance(space["low"], int) and isinstance(space["high"], int):
-                step = space.get("step", 1)
-                point[path] = trial.suggest_int(
-                    name, space["low"], space["high"], step=step, log=space.get("log", False)
-                )
-            else:
-                point[path] = trial.suggest_float(
-                    name, space["low"], space["high"], step=space.get("step"), log=space.get("log", False)
-                )
-        yield point
+    named = {_place(path, tree): space for path, space in spaces.items()}
+    for point in searches.up_front(settings.search, settings.seed, named):
+        yield dict(zip(spaces, point.values(), strict=True))
 
 
 def _trial(tree: dict, point: dict[Path_, Any], mistakes: _Mistakes) -> Trial | None:
     settings = mistakes.validate(_replaced(tree, point), point)
     if settings is None:
         return None
-    trial = TrialSettings(**{name: getattr(settings, name) for name in TrialSettings.model_fields})
+    trial = _of_trial(settings)
     varied = {_place(path, tree): value for path, value in point.items()}
     # without what is as by default, so that a setting that a later metafa adds leaves the trials of earlier ones theirs
     return Trial(_hash([NUMERICS, trial.model_dump(exclude_defaults=True)]), trial, varied)
@@ -315,19 +349,55 @@ class _Mistakes:
             for path in spaces:
                 if _place(path, self.tree) == name:
                     self.add(path, "a list of learning rates, side by side in one trial, cannot be one of `choices`")
+        self.check_search(settings, spaces)
+        if (stopping := settings.early_stopping) is not None:
+            trained = [phase.name for phase in settings.phases if phase.phase in ("noise", "supervised", "meta")]
+            self.check_measured(("early_stopping", "metric"), stopping.metric, trained, "the phases that train")
+
+    def check_search(self, settings: StudySettings, spaces: dict[Path_, dict]) -> None:
         search, ranges = settings.search, [path for path, space in spaces.items() if "choices" not in space]
-        if search.method == "grid":
+        method, adaptive = search.method, search.method in ADAPTIVE
+        if method == "grid":
             for path in ranges:
-                self.add(path, 'a range needs [search] method = "random"; a grid takes `choices`')
+                self.add(path, 'a range needs another [search] method, such as "random"; a grid takes `choices`')
             if search.trials is not None:
                 self.add(("search", "trials"), "a grid has as many trials as combinations; leave `trials` out")
             size = math.prod(len(space.get("choices", ())) for space in spaces.values())
             if size > MAX_TRIALS:
                 self.add((), f"a grid of {size} trials; at most {MAX_TRIALS}")
         elif search.trials is None:
-            self.add(("search",), 'method = "random" needs `trials`, how many points to draw')
+            self.add(("search",), f'method = "{method}" needs `trials`, how many points to try')
         elif not spaces:
-            self.add(("search",), 'method = "random", but no setting is a search space')
+            self.add(("search",), f'method = "{method}", but no setting is a search space')
+        if not adaptive:
+            for key in ("objectives", "directions"):
+                if getattr(search, key):
+                    self.add(("search", key), f'"{method}" does not adapt to any; that is for {_listed(ADAPTIVE)}')
+            return
+        if not search.objectives:
+            self.add(("search",), f'method = "{method}" needs `objectives`, such as ["evaluate.meta_loss"]')
+        if len(search.objectives) > 1 and method not in ("tpe", "nsgaii"):
+            self.add(("search", "objectives"), f'"{method}" takes one; several are for "tpe" and "nsgaii"')
+        if search.directions and len(search.directions) != len(search.objectives):
+            self.add(("search", "directions"), "there has to be one for each of `objectives`, or none")
+        if not search.synchronous and method not in ("tpe", "gp"):
+            self.add(("search", "synchronous"), f'"{method}" goes on from whole batches; only "tpe" and "gp" need not')
+        if method == "nsgaii" and search.batch < 2:
+            self.add(("search", "batch"), 'for "nsgaii" it is the population, of at least 2')
+        numbers = [name for name, value in flatten(_of_trial(settings)).items() if type(value) in (int, float)]
+        names = [phase.name for phase in settings.phases]
+        for i, objective in enumerate(search.objectives):
+            if objective not in numbers:
+                self.check_measured(("search", "objectives", i), objective, names, "the phases")
+
+    def check_measured(self, path: Path_, found: str, phases: list[str], which: str) -> None:
+        phase, _, metric = found.rpartition(".")
+        if phase not in phases:
+            self.add(path, f"found {found!r}, expected PHASE.METRIC, where {which} are {_listed(phases)}")
+        elif metric not in METRICS:
+            close = difflib.get_close_matches(metric, METRICS, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {_listed(METRICS)}"
+            self.add(path, f"found {found!r}, but {metric!r} is not measured{hint}")
 
     def _explain(self, error: ValidationError, point: dict[Path_, Any], root: Path_, model: type[Settings]) -> None:
         found = error.errors(include_url=False)

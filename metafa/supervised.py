@@ -14,7 +14,7 @@ from metafa.feedback import Feedback
 from metafa.networks import Network
 from metafa.optimizers import Optimizer
 from metafa.streams import Streams
-from metafa.training import Step
+from metafa.training import Step, Taken
 
 # of the images that one replica sees at once in an evaluation; results are equal, to rounding, whatever it is
 BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
@@ -52,6 +52,7 @@ def train(
     batch_size: int,
     optimizer: Optimizer,
     how: Feedback = Feedback(),
+    taken: Taken = Taken(),
 ) -> Iterator[Step]:
     """Trains ``network`` in place on the images ``chosen``, and yields after each step.
 
@@ -60,19 +61,22 @@ def train(
     """
     if batch_size > chosen.shape[1]:
         raise ValueError(f"a batch of {batch_size} images, but only {chosen.shape[1]} to train on")
-    drawn = batches(data, network.biases[-1].shape[-1], chosen, streams, steps, batch_size)
-    return training.train(network, rule, drawn, optimizer, how, streams.generators("supervised/feedback"))
+    drawn = batches(data, network.biases[-1].shape[-1], chosen, streams, range(taken.steps, steps), batch_size)
+    generators = {"feedback": streams.generators("supervised/feedback")}
+    return training.train(network, rule, drawn, optimizer, how, generators, taken)
 
 
 def batches(
-    data: Labelled, ways: int, chosen: Int[Tensor, "replica chosen"], streams: Streams, steps: int, batch_size: int
+    data: Labelled, ways: int, chosen: Int[Tensor, "replica chosen"], streams: Streams, steps: range, batch_size: int
 ) -> Iterator[tuple[Float[Tensor, "replica image pixel"], Float[Tensor, "replica image way"]]]:
     """The inputs and targets of each step."""
     images = chosen.shape[1]
     per_epoch, orders_from = images // batch_size, streams.generators("supervised/batches", "cpu")
-    for step in range(steps):
-        place = step % per_epoch
-        if place == 0:
+    epochs = 0
+    for step in steps:
+        epoch_number, place = divmod(step, per_epoch)
+        while epochs <= epoch_number:  # the orders of epochs that are past are drawn too
+            epochs += 1
             order = torch.stack([torch.randperm(images, generator=g) for g in orders_from]).to(chosen.device)
             epoch = chosen.gather(1, order).split(batch_size, 1)
         yield data.images[epoch[place]], _one_hot(data.labels[epoch[place]], ways, data.images.dtype)

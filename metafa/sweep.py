@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime
+import json
 import logging
+import math
 import os
-import platform
 import socket
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 # before ray is imported: no usage reports, no default loggers (they repeat every number as JSON and CSV),
@@ -20,18 +22,24 @@ from typing import Any, Protocol
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # not every report measures what may stop a trial
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray import tune
+from ray.tune import schedulers
+from ray.tune.search import Searcher
 
-import metafa
-from metafa import results
-from metafa.settings import flatten
+from metafa import proposals, provenance, results, search
+from metafa import store as stores
+from metafa.proposals import Known
+from metafa.settings import NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
+from metafa.store import Store
 from metafa.study import Study, Trial
 
 REPORT_EVERY = 1.0  # seconds
+HEARTBEAT_EVERY = 5.0  # seconds
 ATTEMPTS = 3  # at a trial whose process dies
 
 
@@ -39,57 +47,97 @@ class ResourcesError(Exception):
     """A study that asks for more than this machine has; the message is one line."""
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended: its status, its error in a line, what it comes to, and what a search learns of it."""
+
+    status: str
+    error: str | None = None
+    final: tuple[str, float] | None = None
+    objectives: tuple[float, ...] | None = None
+
+
 class Watcher(Protocol):
     """Whoever watches a study run."""
+
+    def resources(self, cpus: float, gpus: float) -> None:
+        """What there is to run trials on."""
 
     def progressed(self, trial: Trial, fraction: float) -> None:
         """``fraction`` of a running trial is done."""
 
-    def finished(self, trial: Trial, status: str, error: str | None, final: tuple[str, float] | None) -> None:
-        """A trial has ended; ``final`` is what `final_measurement` says of it."""
+    def finished(self, trial: Trial, ended: Ended) -> None:
+        """A trial has ended."""
+
+    def state(self) -> dict[str, Any]:
+        """How far the study is, for whoever asks from elsewhere."""
 
 
 def run(
-    study: Study, folder: Path, todo: list[Trial], watcher: Watcher, workers: int | None, address: str | None
+    study: Study,
+    store: Store,
+    known: Mapping[str, Known],
+    watcher: Watcher,
+    workers: int | None = None,
+    address: str | None = None,
 ) -> None:
-    """Runs the trials ``todo`` of ``study`` and returns when their rows stand in ``folder``.
+    """Runs the trials of ``study`` that are not ``known``, and returns when their rows stand in ``store``.
 
     ``workers``: trials at a time, by default as many as the cluster's CPUs and GPUs allow. ``address``: a Ray
     cluster's, or None for one of its own on this machine. Every trial ends in a row, if only as `failed`.
     Raises `ConnectionError` where no cluster answers at ``address``, `ResourcesError` and `ResultsError`, all before
-    anything is written.
+    anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
     from metafa import trial as trials
 
     _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
+    found = ray.cluster_resources()
     if address is None:  # a cluster may grow; this machine does not, and Tune would wait for ever
-        _check_resources(study)
-    results.prepare(folder, study)
-    folder, schema = folder.absolute(), results.trials_schema(study)
-    by_id = {trial.trial_id: trial for trial in todo}
-    sources = trials.load_sources(*(trial.settings for trial in todo))
+        _check_resources(study, found)
+    watcher.resources(found.get("CPU", 0), found.get("GPU", 0))
+    results.prepare(store, study)
+    needed = study.examples if study.adaptive else [trial.settings for trial in study.trials]
+    sources = ray.put(trials.load_sources(*needed))  # once a node
+    task = _Task(dataclasses.replace(study, trials=()), store.absolute, provenance.of_software())
 
-    def trainable(config: dict[str, Any], sources: Any) -> None:
-        _run_trial(by_id[config["trial_id"]], study, folder, schema, sources, tune.report)
+    def trainable(config: dict[str, Any]) -> None:
+        _run_trial(task, json.loads(config["point"]), sources, tune.report)
 
+    ended = dict(known)
+    tries = _Tries(proposals.to_try(study, ended))
+    bridge = _Bridge(study, store, watcher, tries, ended)
     resources = {"cpu": study.resources.cpus_per_trial, "gpu": study.resources.gpus_per_trial}
     try:
         with tempfile.TemporaryDirectory(prefix="metafa-") as scratch:  # for what Tune keeps of its own
             tune.Tuner(
-                tune.with_resources(tune.with_parameters(trainable, sources=sources), resources),
-                param_space={"trial_id": tune.grid_search(list(by_id))},
-                tune_config=tune.TuneConfig(max_concurrent_trials=workers, reuse_actors=True),
+                tune.with_resources(trainable, resources),
+                tune_config=tune.TuneConfig(
+                    search_alg=tries,
+                    num_samples=-1,  # until there are no more proposals
+                    scheduler=_scheduler(study.early_stopping),
+                    max_concurrent_trials=workers,
+                    reuse_actors=True,
+                ),
                 run_config=tune.RunConfig(
                     name="study",
                     storage_path=scratch,
                     verbose=0,
+                    stop=_WhenUnwritten(bridge),
                     # an error in a trial is caught there, so what Tune sees fail is a process that died
                     failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
-                    callbacks=[_Bridge(by_id, study, folder, watcher)],
+                    callbacks=[bridge],
                 ),
             ).fit()
+        bridge.beat(0.0)
+        if study.adaptive and not bridge.unwritten:
+            proposals.keep_journal(study, store, ended)
     finally:
         ray.shutdown()
+    if bridge.unwritten:
+        raise results.ResultsError(
+            f"{store.address} cannot be written: {bridge.unwritten}; nothing that was done is lost, and when it can be "
+            "written again the same command continues"
+        )
 
 
 def _start_ray(address: str | None, cpus: int | None) -> None:
@@ -105,28 +153,64 @@ def _start_ray(address: str | None, cpus: int | None) -> None:
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
 
 
-def _check_resources(study: Study) -> None:
-    found = ray.cluster_resources()
+def _check_resources(study: Study, found: Mapping[str, float]) -> None:
     for kind, setting in (("CPU", "cpus_per_trial"), ("GPU", "gpus_per_trial")):
         asked, there = getattr(study.resources, setting), found.get(kind, 0)
         if asked > there:
             raise ResourcesError(f"resources.{setting} is {asked:g}, but this machine has {there:g} {kind}s")
 
 
-def _run_trial(
-    trial: Trial, study: Study, folder: Path, schema: Any, sources: Any, report: Callable[[dict], None]
-) -> None:
-    """In the worker: runs a trial and writes its rows, whatever comes of it."""
-    import torch
+def _scheduler(stopping: EarlyStoppingSettings | None) -> schedulers.TrialScheduler | None:
+    if stopping is None:
+        return None
+    how = dict(time_attr="step", metric="objective", mode=stopping.direction[:3], grace_period=stopping.grace_period)
+    if stopping.method == "median":
+        return schedulers.MedianStoppingRule(**how)
+    # a phase's last step is no reason to stop: other phases follow
+    how |= dict(max_t=2**40, reduction_factor=stopping.reduction_factor, stop_last_trials=False)
+    return schedulers.ASHAScheduler(**how)
 
-    from metafa import memory
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker needs to know of a study."""
+
+    study: Study
+    address: str
+    software: dict[str, Any]
+
+
+class _Unwritten(Exception):
+    """What a trial has measured could not be written; the message says why."""
+
+
+_ready: dict[Any, Any] = {}  # the images, once a process
+
+
+def _sources(reference: Any, device: str) -> Any:
     from metafa import trial as trials
 
+    if reference not in _ready:
+        _ready.clear()
+        _ready[reference] = trials.prepared(ray.get(reference), device)
+    return _ready[reference]
+
+
+def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callable[[dict], None]) -> None:
+    """In the worker: runs a trial, or what is left of it, and writes its rows, whatever comes of it."""
+    import torch
+
+    from metafa import checkpoints, memory
+    from metafa import trial as trials
+
+    study, store, trial = task.study, stores.at(task.address), task.study.trial(point)
     memory.keep_freed()
     # a sum's rounding depends on how many threads share it, so that number is a setting
     torch.set_num_threads(study.resources.cpus_per_trial)
     device = "cuda" if study.resources.gpus_per_trial else "cpu"
-    started, reported = time.time(), 0.0
+    started, reported, kept = time.time(), 0.0, time.monotonic()
+    schema = results.trials_schema(study)
+    partial = f"{results.PARTIAL}/{trial.trial_id}"
 
     def progress(fraction: float) -> None:
         nonlocal reported
@@ -134,18 +218,43 @@ def _run_trial(
             reported = time.time()
             report({"fraction": fraction, "status": "running"})
 
-    row = _row(trial, study) | {
-        "started": datetime.datetime.fromtimestamp(started, datetime.UTC),
-        "host": platform.node(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
-    }
-    final, measurements = None, []
+    def measured(phase: str, step: int, outcome: trials.Outcome) -> None:
+        stopping = study.early_stopping
+        if stopping is None or phase != stopping.metric.rpartition(".")[0]:
+            return
+        found = measurement(outcome.rows, stopping.metric)
+        if found is not None:
+            worst = math.inf if stopping.direction == "minimize" else -math.inf
+            # first, since it may be stopped at this report, and what it has measured then stands there
+            try:
+                store.put(f"{partial}.parquet", results.encode_rows(schema, trial.trial_id, outcome.rows))
+            except OSError as error:
+                raise _Unwritten(results.reason(error)) from error
+            value = found if math.isfinite(found) else worst
+            report({"fraction": 0.0, "status": "running", "phase": phase, "step": step, "objective": value})
+
+    def keep(make: Callable[[], trials.Checkpoint]) -> None:
+        nonlocal kept
+        if time.monotonic() - kept >= study.resources.checkpoint_seconds:
+            with contextlib.suppress(OSError):  # a trial can do without
+                store.put(f"{partial}.safetensors", checkpoints.encode(make()))
+            kept = time.monotonic()
+
+    row = _row(trial, study, task.software) | provenance.of_machine(device)
+    row |= {"started": datetime.datetime.fromtimestamp(started, datetime.UTC)}
+    ended, rows = Ended("failed"), []
     try:
-        outcome = trials.run(trial.settings, sources, device, progress)
-        measurements = [{"trial_id": trial.trial_id} | measurement for measurement in outcome.rows]
-        final = final_measurement(outcome.rows)
+        try:
+            checkpoint = checkpoints.decode(store.read(f"{partial}.safetensors"))
+        except FileNotFoundError:
+            checkpoint = None
+        watch = trials.Watch(progress, measured, keep)
+        outcome = trials.run(trial.settings, _sources(reference, device), device, watch, checkpoint)
+        rows = outcome.rows
         first = min(outcome.divergences.values(), key=lambda d: d.step, default=None)
-        row |= {"status": "diverged" if first else "done"}
+        ended = Ended(
+            "diverged" if first else "done", None, final_measurement(rows), _objectives(study, trial.settings, rows)
+        )
         if first:
             row |= {
                 "error": f"seed {first.seed} diverged at step {first.step} of {first.phase}",
@@ -153,21 +262,47 @@ def _run_trial(
                 "diverged_phase": first.phase,
                 "diverged_step": first.step,
             }
+    except _Unwritten as error:
+        report({"fraction": 1.0, "status": "unwritten", "error": str(error)})
+        return
     except Exception as error:
-        row |= {"status": "failed", "error": "".join(traceback.format_exception(error))}
-    results.write(folder, schema, row | {"seconds": time.time() - started}, measurements)
+        row |= {"error": "".join(traceback.format_exception(error))}
+    row |= {"status": ended.status, "objectives": ended.objectives, "seconds": time.time() - started}
+    try:
+        results.write(store, schema, row, rows)
+        for suffix in ("safetensors", "parquet"):
+            store.remove(f"{partial}.{suffix}")
+    except OSError as error:
+        report({"fraction": 1.0, "status": "unwritten", "error": results.reason(error)})
+        return
     last_line = (row.get("error") or "").strip().splitlines()[-1:]
-    report({"fraction": 1.0, "status": row["status"], "error": "".join(last_line), "final": final})
+    ended = dataclasses.replace(ended, error="".join(last_line) or None)
+    report({"fraction": 1.0, "status": ended.status, "ended": dataclasses.asdict(ended)})
 
 
-def _row(trial: Trial, study: Study) -> dict[str, Any]:
-    return flatten(trial.settings) | {
-        "trial_id": trial.trial_id,
-        "study": study.name,
-        "python_version": platform.python_version(),
-        "metafa_version": metafa.__version__,
-        **{f"{package}_version": version(package) for package in ("torch", "learn2learn", "ray")},
-    }
+def _row(trial: Trial, study: Study, software: Mapping[str, Any]) -> dict[str, Any]:
+    known = {"trial_id": trial.trial_id, "study": study.name, "point": json.dumps(trial.varied), "numerics": NUMERICS}
+    return flatten(trial.settings) | known | software
+
+
+def measurement(rows: list[dict[str, Any]], name: str) -> float | None:
+    """What was measured last under a name such as `evaluate.meta_loss`, its mean over seeds and whatever else it was
+    measured of: of inputs by name rather than of the batch trained on."""
+    phase, _, metric = name.rpartition(".")
+    found = [row for row in rows if row["phase"] == phase and row["metric"] == metric]
+    found = [row for row in found if row["task"] is not None] or found
+    values = [row["value"] for row in found if row["step"] == found[-1]["step"]]
+    return (
+        math.fsum(values) / len(values) if values and all(map(math.isfinite, values)) else math.nan if values else None
+    )
+
+
+def _objectives(study: Study, settings: TrialSettings, rows: list[dict[str, Any]]) -> tuple[float, ...] | None:
+    """What an adaptive search learns of a trial; None where a network has diverged."""
+    flat = flatten(settings)
+    found = [flat[name] if name in flat else measurement(rows, name) for name in study.search.objectives]
+    known = [float(value) for value in found if value is not None and math.isfinite(value)]
+    return tuple(known) if found and len(known) == len(found) else None
 
 
 def final_measurement(rows: list[dict[str, Any]]) -> tuple[str, float] | None:
@@ -181,26 +316,111 @@ def final_measurement(rows: list[dict[str, Any]]) -> tuple[str, float] | None:
     return None
 
 
-class _Bridge(tune.Callback):
-    """Passes Tune's events on to a `Watcher`, and gives a trial whose process died its row."""
+class _Tries(Searcher):
+    """Hands Tune the trials to try, one when it asks."""
 
-    def __init__(self, trials: dict[str, Trial], study: Study, folder: Path, watcher: Watcher):
-        self.trials, self.study, self.folder, self.watcher = trials, study, folder, watcher
+    def __init__(self, trials: Iterator[Trial | None]):
+        super().__init__()
+        self.trials = trials
+        self.given: dict[str, Trial] = {}
+
+    def __reduce__(self) -> Any:
+        return Searcher, ()  # as of the bridge
+
+    def suggest(self, trial_id: str) -> Any:
+        trial = next(self.trials, Searcher.FINISHED)
+        if isinstance(trial, Trial):
+            self.given[trial_id] = trial
+            return {"point": json.dumps(trial.varied)}
+        return trial
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        pass  # what comes out is told by the bridge
+
+    def save(self, checkpoint_path: str) -> None:
+        pass  # a study is continued from its results
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+class _WhenUnwritten(tune.Stopper):
+    """Ends everything once results cannot be written."""
+
+    def __init__(self, bridge: _Bridge):
+        self.bridge = bridge
+
+    def __reduce__(self) -> Any:
+        return tune.stopper.NoopStopper, ()  # as of the bridge
+
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.bridge.unwritten is not None
+
+
+class _Bridge(tune.Callback):
+    """Passes Tune's events on to a `Watcher` and to the search, and gives a trial its row whose worker could not: one
+    that was stopped early, or whose process died."""
+
+    def __init__(self, study: Study, store: Store, watcher: Watcher, tries: _Tries, ended: dict[str, Known]):
+        self.study, self.store, self.watcher, self.tries, self.ended = study, store, watcher, tries, ended
+        self.unwritten: str | None = None
+        self.beaten = 0.0
 
     def __reduce__(self) -> Any:
         # Tune saves its callbacks to restore a run from; we restore from the results, and a screen cannot be saved
         return tune.Callback, ()
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-        ours = self.trials[trial.config["trial_id"]]
+        ours = self.tries.given[trial.trial_id]
         if result["status"] == "running":
-            self.watcher.progressed(ours, result["fraction"])
+            if "step" not in result:
+                self.watcher.progressed(ours, result["fraction"])
+        elif result["status"] == "unwritten":
+            self.unwritten = result["error"]
         else:
-            self.watcher.finished(ours, result["status"], result["error"], result["final"])
+            self._ended(ours, Ended(**result["ended"]))
+        self.beat(HEARTBEAT_EVERY)
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        ours, last = self.tries.given.pop(trial.trial_id), trial.last_result
+        if self.study.early_stopping and not self.unwritten and last.get("status") == "running":
+            # to be stopped is to have done badly: a search after the same learns what was measured last
+            same = self.study.search.objectives == [self.study.early_stopping.metric]
+            objectives = (last["objective"],) if same and math.isfinite(last["objective"]) else None
+            row = {"status": "stopped", "stopped_phase": last["phase"], "stopped_step": last["step"]}
+            row |= {"objectives": objectives}
+            partial = f"{results.PARTIAL}/{ours.trial_id}"
+            self._write(ours, row, lambda: self.store.read(f"{partial}.parquet"))
+            for suffix in ("safetensors", "parquet"):
+                self.store.remove(f"{partial}.{suffix}")
+            metric = self.study.early_stopping.metric.rpartition(".")[2]
+            said = f"stopped at step {last['step']} of {last['phase']}"
+            self._ended(ours, Ended("stopped", said, (metric, last["objective"]), objectives))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        ours = self.trials[trial.config["trial_id"]]
+        ours = self.tries.given.pop(trial.trial_id)
         summary = f"its process died in each of {ATTEMPTS} attempts, killed or out of memory"
-        row = _row(ours, self.study) | {"status": "failed", "error": f"{summary}\n{trial.get_pickled_error() or ''}"}
-        results.write(self.folder, results.trials_schema(self.study), row, [])
-        self.watcher.finished(ours, "failed", summary, None)
+        row = {"status": "failed", "error": f"{summary}\n{trial.get_pickled_error() or ''}"}
+        self._write(ours, row, lambda: results.encode_rows(results.trials_schema(self.study), ours.trial_id, []))
+        self._ended(ours, Ended("failed", summary))
+
+    def _write(self, trial: Trial, outcome: dict[str, Any], measurements: Callable[[], bytes]) -> None:
+        row = _row(trial, self.study, provenance.of_software()) | outcome
+        try:
+            results.put_rows(self.store, results.trials_schema(self.study), row, measurements())
+        except OSError as error:
+            self.unwritten = results.reason(error)
+
+    def _ended(self, trial: Trial, ended: Ended) -> None:
+        self.ended[trial.trial_id] = Known(ended.status, trial.varied, ended.objectives)
+        self.watcher.finished(trial, ended)
+
+    def beat(self, every: float) -> None:
+        """Leaves word of how far the study is, for `metafa status` elsewhere."""
+        if time.monotonic() - self.beaten >= every:
+            self.beaten = time.monotonic()
+            with contextlib.suppress(OSError):
+                self.store.put(results.PROGRESS, json.dumps(self.watcher.state()).encode())

@@ -29,12 +29,13 @@ from metafa.settings import (
 )
 from metafa.streams import Streams
 from metafa.supervised import Labelled
-from metafa.training import Step
+from metafa.training import State, Step, Taken
 
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages
 
 PROBE_IMAGES = 256  # on which the readout is measured
+CHECKPOINT_STEPS = noise.LABEL_STEPS  # of which every phase that trains can go on from any multiple
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,28 @@ class Outcome:
     divergences: dict[int, Divergence] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trial interrupted: in which of its phases and after how many steps of it, all tensors that it goes on from, at
+    which moments the weights' path was kept, and what it leaves behind so far."""
+
+    phase: int
+    step: int
+    tensors: dict[str, Tensor]
+    moments: list[tuple[str, int]]
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who follows a trial. ``progress`` is told the fraction done; ``measured``, after each moment's measurements, the
+    phase, the step and the outcome so far; ``checkpoint`` is offered one now and then, to be made if it is wanted."""
+
+    progress: Callable[[float], None] = lambda fraction: None
+    measured: Callable[[str, int, Outcome], None] = lambda phase, step, outcome: None
+    checkpoint: Callable[[Callable[[], Checkpoint]], None] = lambda make: None
+
+
 def source_key(need: TaskNeed) -> tuple[str, str, int, int]:
     """What a source of episodes is known by: distribution, split, ways and images of a class."""
     return need[1:]
@@ -84,6 +107,13 @@ def load_sources(*trials: TrialSettings) -> Sources:
     return Sources(sources, datasets)
 
 
+def prepared(sources: Sources, device: str = "cpu") -> Sources:
+    """The images on ``device``, and what is computed of them once for many trials."""
+    tasks = {key: episodes.with_gram(episodes.to(source, device)) for key, source in sources.tasks.items()}
+    datasets = {name: tuple(part.to(device) for part in parts) for name, parts in sources.datasets.items()}
+    return Sources(tasks, datasets)
+
+
 def _labelled(images: LabelledImages) -> Labelled:
     flat = images.images.reshape(len(images.labels), -1).astype(np.float32) / 255
     return Labelled(torch.from_numpy(flat), torch.from_numpy(images.labels))
@@ -93,12 +123,17 @@ def run(
     settings: TrialSettings,
     sources: Sources,
     device: str = "cpu",
-    progress: Callable[[float], None] = lambda fraction: None,
+    watch: Watch = Watch(),
+    checkpoint: Checkpoint | None = None,
 ) -> Outcome:
-    """Runs a trial: all its replicas at once, its phases in order. ``progress`` is told the fraction done."""
-    bench = _Bench(settings, sources, device, progress)
-    for phase in settings.phases:
-        RUN_PHASE[phase.phase](bench, phase)
+    """Runs a trial on `prepared` sources: all its replicas at once, its phases in order, or what ``checkpoint`` leaves
+    of them, to the same outcome to the bit."""
+    bench = _Bench(settings, sources, device, watch)
+    if checkpoint is not None:
+        bench.restore(checkpoint)
+    for number, phase in enumerate(settings.phases):
+        if bench.begins(number):
+            RUN_PHASE[phase.phase](bench, phase)
     bench.record_weight_path()
     return bench.outcome
 
@@ -117,6 +152,7 @@ def _noise(bench: _Bench, phase: NoisePhase) -> None:
         batch_size=phase.batch_size,
         optimizer=Optimizer(phase.optimizer, _rates(phase.learning_rate)),
         how=bench.feedback(phase.weight_decay, unsaid=0.001),
+        taken=bench.taken,
     )
     bench.train(phase.name, phase.steps, steps)
 
@@ -135,6 +171,7 @@ def _supervised(bench: _Bench, phase: SupervisedPhase) -> None:
         batch_size=phase.batch_size,
         optimizer=Optimizer(phase.optimizer, _rates(phase.learning_rate)),
         how=bench.feedback(phase.weight_decay, unsaid=0.001),
+        taken=bench.taken,
     )
 
     def measure(step: int) -> None:
@@ -186,6 +223,8 @@ def _meta(bench: _Bench, phase: MetaPhase) -> None:
     iterations = 0 if phase.outer_algorithm == "none" else phase.iterations
     inner = bench.inner_loop(phase)
     if phase.learn_inner_rates:
+        if bench.taken.steps and bench.learned_rates is not None:
+            inner.learning_rates.copy_(bench.learned_rates)
         bench.learned_rates = inner.learning_rates.requires_grad_()
     steps = meta.train(
         bench.network,
@@ -205,6 +244,7 @@ def _meta(bench: _Bench, phase: MetaPhase) -> None:
         ),
         iterations=iterations,
         how=bench.feedback(phase.outer_weight_decay, unsaid=0.03),
+        taken=bench.taken,
     )
     bench.train(phase.name, iterations, steps)
 
@@ -232,16 +272,9 @@ RUN_PHASE: dict[str, Callable[[Any, Any], None]] = {
 class _Bench:
     """The network under study, and the instruments around it."""
 
-    def __init__(self, settings: TrialSettings, sources: Sources, device: str, progress: Callable[[float], None]):
+    def __init__(self, settings: TrialSettings, sources: Sources, device: str, watch: Watch):
         self.settings = settings
-        self.sources = {
-            key: episodes.with_gram(episodes.to(sources.tasks[key], device))
-            for key in map(source_key, task_needs(settings))
-        }
-        self.datasets = {
-            need.dataset: tuple(part.to(device) for part in sources.datasets[need.dataset])
-            for need in dataset_needs(settings)
-        }
+        self.sources, self.datasets = sources.tasks, sources.datasets
         trained = [phase.dataset for phase in settings.phases if isinstance(phase, SupervisedPhase)]
         self.trained_on = list(dict.fromkeys(trained))
         # replicas that differ in a learning rate alone: all seeds with the first, then all with the next
@@ -255,7 +288,9 @@ class _Bench:
         self.network = feedback.initialise(network, self.rule, self.feedback(), self.streams)
         self.learned_rates: Tensor | None = None
         self.outcome = Outcome()
-        self._progress, self._phases_done = progress, 0.0
+        self._watch, self._phases_done = watch, 0.0
+        self.taken = Taken()  # of the present phase, where the trial goes on from a checkpoint
+        self._phase, self._broken = 0, self._none_broken()
         evaluations = [phase for phase in settings.phases if isinstance(phase, EvaluatePhase)]
         self._probed = evaluations[0] if evaluations else None
         noises = [phase for phase in settings.phases if isinstance(phase, NoisePhase)]
@@ -263,6 +298,47 @@ class _Bench:
         self._noise = noise.draw_inputs(kind, PROBE_IMAGES, pixels, self.streams.generators("measure/noise"))
         self._drawn: dict[tuple, Episodes] = {}
         self._path: dict[tuple[str, int], Tensor] = {}  # the weights, by phase and step
+
+    def _none_broken(self) -> Tensor:
+        """The step at which each replica broke in the present phase, 0 where it did not."""
+        return torch.zeros(len(self.seeds), dtype=torch.long, device=self.streams.device)
+
+    def begins(self, phase: int) -> bool:
+        """Makes ready for a phase, by its number; says whether anything of it is left to do."""
+        if phase < self._phase:
+            self.advance(1.0)
+            return False
+        if phase > self._phase:
+            self._phase, self.taken, self._broken = phase, Taken(), self._none_broken()
+        return True
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What a trial goes on from, and a training loop does not carry."""
+        found = dict(enumerate((*self.network.parameters, *self.network.feedback)))
+        tensors = {f"network/{i}": tensor for i, tensor in found.items()} | {"broken": self._broken}
+        tensors |= {f"path/{i}": weights for i, weights in enumerate(self._path.values())}
+        return tensors if self.learned_rates is None else tensors | {"inner_rates": self.learned_rates.detach()}
+
+    def checkpoint(self, step: Step) -> Checkpoint:
+        tensors = self._tensors() | {f"loop/{name}": tensor for name, tensor in step.state().items()}
+        return Checkpoint(self._phase, step.number, tensors, list(self._path), self.outcome)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        device = self.streams.device
+        if "inner_rates" in checkpoint.tensors:
+            self.learned_rates = checkpoint.tensors["inner_rates"].to(device, copy=True)
+        self._path = {tuple(moment): checkpoint.tensors[f"path/{i}"] for i, moment in enumerate(checkpoint.moments)}
+        self._broken = checkpoint.tensors["broken"].to(device, copy=True)
+        for i, tensor in enumerate((*self.network.parameters, *self.network.feedback)):
+            tensor.copy_(checkpoint.tensors[f"network/{i}"])
+        loop: State = {
+            name.removeprefix("loop/"): tensor
+            for name, tensor in checkpoint.tensors.items()
+            if name.startswith("loop/")
+        }
+        self._phase, self.taken = checkpoint.phase, Taken(checkpoint.step, loop)
+        self.outcome.rows += checkpoint.outcome.rows
+        self.outcome.divergences |= checkpoint.outcome.divergences
 
     @property
     def all_diverged(self) -> bool:
@@ -310,22 +386,26 @@ class _Bench:
         """Follows the training steps of a phase, measuring at moments evenly spaced in the logarithm: what every phase
         does, and what ``measure`` does of its own."""
         moments = measuring_steps(total, self.settings.measure.points)
-        self.measure(phase, 0)
-        self.measure_singular_values(phase, 0)
-        measure(0)
-        broken = torch.zeros(len(self.seeds), dtype=torch.long, device=self.streams.device)
+        if not self.taken.steps:
+            self.measure(phase, 0)
+            self.measure_singular_values(phase, 0)
+            measure(0)
         for step in steps:
-            broken = torch.where((broken == 0) & ~step.logits.isfinite().flatten(1).all(1), step.number, broken)
+            broken = self._broken
+            self._broken = torch.where((broken == 0) & ~step.logits.isfinite().flatten(1).all(1), step.number, broken)
             if step.number in moments:
                 self.record(phase, step.number, "loss", step.loss)
                 self.record(phase, step.number, "accuracy", step.accuracy)
                 self.measure(phase, step.number)
                 measure(step.number)
-                self._note_divergences(phase, broken, step.number)
+                self._note_divergences(phase, self._broken, step.number)
+                self._watch.measured(phase, step.number, self.outcome)
                 if self.all_diverged:
                     break
             if step.number == total:
                 self.measure_singular_values(phase, total)
+            elif step.number % CHECKPOINT_STEPS == 0:
+                self._watch.checkpoint(lambda step=step: self.checkpoint(step))
             if total >= 20 and step.number % (total // 20) == 0:
                 self.advance(step.number / total, keep=False)
         self.advance(1.0)
@@ -423,7 +503,7 @@ class _Bench:
                 self.outcome.divergences.setdefault(replica, Divergence(self.seeds[replica], phase, first))
 
     def advance(self, fraction: float, keep: bool = True) -> None:
-        self._progress((self._phases_done + fraction) / len(self.settings.phases))
+        self._watch.progress((self._phases_done + fraction) / len(self.settings.phases))
         if keep:
             self._phases_done += fraction
 

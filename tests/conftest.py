@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,31 @@ def data() -> Path:
     if not folder:
         pytest.skip("METAFA_DATA is not set: no real data here")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[str]:
+    """An S3-compatible server on loopback with an empty bucket: the address of the bucket, to which a folder and then
+    `options` are to be added."""
+    import socket
+
+    from moto.server import ThreadedMotoServer
+    from pyarrow import fs
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    options = dict(access_key="key", secret_key="secret", endpoint_override=f"127.0.0.1:{port}", scheme="http")
+    fs.S3FileSystem(**options, region="us-east-1", allow_bucket_creation=True).create_dir("bucket")
+    yield f"s3://key:secret@bucket/{{}}?scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "object store"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place for results of its own, of each kind."""
+    if request.param == "folder":
+        return str(tmp_path / "results")
+    return request.getfixturevalue("object_store").format(tmp_path.name)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metafa import results, study
+from metafa import results, store, study
 from metafa.settings import flatten
 
 SCRIPT = Path(__file__).parents[1] / "analysis" / "claims.py"
@@ -51,7 +51,7 @@ def made(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     )
     text += "".join(f'[[claims]]\nclaim = {n}\nstatement = "s"\n{rest}\n' for n, rest, _ in CLAIMS)
     checked, folder = study.parse(text, default_name="made"), tmp_path / "made"
-    results.prepare(folder, checked)
+    results.prepare(store.at(folder), checked)
     random = np.random.default_rng(0)
     for trial in checked.trials:
         noise, dataset = trial.varied["noise.steps"], trial.varied["supervised.dataset"]
@@ -78,7 +78,7 @@ def made(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
             names = ("phase", "step", "metric", "layer", "task", "value")
             rows += [shared | dict(zip(names, row, strict=True)) for row in found]
         row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "made", "status": "done"}
-        results.write(folder, results.trials_schema(checked), row, rows)
+        results.write(store.at(folder), results.trials_schema(checked), row, rows)
     return folder
 
 
@@ -112,9 +112,9 @@ def test_each_claim_is_judged_by_its_rule(made: Path, tmp_path: Path) -> None:
 
 def test_a_study_that_claims_nothing_is_said_in_a_line(tmp_path: Path) -> None:
     checked, folder = study.parse(STUDY, default_name="made"), tmp_path / "made"
-    results.prepare(folder, checked)
+    results.prepare(store.at(folder), checked)
     row = flatten(checked.trials[0].settings) | {"trial_id": checked.trials[0].trial_id, "status": "done"}
-    results.write(folder, results.trials_schema(checked), row, [])
+    results.write(store.at(folder), results.trials_schema(checked), row, [])
     done = run(folder)
     assert done.returncode == 1
     assert done.stderr.strip() == (
@@ -123,7 +123,7 @@ def test_a_study_that_claims_nothing_is_said_in_a_line(tmp_path: Path) -> None:
 
 
 def test_a_study_of_which_too_little_is_done_is_said_in_a_line(made: Path, tmp_path: Path) -> None:
-    for trial in results.read_study(made).trials:
+    for trial in results.read_study(store.at(made)).trials:
         if trial.varied["noise.steps"] == 0:
             (made / "trials" / f"{trial.trial_id}.parquet").unlink()
     done = run(made, "--output", tmp_path / "out")

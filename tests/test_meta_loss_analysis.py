@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from metafa import results, study
+from metafa import results, store, study
 from metafa.settings import flatten
 
 SCRIPT = Path(__file__).parents[1] / "analysis" / "meta_loss.py"
@@ -31,7 +31,7 @@ task_distributions = ["glyphs"]
 def made(tmp_path: Path) -> tuple[Path, dict]:
     """Results in which noise lowers the meta-loss of feedback alignment by 0.2 on average, and leaves backprop's."""
     checked, folder = study.parse(STUDY, default_name="made"), tmp_path / "made"
-    results.prepare(folder, checked)
+    results.prepare(store.at(folder), checked)
     random = np.random.default_rng(0)
     seeds = random.normal(1.5, 0.3, 12)  # seeds differ far more than conditions: only pairing tells them apart
     losses = {}
@@ -59,7 +59,7 @@ def made(tmp_path: Path) -> tuple[Path, dict]:
             }.items()
         ]
         row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "made", "status": "done"}
-        results.write(folder, results.trials_schema(checked), row, rows)
+        results.write(store.at(folder), results.trials_schema(checked), row, rows)
     return folder, losses
 
 
@@ -95,7 +95,7 @@ def test_the_table_has_the_known_answers(made: tuple[Path, dict]) -> None:
 
 def test_diverged_seeds_are_counted_and_left_out_of_the_mean(made: tuple[Path, dict]) -> None:
     folder, losses = made
-    checked = results.read_study(folder)
+    checked = results.read_study(store.at(folder))
     trial = next(t for t in checked.trials if t.varied == {"network.rule": "backprop", "noise.steps": 1000})
     path = folder / "measurements" / f"{trial.trial_id}.parquet"
     rows = pd.read_parquet(path)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metafa import results, study
+from metafa import results, store, study
 from metafa.settings import flatten
 
 SCRIPT = Path(__file__).parents[1] / "analysis" / "meta_training.py"
@@ -40,7 +40,7 @@ LOSSES = {(0.0, 0.001): (1.0, 0.9), (0.0, 0.01): (0.5, 1.5), (0.1, 0.001): (0.8,
 def made(folder: Path, text: str) -> Path:
     """Results as in LOSSES, 0.3 higher under feedback alignment, where a seed diverged at decay 0.1 and rate 0.01."""
     checked = study.parse(text, default_name="made")
-    results.prepare(folder, checked)
+    results.prepare(store.at(folder), checked)
     for trial in checked.trials:
         aligned = trial.varied["network.rule"] == "feedback_alignment"
         rows = []
@@ -64,7 +64,7 @@ def made(folder: Path, text: str) -> Path:
                     shared | {"phase": "meta", "step": 10, "metric": "alignment_angle", "layer": 2, "value": 30.0}
                 )
         row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "made", "status": "done"}
-        results.write(folder, results.trials_schema(checked), row, rows)
+        results.write(store.at(folder), results.trials_schema(checked), row, rows)
     return folder
 
 

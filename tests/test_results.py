@@ -1,10 +1,13 @@
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from metafa import results, study
+from metafa import results, store, study
+from metafa.settings import NUMERICS, flatten
 
 TEXT = """\
 [network]
@@ -23,12 +26,15 @@ def checked() -> study.Study:
     return study.parse(TEXT, default_name="small")
 
 
-def fill(folder: Path, checked: study.Study, status: str = "done") -> None:
-    from metafa.settings import flatten
-
-    results.prepare(folder, checked)
+def fill(folder: Path | str, checked: study.Study, status: str = "done") -> None:
+    results.prepare(store.at(folder), checked)
     for number, trial in enumerate(checked.trials):
-        row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": checked.name, "status": status}
+        row = flatten(trial.settings) | {
+            "trial_id": trial.trial_id,
+            "study": checked.name,
+            "status": status,
+            "numerics": NUMERICS,
+        }
         measurement = {
             "trial_id": trial.trial_id,
             "seed": 0,
@@ -39,7 +45,7 @@ def fill(folder: Path, checked: study.Study, status: str = "done") -> None:
             "task": "glyphs",
             "value": number / 7,
         }
-        results.write(folder, results.trials_schema(checked), row, [measurement])
+        results.write(store.at(folder), results.trials_schema(checked), row, [measurement])
 
 
 def test_anyone_reads_the_tables_with_pandas(tmp_path: Path, checked: study.Study) -> None:
@@ -52,7 +58,7 @@ def test_anyone_reads_the_tables_with_pandas(tmp_path: Path, checked: study.Stud
     assert trials["network.hidden"].map(list).tolist() == [[100]] * 4
     assert trials["error"].isna().all()
     assert sorted(measurements["value"]) == [0, 1 / 7, 2 / 7, 3 / 7]
-    columns = ["trial_id", "seed", "learning_rate", "phase", "step", "metric", "layer", "task", "value"]
+    columns = ["trial_id", "seed", "learning_rate", "phase", "step", "metric", "layer", "component", "task", "value"]
     assert list(measurements) == columns
     loaded = results.load(tmp_path)
     pd.testing.assert_frame_equal(loaded.trials, trials)
@@ -61,33 +67,35 @@ def test_anyone_reads_the_tables_with_pandas(tmp_path: Path, checked: study.Stud
 
 def test_a_part_tells_what_study_made_it(tmp_path: Path, checked: study.Study) -> None:
     fill(tmp_path, checked)
-    part = next((tmp_path / "trials").glob("*.parquet"))
-    assert pq.read_schema(part).metadata[b"metafa.study"].decode() == f'name = "small"\n{TEXT}'
+    for table in results.TABLES:
+        part = next((tmp_path / table).glob("*.parquet"))
+        metadata = pq.read_schema(part).metadata
+        assert metadata[b"metafa.study"].decode() == f'name = "small"\n{TEXT}'
+        assert metadata[b"metafa.fingerprint"].decode() == checked.fingerprint
 
 
-def test_a_trial_written_twice_stands_once(tmp_path: Path, checked: study.Study) -> None:
-    fill(tmp_path, checked, "failed")
-    fill(tmp_path, checked)
-    assert set(results.statuses(tmp_path).values()) == {"done"}
-    assert results.read_study(tmp_path).name == "small"
-    assert len(results.load(tmp_path).measurements) == 4
+def test_a_trial_written_twice_stands_once(address: str, checked: study.Study) -> None:
+    place = store.at(address)
+    fill(address, checked, "failed")
+    fill(address, checked)
+    assert set(results.statuses(place).values()) == {"done"}
+    assert results.read_study(place).name == "small"
+    assert len(results.load(address).measurements) == 4
 
 
 def test_a_write_that_fails_leaves_no_part(tmp_path: Path, checked: study.Study) -> None:
-    results.prepare(tmp_path, checked)
+    results.prepare(store.at(tmp_path), checked)
     bad = {"trial_id": checked.trials[0].trial_id, "noise.steps": "many"}
     with pytest.raises(Exception, match="many"):
-        results.write(tmp_path, results.trials_schema(checked), bad, [])
-    assert results.statuses(tmp_path) == {}
+        results.write(store.at(tmp_path), results.trials_schema(checked), bad, [])
+    assert results.statuses(store.at(tmp_path)) == {}
     assert not list((tmp_path / "trials").iterdir())
 
 
-@pytest.mark.parametrize("interrupted_at", range(1, 4))
-def test_a_folder_whose_making_was_interrupted_is_made(
-    interrupted_at: int, tmp_path: Path, checked: study.Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed after the first, second or third thing that it creates: the folder, the study, a table."""
-    left, mkdir, replace = [interrupted_at], Path.mkdir, Path.replace
+@contextlib.contextmanager
+def killed_after(changes: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever runs in here is ended, as by a kill, once it has made so many changes to a store."""
+    left = [changes]
 
     def counting(original):
         def change(*arguments, **options):
@@ -99,19 +107,126 @@ def test_a_folder_whose_making_was_interrupted_is_made(
         return change
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "mkdir", counting(mkdir))
-        patched.setattr(Path, "replace", counting(replace))
-        with pytest.raises(KeyboardInterrupt):
-            results.prepare(tmp_path / "new", checked)
-    assert (tmp_path / "new").is_dir()
+        for name in ("put", "make_folders", "rename", "remove"):
+            patched.setattr(store.Store, name, counting(getattr(store.Store, name)))
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+
+
+@pytest.mark.parametrize("changes", range(4))
+def test_a_folder_whose_making_was_interrupted_is_made(
+    changes: int, tmp_path: Path, checked: study.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with killed_after(changes, monkeypatch):
+        results.prepare(store.at(tmp_path / "new"), checked)
     fill(tmp_path / "new", checked)
-    assert set(results.statuses(tmp_path / "new").values()) == {"done"}
+    assert set(results.statuses(store.at(tmp_path / "new")).values()) == {"done"}
+
+
+def in_order(address: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    trials, measurements = results.load(address)
+    return tuple(t.sort_values("trial_id", ignore_index=True) for t in (trials, measurements))
+
+
+def test_compaction_keeps_every_row_once(address: str, checked: study.Study) -> None:
+    """And what is added later is compacted with what was."""
+    place = store.at(address)
+    fill(address, checked)
+    before = in_order(address)
+    assert results.compact(place) == 4
+    assert len(results.parts(place, "trials")) == len(results.parts(place, "measurements")) == 1
+    for one, two in zip(before, in_order(address), strict=True):
+        pd.testing.assert_frame_equal(one, two)
+    assert results.compact(place) == 0, "there is nothing left to put together"
+    assert results.remove_damaged(place) == []
+    more = study.parse(TEXT.replace("[0, 100]", "[0, 100, 200]"), default_name="small")
+    assert more.continues(checked)
+    results.prepare(place, more)
+    for trial in more.trials:
+        if trial.varied["noise.steps"] == 200:
+            row = flatten(trial.settings) | {"trial_id": trial.trial_id, "status": "done", "numerics": NUMERICS}
+            results.write(place, results.trials_schema(more), row, [])
+    assert results.compact(place) == 3
+    assert results.statuses(place).keys() == {trial.trial_id for trial in more.trials}
+    assert len(results.load(address).measurements) == 4
+
+
+def test_failed_trials_are_not_compacted(tmp_path: Path, checked: study.Study) -> None:
+    """Their rows are to be replaced when they are tried again."""
+    fill(tmp_path, checked, "failed")
+    assert results.compact(store.at(tmp_path)) == 0
+    fill(tmp_path, checked)
+    assert set(results.statuses(store.at(tmp_path)).values()) == {"done"}
+
+
+@pytest.mark.parametrize("changes", range(22))
+def test_compaction_may_be_interrupted_anywhere(
+    changes: int, tmp_path: Path, checked: study.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is finished no reader finds a trial twice; then each finds all, as they were."""
+    place = store.at(tmp_path)
+    fill(tmp_path, checked)
+    before = in_order(tmp_path)
+    with killed_after(changes, monkeypatch):
+        results.compact(place)
+    for table in results.TABLES:
+        parts = results.parts(place, table)
+        found = pd.read_parquet(tmp_path / table)["trial_id"] if parts else pd.Series([])
+        assert not found.duplicated().any()
+    assert results.remove_damaged(place) == []
+    for one, two in zip(before, in_order(tmp_path), strict=True):
+        pd.testing.assert_frame_equal(one, two)
+    results.compact(place)
+    for one, two in zip(before, in_order(tmp_path), strict=True):
+        pd.testing.assert_frame_equal(one, two)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file() and path.name != "study.toml") == [
+        *results.parts(place, "trials"), *results.parts(place, "measurements")
+    ]  # fmt: skip
+
+
+def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path, checked: study.Study) -> None:
+    """A bit of each byte, wherever it stands: in a page, in the footer, in the digest itself."""
+    fill(tmp_path, checked)
+    for table in results.TABLES:
+        content = next((tmp_path / table).glob("*.parquet")).read_bytes()
+        assert store.sealed(content)
+        for place in range(len(content)):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << place % 8
+            assert not store.sealed(bytes(damaged))
+            assert not store.sealed(content[:place])
+
+
+@pytest.mark.parametrize("table", results.TABLES)
+@pytest.mark.parametrize("compacted", [False, True])
+def test_damaged_parts_are_named_and_taken_out(table: str, compacted: bool, address: str, checked: study.Study) -> None:
+    place = store.at(address)
+    fill(address, checked)
+    if compacted:
+        results.compact(place)
+    name = results.parts(place, table)[0]
+    content = bytearray(place.read(f"{table}/{name}"))
+    content[len(content) // 2] ^= 4
+    place.put(f"{table}/{name}", bytes(content))
+    assert results.remove_damaged(place) == [f"{table}/{name}: damaged"]
+    left = set() if compacted else {t.trial_id for t in checked.trials} - {name.removesuffix(".parquet")}
+    assert results.statuses(place).keys() == left
+    assert set(results.parts(place, "measurements")) == set(results.parts(place, "trials"))
+
+
+def test_a_row_whose_measurements_are_lost_is_taken_out(address: str, checked: study.Study) -> None:
+    place = store.at(address)
+    fill(address, checked)
+    name = results.parts(place, "measurements")[1]
+    place.remove(f"measurements/{name}")
+    assert results.remove_damaged(place) == [f"trials/{name}: its measurements are lost"]
+    assert len(results.statuses(place)) == 3
 
 
 def test_folders_that_cannot_take_the_results(tmp_path: Path, checked: study.Study) -> None:
     fill(tmp_path / "done", checked)
-    results.check(tmp_path / "done", checked)
-    results.check(tmp_path / "done", study.parse("# a comment\n" + TEXT, default_name="small"))
+    results.check(store.at(tmp_path / "done"), checked)
+    results.check(store.at(tmp_path / "done"), study.parse("# a comment\n" + TEXT, default_name="small"))
     other = study.parse(TEXT.replace("100", "200"), default_name="small")
     (tmp_path / "file").write_text("x")
     (tmp_path / "strange").mkdir()
@@ -124,7 +239,7 @@ def test_folders_that_cannot_take_the_results(tmp_path: Path, checked: study.Stu
         (Path("/proc/metafa"), checked, "is not writable"),
     ]:
         with pytest.raises(results.ResultsError, match=said) as caught:
-            results.prepare(folder, asked)
+            results.prepare(store.at(folder), asked)
         assert "\n" not in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["done", "file", "strange"]
 
@@ -133,9 +248,10 @@ def test_results_of_other_numerics_are_not_mixed_with(
     tmp_path: Path, checked: study.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path / "old", checked)
-    monkeypatch.setattr(study, "NUMERICS", study.NUMERICS + 1)
+    monkeypatch.setattr(study, "NUMERICS", NUMERICS + 1)
+    monkeypatch.setattr(results, "NUMERICS", NUMERICS + 1)
     with pytest.raises(results.ResultsError, match="4 trials of this study from a version of metafa with other num"):
-        results.prepare(tmp_path / "old", study.parse(TEXT, default_name="small"))
+        results.prepare(store.at(tmp_path / "old"), study.parse(TEXT, default_name="small"))
 
 
 def test_load_says_what_is_no_results_folder(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ SAID = [
     (
         "{ choices = [0, 100] }",
         "{ low = 1, high = 2 }",
-        's.toml:9: noise.steps: a range needs [search] method = "random"; a grid takes `choices`',
+        's.toml:9: noise.steps: a range needs another [search] method, such as "random"; a grid takes `choices`',
     ),
     (
         "{ choices = [0, 100] }",

@@ -3,7 +3,7 @@ from collections import defaultdict
 
 import pytest
 
-from metafa import study, trial
+from metafa import checkpoints, study, trial
 
 TEXT = """\
 seeds = 2
@@ -39,7 +39,7 @@ def parsed(text: str = TEXT):
 
 @pytest.fixture(scope="module")
 def sources():
-    return trial.load_sources(parsed())
+    return trial.prepared(trial.load_sources(parsed()))
 
 
 def values(rows: list[dict], **where) -> dict[tuple, float]:
@@ -50,7 +50,7 @@ def values(rows: list[dict], **where) -> dict[tuple, float]:
 
 def test_every_metric_is_measured_where_it_says(sources) -> None:
     fractions = []
-    rows = trial.run(parsed(), sources, progress=fractions.append).rows
+    rows = trial.run(parsed(), sources, watch=trial.Watch(fractions.append)).rows
     found = defaultdict(set)
     for row in rows:
         found[row["phase"], row["metric"]].add((row["step"], row["layer"], row["task"]))
@@ -121,7 +121,7 @@ def test_tasks_of_fewer_ways_than_the_network_has_outputs(sources) -> None:
     """Meta-trained on 3 ways and evaluated on 5: one readout of 5 serves both."""
     settings = parsed(TEXT.replace("iterations = 4", "iterations = 4\nways = 3"))
     assert settings.outputs == 5
-    rows = trial.run(settings, trial.load_sources(settings)).rows
+    rows = trial.run(settings, trial.prepared(trial.load_sources(settings))).rows
     for phase in ("noise", "before_meta"):
         assert values(rows, phase=phase) == values(trial.run(parsed(), sources).rows, phase=phase)
     accuracies = values(rows, phase="meta", metric="accuracy")
@@ -204,7 +204,7 @@ points = 4
 
 def test_a_supervised_phase_measures_training_and_test_images() -> None:
     settings = parsed(SUPERVISED)
-    sources = trial.load_sources(settings)
+    sources = trial.prepared(trial.load_sources(settings))
     rows = trial.run(settings, sources).rows
     steps = {0, 1, 2, 6}  # two epochs of three whole batches
     found = defaultdict(set)
@@ -229,14 +229,14 @@ def test_no_noise_steps_equals_no_noise_phase_to_the_bit_through_data() -> None:
         parsed(SUPERVISED.replace("steps = 30", "steps = 0")),
         parsed(SUPERVISED.replace('[[phases]]\nphase = "noise"\nsteps = 30\n', "")),
     )
-    sources = trial.load_sources(none)
+    sources = trial.prepared(trial.load_sources(none))
     one, other = (trial.run(settings, sources).rows for settings in (none, absent))
     assert [row for row in one if row["phase"] == "supervised"] == other
 
 
 def test_the_path_of_the_weights_leads_through_all_phases() -> None:
     settings = parsed(SUPERVISED + "weight_path = true\n")
-    rows = trial.run(settings, trial.load_sources(settings)).rows
+    rows = trial.run(settings, trial.prepared(trial.load_sources(settings))).rows
     moments = {("noise", step) for step in (0, 1, 5, 30)} | {("supervised", step) for step in (0, 1, 2, 6)}
     for component in (1, 2):
         of_a_seed = [
@@ -254,7 +254,7 @@ def test_the_path_of_the_weights_leads_through_all_phases() -> None:
 def test_singular_values_are_kept_at_each_end_of_a_phase() -> None:
     """Their participation ratio is the effective dimensionality measured at the same step."""
     settings = parsed(SUPERVISED + "singular_values = true\n")
-    rows = trial.run(settings, trial.load_sources(settings)).rows
+    rows = trial.run(settings, trial.prepared(trial.load_sources(settings))).rows
     spectra = defaultdict(dict)
     for row in (row for row in rows if row["metric"] == "singular_value"):
         spectra[row["phase"], row["step"], row["layer"], row["seed"]][row["component"]] = row["value"]
@@ -278,7 +278,7 @@ pixel_noise = [0.5]
 datasets = ["glyphs"]
 """
     settings = parsed(SUPERVISED + shifted)
-    rows = trial.run(settings, trial.load_sources(settings)).rows
+    rows = trial.run(settings, trial.prepared(trial.load_sources(settings))).rows
     tested = {(row["metric"], row["task"]): row["value"] for row in rows if row["phase"] == "out_of_distribution"}
     tasks = {"digits", "digits/translation=0", "digits/translation=1", "digits/pixel_noise=0.5", "glyphs"}
     metrics = {"loss", "accuracy", "expected_calibration_error", "readout_probability"}
@@ -295,3 +295,75 @@ def test_a_network_takes_images_of_one_size() -> None:
     text = SUPERVISED + '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs"]\n'
     with pytest.raises(study.StudyError, match="images of one size, found pixels: 64 in supervised, 784 in evaluate"):
         parsed(text.replace("[measure]\npoints = 4\n", ""))
+
+
+LONG = """\
+seeds = 2
+[network]
+hidden = [20]
+rule = "RULE"
+[[phases]]
+phase = "noise"
+steps = 200
+[[phases]]
+phase = "supervised"
+dataset = "glyphs"
+training_images = 300
+steps = 150
+[[phases]]
+phase = "meta"
+task_distribution = "glyphs"
+iterations = 140
+tasks_per_batch = 2
+OUTER
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+tasks = 6
+[measure]
+points = 4
+tasks = 5
+weight_path = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "outer"),
+    [
+        ("feedback_alignment", "learn_inner_rates = true"),
+        ("weight_mirror", 'outer_algorithm = "first_order"\nouter_schedule = "cosine"'),
+        ("sign_symmetry_random", 'outer_algorithm = "reptile"\nouter_optimizer = "sgd"\nouter_momentum = 0.9'),
+        ("nested_kolen_pollack", 'outer_algorithm = "first_order"\nouter_learning_rate = [1e-3, 1e-2]'),
+    ],
+)
+def test_a_trial_goes_on_from_every_checkpoint_to_the_same_rows_to_the_bit(rule: str, outer: str) -> None:
+    """Each checkpoint is written and read as in a study; all that later draws, optimizers and feedback depend on has to
+    be in it."""
+    settings = parsed(LONG.replace("RULE", rule).replace("OUTER", outer))
+    sources, kept = trial.prepared(trial.load_sources(settings)), []
+
+    def keep(make) -> None:
+        kept.append(checkpoints.encode(make()))
+
+    whole = trial.run(settings, sources, watch=trial.Watch(checkpoint=keep))
+    found = [checkpoints.decode(content) for content in kept]
+    assert [(checkpoint.phase, checkpoint.step) for checkpoint in found] == [
+        (0, 64), (0, 128), (0, 192), (1, 64), (1, 128), (2, 64), (2, 128)
+    ]  # fmt: skip
+    for checkpoint in found:
+        rest = trial.run(settings, sources, checkpoint=checkpoint)
+        assert rest.rows == whole.rows, (checkpoint.phase, checkpoint.step)
+
+
+def test_a_damaged_checkpoint_is_known() -> None:
+    settings = parsed(SUPERVISED.replace("epochs = 2", "epochs = 40"))
+    kept = []
+    watch = trial.Watch(checkpoint=lambda make: kept.append(checkpoints.encode(make())))
+    trial.run(settings, trial.prepared(trial.load_sources(settings)), watch=watch)
+    content = kept[0]
+    assert checkpoints.decode(content) is not None
+    for place in range(0, len(content), 997):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        assert checkpoints.decode(bytes(damaged)) is None
+        assert checkpoints.decode(content[:place]) is None

@@ -1,0 +1,129 @@
+"""Where files stand, a folder or an object store: each appears whole or not at all, and is known to be undamaged."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import fs
+
+MAGIC = b"PAR1"
+DIGEST_BYTES = 16
+
+
+class StoreError(Exception):
+    """A store that cannot be used; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of files: its address as it was named, its filesystem, and its path there."""
+
+    address: str
+    filesystem: fs.FileSystem
+    root: str
+
+    @property
+    def local(self) -> bool:
+        """Whether a file is put in place by a rename; elsewhere a put is a single one by itself."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    @property
+    def absolute(self) -> str:
+        """The address as it holds from any folder."""
+        return self.root if self.local else self.address
+
+    def path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files in ``folder``, hidden ones among them."""
+        found = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
+        return sorted(info.base_name for info in found if info.is_file)
+
+    def exists(self, name: str) -> bool:
+        return self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound
+
+    def read(self, name: str) -> bytes:
+        """Raises OSError, FileNotFoundError among them."""
+        with self.filesystem.open_input_file(self.path(name)) as file:
+            return file.read()
+
+    def put(self, name: str, content: bytes) -> None:
+        """Puts a file in place, whole, over any that was there. Raises OSError, and then has changed nothing."""
+        path = self.path(name)
+        folder, _, base = path.rpartition("/")
+        if not self.local:
+            with self.filesystem.open_output_stream(path) as file:
+                file.write(content)
+            return
+        partial = f"{folder}/.{base}.{uuid.uuid4().hex}"  # hidden: readers of a folder pass it by
+        try:
+            Path(partial).write_bytes(content)
+            os.replace(partial, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
+
+    def make_folders(self, *names: str) -> None:
+        """Object stores have none: there, names alone tell."""
+        if self.local:
+            for name in names:
+                os.makedirs(self.path(name), exist_ok=True)
+
+    def rename(self, old: str, new: str) -> None:
+        self.filesystem.move(self.path(old), self.path(new))
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_file(self.path(name))
+
+
+def at(address: str | Path) -> Store:
+    """The store at ``address``: a path, or what pyarrow or fsspec know, such as ``s3://bucket/folder``. Raises
+    `StoreError`."""
+    address = str(address)
+    if "://" not in address:
+        return Store(address, fs.LocalFileSystem(), os.path.abspath(address))
+    try:
+        filesystem, root = fs.FileSystem.from_uri(address)
+    except (ValueError, OSError):
+        try:
+            import fsspec
+
+            inner, root = fsspec.core.url_to_fs(address)
+            filesystem = fs.PyFileSystem(fs.FSSpecHandler(inner))
+        except (ImportError, ValueError, OSError) as error:
+            raise StoreError(f"{address} cannot be opened: {str(error).splitlines()[0]}") from error
+    return Store(address, filesystem, root.rstrip("/"))
+
+
+def seal(parquet: bytes) -> bytes:
+    """``parquet`` with a digest of all of it between its pages and its footer, where readers do not look: they find
+    the pages by their places in the footer, and the footer by its length at the end."""
+    footer = _footer(parquet)
+    return parquet[:footer] + digest(parquet[:footer], parquet[footer:]) + parquet[footer:]
+
+
+def sealed(content: bytes) -> bool:
+    """Whether ``content`` is, to the bit, what `seal` gave."""
+    footer = _footer(content)
+    pages = footer - DIGEST_BYTES
+    return pages > 0 and content[pages:footer] == digest(content[:pages], content[footer:])
+
+
+def _footer(parquet: bytes) -> int:
+    return len(parquet) - 8 - int.from_bytes(parquet[-8:-4], "little")
+
+
+def digest(*parts: bytes) -> bytes:
+    """By which a part or a checkpoint is known to be as it was written."""
+    found = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for part in parts:
+        found.update(part)
+    return found.digest()
