@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import random
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -46,6 +48,9 @@ ResultsOption = Annotated[
         help="Where results go: a folder or s3://BUCKET/FOLDER.  [default: results/NAME]",
     ),
 ]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Trials at a time.  [default: as many as the CPUs and GPUs allow]")
+]
 ResultsArgument = Annotated[
     str, typer.Argument(metavar="RESULTS", help="Results, such as results/quickstart or s3://BUCKET/FOLDER.")
 ]
@@ -70,17 +75,20 @@ def _read(path: Path) -> Study:
 
 
 @contextlib.contextmanager
-def _usable() -> Iterator[None]:
+def _usable(address: str) -> Iterator[None]:
     """Stops with what is said of results that cannot be used."""
     try:
         yield
-    except (results.ResultsError, OSError) as error:
-        _stop(UNUSABLE, f"metafa: {results.reason(error)}")
+    except results.ResultsError as error:
+        _stop(UNUSABLE, f"metafa: {error}")
+    except OSError as error:
+        _stop(UNUSABLE, f"metafa: {address} cannot be used: {results.reason(error)}")
 
 
 def _store(checked: Study, chosen: str | None) -> Store:
-    with _usable():
-        store = results.open_store(chosen or f"results/{checked.name}")
+    address = chosen or f"results/{checked.name}"
+    with _usable(address):
+        store = results.open_store(address)
         results.check(store, checked)
         return store
 
@@ -141,9 +149,7 @@ def _misfits_of_dataset(need: DatasetNeed, images: int, classes: int, per_class:
 def run(
     path: StudyFile,
     results_address: ResultsOption = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Trials at a time.  [default: as many as the CPUs and GPUs allow]")
-    ] = None,
+    workers: WorkersOption = None,
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster, such as 'auto'.  [default: this machine]")
     ] = None,
@@ -154,7 +160,7 @@ def run(
     """
     checked = _read(path)
     store = _store(checked, results_address)
-    with _usable():
+    with _usable(store.address):
         for sentence in results.remove_damaged(store):
             errors.print(f"{store.address}/{sentence}; its trials run again", markup=False)
         known = proposals.known_trials(results.trial_rows(store, KNOWN))
@@ -164,7 +170,7 @@ def run(
         left = [trial.settings for trial in checked.trials if trial.trial_id not in known]
         _check_data(path, left or checked.examples, download=True)
         _sweep(checked, store, known, workers, address)
-        with _usable():
+        with _usable(store.address):
             results.compact(store)
     _summarise(checked, store)
     if todo and (script := _analysis(checked)):
@@ -215,7 +221,7 @@ def _count(statuses: Iterable[str]) -> dict[str, int]:
 
 
 def _summarise(checked: Study, store: Store) -> None:
-    with _usable():
+    with _usable(store.address):
         counts = _count(results.statuses(store).values())
     screen.print(
         f"[bold]{checked.name}[/]: "
@@ -237,7 +243,7 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     checked = _read(path)
     store = _store(checked, results_address)
     absent = _check_data(path, checked.examples, download=False)
-    with _usable():
+    with _usable(store.address):
         done = sum(status in results.FINISHED for status in results.statuses(store).values())
     settings = checked.examples[0]
 
@@ -247,7 +253,8 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     if checked.adaptive:
         directions = checked.search.directions or ["minimize"] * len(checked.search.objectives)
         aims = [" ".join(aim) for aim in zip(directions, checked.search.objectives, strict=True)]
-        screen.print(f"search   {checked.search.method}, to {' and '.join(aims)}")
+        timing = "" if checked.search.synchronous else "; which trials are tried depends on timing"
+        screen.print(f"search   {checked.search.method}, to {' and '.join(aims)}{timing}", soft_wrap=True)
     elif checked.search.method != "grid":
         screen.print(f"search   {checked.search.method}")
     for name, space in checked.spaces.items():
@@ -282,13 +289,13 @@ def _transports(checked: Study) -> Table:
 @app.command()
 def status(results_address: ResultsArgument) -> None:
     """Say how far a study is, while it runs, from any machine, and after: trials done, diverged, failed and left."""
-    with _usable():
+    with _usable(results_address):
         store = results.open_store(results_address)
         checked = results.read_study(store)
         statuses = results.statuses(store)
         progress = results.read_progress(store)
     known = {trial.trial_id: trial.varied for trial in checked.trials}
-    with _usable():
+    with _usable(store.address):
         rows = results.trial_rows(store, KNOWN)
     known = {**{id_: one.point for id_, one in proposals.known_trials(rows).items()}, **known}
     running = progress["running"] if progress else {}
@@ -311,10 +318,57 @@ def status(results_address: ResultsArgument) -> None:
 @app.command()
 def compact(results_address: ResultsArgument) -> None:
     """Put the small files of finished trials together into larger ones, which are read faster."""
-    with _usable():
+    with _usable(results_address):
         store = results.open_store(results_address)
         results.read_study(store)
         screen.print(f"{results.compact(store)} files of each table put together")
+
+
+@app.command()
+def verify(
+    results_address: ResultsArgument,
+    trials: Annotated[int, typer.Option(min=1, help="How many, drawn at random.")] = 3,
+    workers: WorkersOption = None,
+) -> None:
+    """Run some of a study's trials again, on this machine, and compare every measurement, to the bit.
+
+    Exit status: 0 all are equal, 1 some differ, 2 unusable input.
+    """
+    with _usable(results_address):
+        store = results.open_store(results_address)
+        checked = results.read_study(store)
+        results.check(store, checked)
+        known = proposals.known_trials(results.trial_rows(store, KNOWN))
+    whole = sorted(trial_id for trial_id, one in known.items() if one.status in ("done", "diverged"))
+    if not whole:
+        _stop(UNUSABLE, f"metafa: {results_address}: no trial is done yet")
+    chosen = sorted(random.Random(checked.fingerprint).sample(whole, min(trials, len(whole))))
+    again = checked.of_trials([checked.trial(known[trial_id].point) for trial_id in chosen])
+    with tempfile.TemporaryDirectory(prefix="metafa-") as folder:
+        other = results.open_store(f"{folder}/again")
+        _sweep(again, other, {}, workers, None)
+        with _usable(store.address):
+            differences = results.differences(store, other, chosen)
+    for trial_id in chosen:
+        said = differences.get(trial_id)
+        screen.print(f"{trial_id}  [{'red' if said else 'green'}]{said or 'equal, to the bit'}[/]", soft_wrap=True)
+    if differences:
+        _stop(SOME_FAILED, f"metafa: {len(differences)} of {len(chosen)} trials came out otherwise")
+
+
+@app.command()
+def tensorboard(
+    results_address: ResultsArgument,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where event files go, a folder a trial.")],
+) -> None:
+    """Write the trials that have ended as TensorBoard's event files; call it again for those that end later."""
+    from metafa import tensorboard
+
+    with _usable(results_address):
+        store = results.open_store(results_address)
+        results.read_study(store)
+        written = tensorboard.write(store, folder)
+    screen.print(f"{written} trials written; to look at them: tensorboard --logdir {folder}", soft_wrap=True)
 
 
 @app.command()

@@ -240,6 +240,30 @@ def put_rows(store: Store, schema: pa.Schema, row: Mapping[str, Any], measuremen
     store.put(f"trials/{part}", encode(pa.Table.from_pylist([dict(row)], schema)))
 
 
+def differences(store: Store, other: Store, trial_ids: Sequence[str]) -> dict[str, str]:
+    """What differs between the measurements of the same trials in two stores, a sentence a trial."""
+    import pandas as pd
+
+    keys = [name for name in MEASUREMENTS.names if name != "value"]
+    tables = [
+        pq.read_table(one.path("measurements"), filesystem=one.filesystem, filters=[("trial_id", "in", trial_ids)])
+        for one in (store, other)
+    ]
+    both = pd.merge(*(table.to_pandas() for table in tables), on=keys, how="outer", indicator=True)
+    unequal = (both["value_x"] != both["value_y"]) & ~(both["value_x"].isna() & both["value_y"].isna())
+    wrong = both[unequal | (both["_merge"] != "both")]
+    return {
+        trial_id: _difference(rows, (both["trial_id"] == trial_id).sum())
+        for trial_id, rows in wrong.groupby("trial_id")
+    }
+
+
+def _difference(rows: pd.DataFrame, total: int) -> str:
+    worst = rows.loc[(rows["value_x"] - rows["value_y"]).abs().fillna(float("inf")).idxmax()]
+    where = f"{worst['metric']} at step {worst['step']} of {worst['phase']}, seed {worst['seed']}"
+    return f"{len(rows)} of {total} measurements differ, the most {where}: {worst['value_x']} and {worst['value_y']}"
+
+
 def encode(table: pa.Table) -> bytes:
     """A table as a part."""
     content = io.BytesIO()

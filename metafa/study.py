@@ -11,7 +11,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,10 @@ class Study:
         if self.adaptive or other.adaptive:
             return self.fingerprint == other.fingerprint and self.total >= other.total
         return {trial.trial_id for trial in other.trials} <= {trial.trial_id for trial in self.trials}
+
+    def of_trials(self, trials: list[Trial]) -> Study:
+        """The study of these of its trials alone, all of them run to their end."""
+        return replace(self, trials=tuple(trials), search=SearchSettings(), early_stopping=None)
 
     def trial(self, point: searches.Point) -> Trial:
         """The trial at a point of the search space. Raises `StudyError` where settings do not fit each other there."""

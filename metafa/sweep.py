@@ -40,7 +40,8 @@ from metafa.study import Study, Trial
 
 REPORT_EVERY = 1.0  # seconds
 HEARTBEAT_EVERY = 5.0  # seconds
-ATTEMPTS = 3  # at a trial whose process dies
+ATTEMPTS = 3  # at a trial whose process dies, without getting further than a checkpoint
+DEATHS = 20  # of a trial's process, however far it got
 
 
 class ResourcesError(Exception):
@@ -124,7 +125,7 @@ def run(
                     verbose=0,
                     stop=_WhenUnwritten(bridge),
                     # an error in a trial is caught there, so what Tune sees fail is a process that died
-                    failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
+                    failure_config=tune.FailureConfig(max_failures=DEATHS),
                     callbacks=[bridge],
                 ),
             ).fit()
@@ -211,6 +212,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     started, reported, kept = time.time(), 0.0, time.monotonic()
     schema = results.trials_schema(study)
     partial = f"{results.PARTIAL}/{trial.trial_id}"
+    judged: dict[str, Any] = {}  # what was measured last of what may stop the trial
 
     def progress(fraction: float) -> None:
         nonlocal reported
@@ -230,8 +232,8 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
                 store.put(f"{partial}.parquet", results.encode_rows(schema, trial.trial_id, outcome.rows))
             except OSError as error:
                 raise _Unwritten(results.reason(error)) from error
-            value = found if math.isfinite(found) else worst
-            report({"fraction": 0.0, "status": "running", "phase": phase, "step": step, "objective": value})
+            judged.update(phase=phase, step=step, objective=found if math.isfinite(found) else worst)
+            report({"fraction": 0.0, "status": "running", **judged})
 
     def keep(make: Callable[[], trials.Checkpoint]) -> None:
         nonlocal kept
@@ -244,10 +246,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     row |= {"started": datetime.datetime.fromtimestamp(started, datetime.UTC)}
     ended, rows = Ended("failed"), []
     try:
-        try:
-            checkpoint = checkpoints.decode(store.read(f"{partial}.safetensors"))
-        except FileNotFoundError:
-            checkpoint = None
+        checkpoint = _go_on(store, partial)
         watch = trials.Watch(progress, measured, keep)
         outcome = trials.run(trial.settings, _sources(reference, device), device, watch, checkpoint)
         rows = outcome.rows
@@ -270,14 +269,39 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     row |= {"status": ended.status, "objectives": ended.objectives, "seconds": time.time() - started}
     try:
         results.write(store, schema, row, rows)
-        for suffix in ("safetensors", "parquet"):
-            store.remove(f"{partial}.{suffix}")
+        _forget(store, trial.trial_id)
     except OSError as error:
         report({"fraction": 1.0, "status": "unwritten", "error": results.reason(error)})
         return
     last_line = (row.get("error") or "").strip().splitlines()[-1:]
     ended = dataclasses.replace(ended, error="".join(last_line) or None)
-    report({"fraction": 1.0, "status": ended.status, "ended": dataclasses.asdict(ended)})
+    report({"fraction": 1.0, "status": ended.status, "ended": dataclasses.asdict(ended), **judged})
+
+
+def _go_on(store: Store, partial: str) -> Any:
+    """The checkpoint that a trial goes on from, if there is one. Raises `RuntimeError` where too many attempts have got
+    no further: what kills a process there would do so again."""
+    from metafa import checkpoints
+
+    checkpoint, attempts = None, 0
+    with contextlib.suppress(FileNotFoundError):
+        checkpoint = checkpoints.decode(store.read(f"{partial}.safetensors"))
+    place = [checkpoint.phase, checkpoint.step] if checkpoint else [0, 0]
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        before = json.loads(store.read(f"{partial}.json"))
+        attempts = before["attempts"] if before["place"] == place else 0
+    if attempts >= ATTEMPTS:
+        store.remove(f"{partial}.json")
+        raise RuntimeError(f"its process died in each of {ATTEMPTS} attempts, killed or out of memory")
+    with contextlib.suppress(OSError):
+        store.put(f"{partial}.json", json.dumps({"attempts": attempts + 1, "place": place}).encode())
+    return checkpoint
+
+
+def _forget(store: Store, trial_id: str) -> None:
+    """Removes what a trial has kept on its way."""
+    for suffix in ("safetensors", "parquet", "json"):
+        store.remove(f"{results.PARTIAL}/{trial_id}.{suffix}")
 
 
 def _row(trial: Trial, study: Study, software: Mapping[str, Any]) -> dict[str, Any]:
@@ -394,15 +418,14 @@ class _Bridge(tune.Callback):
             row |= {"objectives": objectives}
             partial = f"{results.PARTIAL}/{ours.trial_id}"
             self._write(ours, row, lambda: self.store.read(f"{partial}.parquet"))
-            for suffix in ("safetensors", "parquet"):
-                self.store.remove(f"{partial}.{suffix}")
+            _forget(self.store, ours.trial_id)
             metric = self.study.early_stopping.metric.rpartition(".")[2]
             said = f"stopped at step {last['step']} of {last['phase']}"
             self._ended(ours, Ended("stopped", said, (metric, last["objective"]), objectives))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         ours = self.tries.given.pop(trial.trial_id)
-        summary = f"its process died in each of {ATTEMPTS} attempts, killed or out of memory"
+        summary = f"its process died {DEATHS + 1} times, killed or out of memory"
         row = {"status": "failed", "error": f"{summary}\n{trial.get_pickled_error() or ''}"}
         self._write(ours, row, lambda: results.encode_rows(results.trials_schema(self.study), ours.trial_id, []))
         self._ended(ours, Ended("failed", summary))

@@ -77,8 +77,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who follows a trial. ``progress`` is told the fraction done; ``measured``, after each moment's measurements, the
-    phase, the step and the outcome so far; ``checkpoint`` is offered one now and then, to be made if it is wanted."""
+    """Who follows a trial. ``progress`` is told the fraction done; ``measured``, after the measurements of each moment
+    but a phase's last, the phase, the step and the outcome so far; ``checkpoint`` is offered one now and then, to be
+    made if it is wanted."""
 
     progress: Callable[[float], None] = lambda fraction: None
     measured: Callable[[str, int, Outcome], None] = lambda phase, step, outcome: None
@@ -399,7 +400,8 @@ class _Bench:
                 self.measure(phase, step.number)
                 measure(step.number)
                 self._note_divergences(phase, self._broken, step.number)
-                self._watch.measured(phase, step.number, self.outcome)
+                if step.number < total:
+                    self._watch.measured(phase, step.number, self.outcome)
                 if self.all_diverged:
                     break
             if step.number == total:

@@ -1,50 +1,22 @@
-"""Real Ray clusters, run through the command as its users do."""
+"""Real Ray clusters, run through the command as its users do, and disturbed."""
 
+import json
+import math
 import os
+import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import disturbances
 import pandas as pd
+import psutil
+import pyarrow as pa
 import pytest
+from disturbances import METAFA, STUDY, assert_equal, metafa, trial_processes
 
-from metafa import results
-
-METAFA = [str(Path(sys.executable).with_name("metafa"))]
-STUDY = """\
-seeds = 2
-[network]
-hidden = [20]
-rule = { choices = ["feedback_alignment", "backprop"] }
-[[phases]]
-phase = "noise"
-steps = { choices = [0, 600] }
-[[phases]]
-phase = "meta"
-task_distribution = "glyphs"
-iterations = 10
-tasks_per_batch = 2
-[[phases]]
-phase = "evaluate"
-task_distributions = ["glyphs"]
-tasks = 10
-[measure]
-points = 5
-tasks = 5
-"""
-
-
-def metafa(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*METAFA, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
-
-
-def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables, without what describes the run, in an order of their own."""
-    trials, measurements = results.load(folder)
-    trials = trials.drop(columns=list(results.RUN_COLUMNS)).sort_values("trial_id", ignore_index=True)
-    return trials, measurements.sort_values([c for c in measurements if c != "value"], ignore_index=True)
+from metafa import results, store
 
 
 @pytest.fixture(scope="module")
@@ -68,67 +40,184 @@ def test_a_study_that_is_done_says_so_and_touches_nothing(undisturbed: Path) -> 
 
 
 def test_status_and_check_tell_what_is_done(undisturbed: Path) -> None:
-    assert "4 done, 0 failed, 0 diverged, 0 to do" in metafa(undisturbed, "status", "results/small").stdout
+    said = metafa(undisturbed, "status", "results/small").stdout
+    assert "4 done, 0 diverged, 0 stopped, 0 failed, 0 to do" in said
     assert "trials   4 of 2 seeds, 4 of them done" in metafa(undisturbed, "check", "small.toml").stdout
+
+
+def test_a_part_of_each_table_is_left_and_nothing_of_the_way_there(undisturbed: Path) -> None:
+    files = [path for path in (undisturbed / "results/small").rglob("*") if path.is_file()]
+    kinds = sorted(str(path.relative_to(undisturbed / "results/small")).split("-")[0] for path in files)
+    assert kinds == ["measurements/compact", "progress.json", "study.toml", "trials/compact"]
+
+
+def test_rows_tell_what_made_them(undisturbed: Path) -> None:
+    trials = results.load(undisturbed / "results/small").trials
+    for column in results.RUN_COLUMNS:
+        assert trials[column].notna().all(), column
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    if commit.returncode == 0:
+        assert trials["metafa_commit"].str.startswith(commit.stdout.strip()).all()
 
 
 def test_two_workers_give_the_tables_of_one(undisturbed: Path) -> None:
     done = metafa(undisturbed, "run", "small.toml", "--workers", "2", "--results", "two")
     assert done.returncode == 0, done.stderr
-    for one, two in zip(tables(undisturbed / "results/small"), tables(undisturbed / "two"), strict=True):
-        pd.testing.assert_frame_equal(one, two, check_exact=True)
+    assert_equal(undisturbed / "results/small", undisturbed / "two")
 
 
-def test_a_killed_study_continues_to_the_tables_of_an_undisturbed_one(undisturbed: Path) -> None:
-    command = [*METAFA, "run", "small.toml", "--results", "killed", "--workers", "1"]
-    driver = subprocess.Popen(command, cwd=undisturbed, start_new_session=True, stdout=subprocess.DEVNULL)
-    deadline = time.time() + 120
-    while not list((undisturbed / "killed" / "trials").glob("*.parquet")):
-        assert time.time() < deadline
-        time.sleep(0.05)
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
-    kept = {path.name: path.stat().st_mtime_ns for path in (undisturbed / "killed" / "trials").glob("*.parquet")}
-    assert 1 <= len(kept) < 4
+def test_a_study_whose_driver_is_killed_goes_on(undisturbed: Path) -> None:
+    started: dict[str, object] = {}
+    for after in (9, 11):
+        disturbances.kill_driver(undisturbed, "small.toml", "killed", after)
+        if results.parts(store.at(undisturbed / "killed"), "trials"):
+            trials = results.load(undisturbed / "killed").trials
+            started |= dict(zip(trials["trial_id"], trials["started"], strict=True))
     done = metafa(undisturbed, "run", "small.toml", "--results", "killed")
     assert done.returncode == 0, done.stderr
-    for name, written in kept.items():
-        assert (undisturbed / "killed" / "trials" / name).stat().st_mtime_ns == written, "done, so not done again"
-    for one, two in zip(tables(undisturbed / "results/small"), tables(undisturbed / "killed"), strict=True):
-        pd.testing.assert_frame_equal(one, two, check_exact=True)
+    trials = results.load(undisturbed / "killed").trials
+    assert started.items() <= dict(zip(trials["trial_id"], trials["started"], strict=True)).items(), "done once"
+    assert_equal(undisturbed / "results/small", undisturbed / "killed")
 
 
-def trial_processes(driver: int) -> list[int]:
-    """The processes below ``driver`` in which trials run."""
-    parents, found = {}, []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            if (folder / "cmdline").read_text().startswith("ray::ImplicitFunc"):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-
-    def below(process: int) -> bool:
-        return process == driver or (process in parents and below(parents[process]))
-
-    return [process for process in found if below(process)]
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the trials' processes in /proc")
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the trials' processes in /proc")
-def test_a_trial_whose_process_is_killed_is_tried_again(undisturbed: Path) -> None:
-    command = [*METAFA, "run", "small.toml", "--results", "worker", "--workers", "1"]
-    driver = subprocess.Popen(command, cwd=undisturbed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    deadline = time.time() + 120
-    while not (running := trial_processes(driver.pid)):
+@needs_proc
+def test_trials_whose_processes_are_killed_go_on_from_their_checkpoints(undisturbed: Path) -> None:
+    killed = disturbances.kill_workers(undisturbed, "small.toml", "workers", 3, random.Random(0))
+    assert killed >= 2
+    assert_equal(undisturbed / "results/small", undisturbed / "workers")
+
+
+@needs_proc
+def test_a_trial_that_dies_in_the_same_place_again_and_again_has_failed(tmp_path: Path) -> None:
+    one = STUDY.replace('{ choices = ["feedback_alignment", "backprop"] }', '"backprop"').replace("0.05", "1e9")
+    (tmp_path / "small.toml").write_text(one.replace("{ choices = [0, 600] }", "500_000"))
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen([*METAFA, "run", "small.toml"], cwd=tmp_path, **quiet)
+    mark, killed, deadline = tmp_path / "results" / "small" / results.PARTIAL, set(), time.time() + 200
+    while driver.poll() is None:
         assert time.time() < deadline
-        assert driver.poll() is None
-        time.sleep(0.05)
-    os.kill(running[0], signal.SIGKILL)
-    output, _ = driver.communicate(timeout=200)
-    assert driver.returncode == 0, output
-    for one, two in zip(tables(undisturbed / "results/small"), tables(undisturbed / "worker"), strict=True):
-        pd.testing.assert_frame_equal(one, two, check_exact=True)
+        attempts = {path.read_text() for path in mark.glob("*.json")} - killed
+        if attempts and (running := trial_processes(driver.pid)):
+            killed |= attempts
+            os.kill(running[0], signal.SIGKILL)
+        time.sleep(0.02)
+    assert driver.returncode == 1
+    assert {json.loads(text)["attempts"] for text in killed} == {1, 2, 3}
+    trials = results.load(tmp_path / "results" / "small").trials
+    assert trials["status"].tolist() == ["failed"]
+    assert "its process died in each of 3 attempts" in trials["error"].item()
+
+
+def test_a_study_that_loses_a_node_goes_on(undisturbed: Path) -> None:
+    done = disturbances.lose_a_node(undisturbed, "small.toml", "node")
+    assert "nodes lost: 1" in done.stdout, done.stderr
+    assert_equal(undisturbed / "results/small", undisturbed / "node")
+
+
+def test_a_full_disk_is_said_in_a_line_and_the_study_goes_on_when_there_is_room(undisturbed: Path) -> None:
+    done = disturbances.fill_a_disk(undisturbed, "small.toml", "disk", 60)
+    if done.returncode == 77:
+        pytest.skip("nobody may mount a small disk here")
+    assert "first: 2" in done.stdout
+    assert "second: 0" in done.stdout
+    assert done.stderr.strip() == (
+        "metafa: small/results cannot be written: No space left on device; nothing that was done is lost, and when it "
+        "can be written again the same command continues"
+    )
+    assert_equal(undisturbed / "results/small", undisturbed / "disk")
+
+
+def test_damaged_parts_are_named_and_their_trials_run_again(undisturbed: Path) -> None:
+    (undisturbed / "damaged").mkdir()
+    for name in ("study.toml", "trials", "measurements"):
+        subprocess.run(["cp", "-r", undisturbed / "results/small" / name, undisturbed / "damaged"], check=True)
+    part = next((undisturbed / "damaged" / "measurements").glob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:-1000])
+    done = metafa(undisturbed, "run", "small.toml", "--results", "damaged")
+    assert done.returncode == 0
+    assert done.stderr.strip() == f"damaged/measurements/{part.name}: damaged; its trials run again"
+    assert_equal(undisturbed / "results/small", undisturbed / "damaged")
+
+
+def test_results_in_an_object_store_are_those_in_a_folder(undisturbed: Path, object_store: str) -> None:
+    address = object_store.format("sweep")
+    done = metafa(undisturbed, "run", "small.toml", "--results", address)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_equal(undisturbed / "results/small", address)
+    assert "4 done" in metafa(undisturbed, "status", address).stdout
+    assert "4 of 4 trials done" in metafa(undisturbed, "run", "small.toml", "--results", address).stdout
+
+
+def test_an_object_store_that_is_not_there_is_said_in_a_line(undisturbed: Path) -> None:
+    for address, said in [
+        ("s3://key:secret@bucket/x?scheme=http&region=us-east-1&endpoint_override=127.0.0.1:9", "cannot be used"),
+        ("nowhere://x", "cannot be opened"),
+    ]:
+        done = metafa(undisturbed, "run", "small.toml", "--results", address)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_trials_run_again_are_compared_with_their_rows(undisturbed: Path, tmp_path: Path) -> None:
+    done = metafa(undisturbed, "verify", "results/small", "--trials", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("equal, to the bit") == 2
+    subprocess.run(["cp", "-r", undisturbed / "results/small", tmp_path / "forged"], check=True)
+    part = next((tmp_path / "forged" / "measurements").glob("*.parquet"))
+    rows = results.decode(part.read_bytes())
+    values = [
+        math.nextafter(value, math.inf) if metric == "meta_loss" else value
+        for value, metric in zip(rows["value"].to_pylist(), rows["metric"].to_pylist(), strict=True)
+    ]
+    place = rows.schema.get_field_index("value")
+    part.write_bytes(results.encode(rows.set_column(place, rows.schema.field(place), pa.array(values))))
+    done = metafa(tmp_path, "verify", "forged", "--trials", "1")
+    assert done.returncode == 1
+    assert "measurements differ, the most meta_loss at step" in done.stdout
+
+
+def test_event_files_hold_the_means_over_seeds(undisturbed: Path, tmp_path: Path) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import RecordWriter  # noqa: F401  (the format that is read below)
+
+    done = metafa(undisturbed, "tensorboard", "results/small", str(tmp_path / "events"))
+    assert "4 trials written" in done.stdout, done.stderr
+    trials, measurements = results.load(undisturbed / "results/small")
+    trial_id = trials["trial_id"].iloc[0]
+    of_trial = measurements[(measurements["trial_id"] == trial_id) & (measurements["metric"] == "alignment_angle")]
+    wanted = of_trial.groupby(["phase", "step"])["value"].mean()
+    content, found = next((tmp_path / "events" / trial_id).iterdir()).read_bytes(), {}
+    while content:  # records: length, its checksum, the event, its checksum
+        length = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + length])
+        content = content[16 + length :]
+        for value in event.summary.value:
+            if "alignment_angle" in value.tag:
+                found[value.tag.split("/")[0], event.step] = value.simple_value
+    assert found == pytest.approx(wanted.to_dict(), rel=1e-6)
+    assert "0 trials written" in metafa(undisturbed, "tensorboard", "results/small", str(tmp_path / "events")).stdout
+
+
+@needs_proc
+def test_ray_listens_on_loopback_alone(undisturbed: Path) -> None:
+    command = [*METAFA, "run", "small.toml", "--results", "listening"]
+    driver = subprocess.Popen(command, cwd=undisturbed, stdout=subprocess.DEVNULL)
+    found = set()
+    while driver.poll() is None:
+        for process in [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]:
+            try:
+                connections = process.net_connections("inet")
+            except psutil.Error:
+                continue
+            found |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+        time.sleep(0.5)
+    assert driver.returncode == 0
+    assert found
+    assert found <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
 
 def test_failed_and_diverged_trials_are_recorded_and_the_others_go_on(tmp_path: Path) -> None:
@@ -157,3 +246,114 @@ def test_failed_and_diverged_trials_are_recorded_and_the_others_go_on(tmp_path: 
     assert "RuntimeError" in by_condition.loc[(10**12, 1e-3)]["error"]
     failed = trials.loc[trials["status"] == "failed", "trial_id"]
     assert not measurements["trial_id"].isin(failed).any()
+
+
+SEARCH = """\
+seeds = 2
+[network]
+hidden = [8]
+rule = { choices = ["feedback_alignment", "backprop"] }
+[[phases]]
+phase = "noise"
+steps = { low = 0, high = 64 }
+[[phases]]
+phase = "supervised"
+dataset = "digits"
+steps = 20
+learning_rate = { low = 1e-4, high = 1.0, log = true }
+[measure]
+points = 4
+[search]
+method = "tpe"
+trials = 12
+batch = 4
+objectives = ["supervised.loss"]
+"""
+
+
+def tried(address: Path) -> set[str]:
+    return set(results.load(address).trials["point"])
+
+
+def test_a_synchronous_search_tries_the_same_whatever_disturbs_it(tmp_path: Path) -> None:
+    """With one worker and with two, killed in the middle or not; and with more trials it goes on from what it has."""
+    (tmp_path / "small.toml").write_text(SEARCH)
+    assert metafa(tmp_path, "run", "small.toml", "--workers", "1", "--results", "one").returncode == 0
+    for after in (9, 10):
+        disturbances.kill_driver(tmp_path, "small.toml", "killed", after)
+    done = metafa(tmp_path, "run", "small.toml", "--workers", "2", "--results", "killed")
+    assert done.returncode == 0, done.stderr
+    assert len(tried(tmp_path / "one")) == 12
+    assert_equal(tmp_path / "one", tmp_path / "killed")
+
+    (tmp_path / "small.toml").write_text(SEARCH.replace("trials = 12", "trials = 16"))
+    before = results.load(tmp_path / "one").trials.set_index("trial_id")["started"]
+    assert metafa(tmp_path, "run", "small.toml", "--results", "one").returncode == 0
+    assert metafa(tmp_path, "run", "small.toml", "--results", "at once").returncode == 0
+    assert_equal(tmp_path / "one", tmp_path / "at once")
+    after = results.load(tmp_path / "one").trials.set_index("trial_id")["started"]
+    assert (after[before.index] == before).all(), "what was done was not done again"
+
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    journal = JournalStorage(JournalFileBackend(str(tmp_path / "one" / "optuna.journal")))
+    learned = optuna.load_study(study_name="small", storage=journal)
+    trials = results.load(tmp_path / "one").trials
+    assert learned.best_value == min(objectives[0] for objectives in trials["objectives"])
+    assert len(learned.trials) == 16
+
+
+def test_an_asynchronous_search_goes_on_with_what_it_has_learned(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SEARCH + "synchronous = false\n")
+    disturbances.kill_driver(tmp_path, "small.toml", "results/small", 12)
+    done = metafa(tmp_path, "run", "small.toml")
+    assert done.returncode == 0, done.stderr
+    assert len(tried(tmp_path / "results/small")) == 12
+    assert "which trials are tried depends on timing" in metafa(tmp_path, "check", "small.toml").stdout
+
+
+def test_two_objectives_end_in_a_front(tmp_path: Path) -> None:
+    text = SEARCH.replace("tpe", "nsgaii").replace('["supervised.loss"]', '["supervised.loss", "noise.steps"]')
+    (tmp_path / "small.toml").write_text(text)
+    assert metafa(tmp_path, "run", "small.toml").returncode == 0
+    trials, measurements = results.load(tmp_path / "results/small")
+    last = measurements.query("phase == 'supervised' and metric == 'loss' and step == 20 and task == 'digits'")
+    losses = last.groupby("trial_id")["value"].mean()
+    for trial in trials.itertuples():
+        assert list(trial.objectives) == [
+            pytest.approx(losses[trial.trial_id], rel=1e-12),
+            json.loads(trial.point)["noise.steps"],
+        ]
+
+
+@pytest.mark.parametrize("method", ["asha", "median"])
+def test_trials_that_do_badly_are_stopped_early(method: str, tmp_path: Path) -> None:
+    """A stopped trial has rows up to the step it was stopped at; what analysis reads has only those that finished."""
+    text = SEARCH.partition("[search]")[0]
+    for written, instead in {
+        'rule = { choices = ["feedback_alignment", "backprop"] }\n': "",
+        "{ low = 0, high = 64 }": "0",
+        "{ low = 1e-4, high = 1.0, log = true }": "{ choices = [1e-2, 5e-3, 2e-3, 1e-3, 1e-8, 2e-8] }",
+        "steps = 20": "steps = 200",
+    }.items():
+        text = text.replace(written, instead)
+    stopping = f'[early_stopping]\nmethod = "{method}"\nmetric = "supervised.loss"\ngrace_period = 2\n'
+    (tmp_path / "small.toml").write_text(text.replace("points = 4", "points = 8") + stopping)
+    done = metafa(tmp_path, "run", "small.toml", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    trials, measurements = results.load(tmp_path / "results/small")
+    by_rate = trials.set_index("supervised.learning_rate")
+    assert by_rate.loc[1e-2, "status"] == "done"
+    stopped = trials[trials["status"] == "stopped"]
+    assert len(stopped) >= 1
+    assert set(trials["status"]) <= {"done", "stopped"}
+    for trial in stopped.itertuples():
+        steps = measurements.query(f"trial_id == '{trial.trial_id}' and phase == 'supervised'")["step"]
+        assert steps.max() == trial.stopped_step < 200
+        assert trial.stopped_phase == "supervised"
+    assert "stopped at step" in done.stdout
+    again = metafa(tmp_path, "run", "small.toml")
+    assert f"{len(stopped)} of 6 trials stopped" in again.stdout
+    pd.testing.assert_frame_equal(results.load(tmp_path / "results/small").trials, trials)

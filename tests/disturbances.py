@@ -1,0 +1,226 @@
+"""What happens to a study on a borrowed cluster, made to happen: processes killed, nodes lost, disks full.
+
+    python tests/disturbances.py [--kills N]
+
+runs a study undisturbed, and then again and again while it is disturbed, and says whether the tables come out equal to
+the bit. The tests call the same functions, with fewer kills.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from metafa import results, store
+
+METAFA = [str(Path(sys.executable).with_name("metafa"))]
+STUDY = """\
+seeds = 2
+[network]
+hidden = [20]
+rule = { choices = ["feedback_alignment", "backprop"] }
+[[phases]]
+phase = "noise"
+steps = { choices = [0, 600] }
+[[phases]]
+phase = "meta"
+task_distribution = "glyphs"
+iterations = 200
+tasks_per_batch = 2
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+tasks = 10
+[measure]
+points = 5
+tasks = 5
+[resources]
+checkpoint_seconds = 0.05
+"""
+
+
+def metafa(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """The command, in ``folder``."""
+    return subprocess.run(
+        [*METAFA, *arguments], cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | environment
+    )
+
+
+def tables(address: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables, without what describes the run, in an order of their own."""
+    trials, measurements = results.load(address)
+    trials = trials.drop(columns=list(results.RUN_COLUMNS)).sort_values("trial_id", ignore_index=True)
+    return trials, measurements.sort_values([c for c in measurements if c != "value"], ignore_index=True)
+
+
+def assert_equal(one: Path | str, other: Path | str) -> None:
+    """Raises AssertionError where the tables differ by a bit."""
+    for first, second in zip(tables(one), tables(other), strict=True):
+        pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+
+def kill_driver(folder: Path, study: str, address: str, after: float) -> set[str]:
+    """Runs a study and kills its driver after so many seconds; returns the trials that were done by then."""
+    command = [*METAFA, "run", study, "--results", address]
+    driver = subprocess.Popen(
+        command, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        driver.wait(after)
+    except subprocess.TimeoutExpired:
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    place = store.at(folder / address)
+    return set(results.statuses(place)) if place.exists("study.toml") else set()
+
+
+def kill_workers(folder: Path, study: str, address: str, kills: int, chance: random.Random) -> int:
+    """Runs a study to its end while processes of its trials are killed; returns how many were."""
+    command = [*METAFA, "run", study, "--results", address]
+    driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed, deadline = 0, time.time() + 280
+    while driver.poll() is None:
+        assert time.time() < deadline
+        # once there is something to go on from
+        begun = killed < kills and any((folder / address / results.PARTIAL).glob("*.safetensors"))
+        if begun and (running := trial_processes(driver.pid)):
+            os.kill(chance.choice(running), signal.SIGKILL)
+            killed += 1
+            time.sleep(chance.uniform(0.5, 2))
+        time.sleep(0.02)
+    assert driver.returncode == 0
+    return killed
+
+
+def trial_processes(driver: int) -> list[int]:
+    """The processes below ``driver`` in which trials run."""
+    parents, found = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if (folder / "cmdline").read_text().startswith("ray::ImplicitFunc"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+
+    def below(process: int) -> bool:
+        return process == driver or (process in parents and below(parents[process]))
+
+    return [process for process in found if below(process)]
+
+
+LOSE_A_NODE = """\
+import sys, threading, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from metafa import cli, results
+
+study, address = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+lost = []
+
+def lose():
+    while not any((Path(address) / results.PARTIAL).glob("*.safetensors")):
+        time.sleep(0.02)
+    cluster.remove_node(nodes[0], allow_graceful=False)
+    lost.append(nodes[0])
+
+threading.Thread(target=lose, daemon=True).start()
+sys.argv = ["metafa", "run", study, "--results", address, "--address", cluster.address]
+try:
+    cli.main()
+finally:
+    print("nodes lost:", len(lost))
+    cluster.shutdown()
+"""
+
+
+def lose_a_node(folder: Path, study: str, address: str) -> subprocess.CompletedProcess:
+    """Runs a study on three nodes of Ray's on this machine, of which one is removed in the middle."""
+    command = [sys.executable, "-c", LOSE_A_NODE, study, address]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+
+
+FILL_A_DISK = """\
+mkdir small && mount -t tmpfs -o size={size}k none small || exit 77
+{metafa} run {study} --results small/results
+echo "first: $?"
+mount -o remount,size=64m small
+{metafa} run {study} --results small/results
+echo "second: $?"
+cp -r small/results {address}
+"""
+
+
+def fill_a_disk(folder: Path, study: str, address: str, size: int) -> subprocess.CompletedProcess:
+    """Runs a study with its results on a disk of so many KiB, which fills; makes room, and runs it again. Ends with 77
+    where this machine lets nobody mount one."""
+    script = FILL_A_DISK.format(size=size, metafa=METAFA[0], study=study, address=address)
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--kills", metavar="N", type=int, default=20, help="of the driver, and of workers  [default: 20]"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the moments  [default: 0]")
+    arguments = parser.parse_args()
+    chance = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory(prefix="metafa-") as name:
+        folder = Path(name)
+        (folder / "small.toml").write_text(STUDY)
+        began = time.time()
+        done = metafa(folder, "run", "small.toml", "--results", "undisturbed")
+        assert done.returncode == 0, done.stderr
+        whole = time.time() - began
+        print(f"undisturbed: {whole:.1f} s")
+
+        kept: dict[str, object] = {}
+        for kill in range(arguments.kills):
+            # from its first second to its last; the study is begun anew once it is through
+            address = f"driver{kill // 5}"
+            ended = kill_driver(folder, "small.toml", address, chance.uniform(0, whole))
+            trials = results.load(folder / address).trials if ended else pd.DataFrame({"trial_id": [], "started": []})
+            started = dict(zip(trials["trial_id"], trials["started"], strict=True))
+            before = kept.get(address, {})
+            assert before.items() <= started.items(), "a trial that was done has been done again"
+            kept[address] = started
+            print(f"killed driver {kill + 1}: {len(ended)} trials done", flush=True)
+        for address in kept:
+            assert metafa(folder, "run", "small.toml", "--results", address).returncode == 0
+            assert_equal(folder / "undisturbed", folder / address)
+        print(f"killed driver, {arguments.kills} times: tables equal to the bit, nothing done twice that was done")
+
+        killed = kill_workers(folder, "small.toml", "workers", arguments.kills, chance)
+        assert_equal(folder / "undisturbed", folder / "workers")
+        print(f"killed workers, {killed} of them: tables equal to the bit")
+
+        done = lose_a_node(folder, "small.toml", "node")
+        assert "nodes lost: 1" in done.stdout, done.stderr
+        assert_equal(folder / "undisturbed", folder / "node")
+        print("a lost node of three: tables equal to the bit")
+
+        done = fill_a_disk(folder, "small.toml", "disk", 60)
+        if done.returncode == 77:
+            print("a full disk: not tried, nobody may mount one here")
+        else:
+            print(done.stdout, done.stderr)
+            assert_equal(folder / "undisturbed", folder / "disk")
+            print("a full disk: tables equal to the bit")
+
+
+if __name__ == "__main__":
+    main()
