@@ -118,7 +118,7 @@ def judge(rows: pd.DataFrame, claim: Claim, others: list[str]) -> pd.DataFrame:
     starts = by_seed(rows, others, "first")
     rule, compare = claim.get("rule", "feedback_alignment"), claim.get("compare", "noise")
     noises = sorted({0, *values.index.get_level_values("noise_steps")} - {0})
-    groups = list(values.groupby(others, dropna=False, sort=False)) if others else [((), values)]
+    groups = list(values.groupby(others, dropna=False)) if others else [((), values)]
     found = []
     for (key, group), noise in itertools.product(groups, noises):
         group = group.droplevel(others)
@@ -272,6 +272,7 @@ def plot_course(rows: pd.DataFrame, claim: Claim, others: list[str]) -> plt.Figu
     strengths = rows["task"].str.extract(r"/(?P<shift>\w+)=(?P<strength>[\d.e+-]+)$")
     rows = rows.assign(shift=strengths["shift"], x=strengths["strength"].astype(float).fillna(rows["step"]))
     rows = rows.assign(shift=rows["shift"].fillna("" if strengths["shift"].isna().all() else "other images"))
+    rows = rows.sort_values(others, kind="stable") if others else rows
     rows = rows.assign(condition=conditions_of(rows, others))
     conditions, shifts = rows["condition"].unique(), sorted(rows["shift"].unique())
     places = list(itertools.product(conditions, shifts))
@@ -307,6 +308,7 @@ def plot_spectra(spectra: pd.DataFrame, others: list[str]) -> plt.Figure:
         spectra = spectra[spectra["step"] == spectra.groupby("trial_id")["step"].transform("max")]
     else:
         spectra = spectra.assign(noise_steps=spectra["noise_steps"].where(spectra["step"] > 0, 0))
+    spectra = spectra.sort_values(others, kind="stable") if others else spectra
     spectra = spectra.assign(condition=conditions_of(spectra, others))
     drawn, placed = panels(spectra["condition"].unique())
     for condition, axis in placed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -346,7 +347,7 @@ def draw(axis: plt.Axes, x: pd.Index, y: pd.Series, bounds: Iterable, colour: st
 
 
 def label(axis: plt.Axes, title: str, x: str, y: str) -> None:
-    axis.set_title(title, fontsize=10)
+    axis.set_title("\n".join(textwrap.fill(line, 40) for line in title.splitlines()), fontsize=10)
     axis.set_xlabel(x)
     axis.set_ylabel(y)
     axis.spines[["top", "right"]].set_visible(False)

@@ -58,7 +58,6 @@ def plot(measured: pd.DataFrame, trials: pd.DataFrame, conditions: list[str]) ->
         named = [(name.split(".")[-1].replace("_", " "), value) for name, value in zip(conditions, key, strict=True)]
         words = ", ".join(f"{name} {value}" for name, value in named)
         label(axis, words, f"first component ({held[1]:.0%} of variance)", f"second component ({held[2]:.0%})")
-        axis.title.set_fontsize(7)
         axis.set_aspect("equal", adjustable="datalim")
     handles = [Line2D([], [], color=shade, label=phase) for phase, shade in colours.items()]
     handles += [
