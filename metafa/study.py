@@ -137,8 +137,6 @@ def parse(text: str, default_name: str = "study", file: str = "study") -> Study:
     """The study that ``text``, TOML, describes. Raises `StudyError`."""
     try:
         return _parse(text, default_name, file)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError([f"{file}: not TOML: {error}"]) from error
     except RecursionError as error:
         raise StudyError([f"{file}: nested too deeply for a study file"]) from error
 
@@ -147,7 +145,10 @@ def _parse(text: str, default_name: str, file: str) -> Study:
     for number, line in enumerate(text.splitlines(), start=1):
         if any(part.count(".") > MAX_KEY_PARTS for part in re.split(r"[,={}\[\]]", re.sub(r"\s", "", line))):
             raise StudyError([f"{file}:{number}: nested too deeply for a study file"])
-    tree = tomllib.loads(text)
+    try:
+        tree = tomllib.loads(text)
+    except ValueError as error:  # a number of thousands of digits among them
+        raise StudyError([f"{file}: not TOML: {error}"]) from error
     kept = text
     if "name" not in tree:  # said in what is kept, so that whoever finds it knows what the study was called
         tree["name"] = default_name
@@ -266,6 +267,7 @@ class _Mistakes:
     def __init__(self, file: str, text: str, tree: dict):
         self.file, self.text, self.tree = file, text, tree
         self.messages: list[str] = []
+        self.more = 0
 
     @cached_property
     def beginnings(self) -> list[tuple[int, dict]]:
@@ -273,7 +275,7 @@ class _Mistakes:
         lines = self.text.splitlines(keepends=True)
         found = []
         for number in range(1, len(lines) + 1) if len(lines) <= MAX_LOCATED_LINES else ():
-            with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
+            with contextlib.suppress(ValueError, RecursionError):
                 found.append((number, tomllib.loads("".join(lines[:number]))))
         return found
 
@@ -295,8 +297,8 @@ class _Mistakes:
             self.messages.append(message)
 
     def raise_if_any(self) -> None:
-        more = len(self.messages) - MAX_MESSAGES
-        if more > 0:
+        more = len(self.messages[MAX_MESSAGES:]) + self.more
+        if more:
             self.messages[MAX_MESSAGES:] = [f"{self.file}: and {more} more mistakes"]
         if self.messages:
             raise StudyError(self.messages)
@@ -407,6 +409,9 @@ class _Mistakes:
         found = error.errors(include_url=False)
         misspelt = {m["loc"][:-1] for m in found if m["type"] == "extra_forbidden"}
         for mistake in found:
+            if len(self.messages) > MAX_MESSAGES:
+                self.more += 1
+                continue
             if mistake["type"] == "missing" and mistake["loc"][:-1] in misspelt:
                 continue  # said once, at the key that was written
             # pydantic puts a union's tag, and the member of a plain union, into the path: neither is in the file

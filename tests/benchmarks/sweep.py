@@ -1,6 +1,6 @@
 """What a sweep costs besides its work: each figure beside what Ray Tune itself takes, or beside itself with one worker.
 
-    python tests/benchmarks/sweep.py cost | workers | rows | memory
+python tests/benchmarks/sweep.py cost | workers | rows | memory
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def cost(folder: Path) -> None:
     rows = results.load(folder / "results/study").trials
     span = (rows["started"].max() - rows["started"].min()).total_seconds()
     work = rows["seconds"].sum() / 2
-    print(f"metafa: {whole:.1f} s in all, {span:.1f} s from the first trial to the last, of which work {work:.1f} s:")
-    print(f"        {1000 * (span - work) / trials:.1f} ms a trial over the work, {1000 * (whole - work) / trials:.1f} with")
-    print("        starting, compaction and all", flush=True)
+    over, all_over = 1000 * (span - work) / trials, 1000 * (whole - work) / trials
+    print(f"metafa: {whole:.1f} s in all, {span:.1f} s from the first trial to the last, {work:.1f} s of them work:")
+    print(f"        {over:.1f} ms a trial over the work, {all_over:.1f} with starting and compaction", flush=True)
     script = TUNE.format(trials=trials, text=LITTLE.format(trials=trials), folder=str(folder / "tune"))
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_NEW_OUTPUT": "0"}
     environment.pop("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", None)
@@ -91,13 +91,15 @@ def trainable(config, sources):
     rows = trial.run(checked.trials[config["number"]].settings, trial.prepared(sources)).rows
     found = {{}}
     for row in rows:
-        found.setdefault(row["step"], {{}})["/".join(str(v) for k, v in row.items() if k not in ("step", "value"))] = row["value"]
+        name = "/".join(str(value) for key, value in row.items() if key not in ("step", "value"))
+        found.setdefault(row["step"], {{}})[name] = row["value"]
     for step, metrics in found.items():
         tune.report(metrics | {{"began": began, "work": time.time() - began}})
 
 whole = time.perf_counter()
+sources = trial.load_sources(checked.trials[0].settings)
 grid = tune.Tuner(
-    tune.with_resources(tune.with_parameters(trainable, sources=trial.load_sources(checked.trials[0].settings)), {{"cpu": 1}}),
+    tune.with_resources(tune.with_parameters(trainable, sources=sources), {{"cpu": 1}}),
     param_space={{"number": tune.grid_search(list(range({trials})))}},
     tune_config=tune.TuneConfig(reuse_actors=True),
     run_config=tune.RunConfig(name="study", storage_path="{folder}", verbose=0),
@@ -106,7 +108,7 @@ whole = time.perf_counter() - whole
 began = [result.metrics["began"] for result in grid]
 work = sum(result.metrics["work"] for result in grid) / 2
 span = max(began) - min(began)
-print(f"Ray Tune's function API, default loggers: {{whole:.1f}} s in all, {{span:.1f}} s from the first trial to the last:")
+print(f"Ray Tune's function API, default loggers: {{whole:.1f}} s in all, {{span:.1f}} s from first to last trial:")
 print(f"        {{1000 * (span - work) / {trials}:.1f}} ms a trial over the work")
 '''
 
@@ -120,7 +122,40 @@ def workers(folder: Path) -> None:
         ends = trials["started"] + pd.to_timedelta(trials["seconds"], "s")
         seconds[number] = (ends.max() - trials["started"].min()).total_seconds()
         print(f"{number} at a time: {seconds[number]:.1f} s of trials, {whole:.1f} s in all", flush=True)
-    print(f"two take {seconds[2] / seconds[1]:.2f} times as long as one")
+    print(f"two take {seconds[2] / seconds[1]:.2f} times as long as one", flush=True)
+    # what two processes cost each other on this machine, without a study around them
+    alone, beside = _plain(1), _plain(2)
+    print(f"a plain process with the same trials: {alone:.1f} s alone, {beside:.1f} s beside another,")
+    print(f"        so that two take {beside / alone / 2:.2f} times as long as one after the other")
+
+
+PLAIN = """
+import sys, time, torch
+from metafa import memory, study, trial
+memory.keep_freed()
+torch.set_num_threads(1)
+checked = study.parse(sys.argv[1])
+sources = trial.prepared(trial.load_sources(checked.trials[0].settings))
+trial.run(checked.trials[0].settings, sources)
+print("ready", flush=True)
+sys.stdin.readline()
+began = time.perf_counter()
+for one in checked.trials[:3]:
+    trial.run(one.settings, sources)
+print(time.perf_counter() - began)
+"""
+
+
+def _plain(number: int) -> float:
+    """The seconds that trials take in each of so many processes at once."""
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    running = [subprocess.Popen([sys.executable, "-c", PLAIN, REAL], **pipes) for _ in range(number)]
+    for one in running:
+        assert one.stdout.readline() == "ready\n"
+    for one in running:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    return max(float(one.communicate()[0]) for one in running)
 
 
 def rows(folder: Path) -> None:
@@ -162,28 +197,14 @@ def rows(folder: Path) -> None:
     print(f"metafa, 10 million rows: written in {written:.0f} s, compacted in {compacted:.0f} s, {size / 1e6:.0f} MB,")
     print(f"        mean meta-loss by condition read by pandas in {read:.2f} s, every row in {whole:.1f} s", flush=True)
 
-    from ray.tune.experiment import Trial
-    from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback
-    from ray.train._internal.storage import StorageContext
-
-    share, scale = 20, 50  # of the 1,000 trials
-    loggers = [JsonLoggerCallback(), CSVLoggerCallback()]
-    began = time.perf_counter()
-    for number in range(share):
-        context = StorageContext(str(folder / "tune"), experiment_dir_name="study", trial_dir_name=str(number))
-        one = Trial("trainable", stub=True, storage=context)
-        one.init_local_path()
-        values = random.normal(size=(20, 500))
-        for step in range(20):
-            found = {f"{name}_{layer}_{seed}": values[step, 10 * k + seed] for k, (name, layer) in enumerate(names) for seed in range(10)}
-            for logger in loggers:
-                logger.on_trial_result(step, [one], one, found | {"training_iteration": step})
-        for logger in loggers:
-            logger.on_trial_complete(step, [one], one)
-    written = (time.perf_counter() - began) * scale
-    files = {kind: list((folder / "tune").rglob(kind)) + list(Path(one.local_path).parents[1].rglob(kind)) for kind in ("result.json", "progress.csv")}
-    for kind, paths in files.items():
-        paths = sorted(set(paths))[:share]
+    share, scale = 20, 50  # of the 1,000 trials, which would take Tune an hour
+    script = LOGGED.format(trials=share, folder=folder / "tune")
+    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_NEW_OUTPUT": "0"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    print(f"Ray Tune, {share} trials of the same numbers, times {scale}: run in {float(done.stdout) * scale:.0f} s")
+    for kind in ("result.json", "progress.csv"):
+        paths = list((folder / "tune").rglob(kind))
+        assert len(paths) == share
         size = sum(path.stat().st_size for path in paths) * scale
         began = time.perf_counter()
         for path in paths:
@@ -191,10 +212,32 @@ def rows(folder: Path) -> None:
                 frame = pd.read_csv(path)
             else:
                 frame = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
-            frame[[f"meta_loss_None_{seed}" for seed in range(10)]].mean().mean()
+            frame[[f"meta_loss/{seed}" for seed in range(10)]].mean().mean()
         read = (time.perf_counter() - began) * scale
-        print(f"Ray Tune's {kind}, {len(paths)} trials times {scale}: {size / 1e6:.0f} MB, the same means read in {read:.1f} s")
-    print(f"        both written in {written:.0f} s")
+        print(f"        {kind}: {size / 1e6:.0f} MB, the same means read in {read:.1f} s")
+
+
+LOGGED = """
+import os, random, time, ray
+os.environ.pop("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", None)
+from ray import tune
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+names = ["meta_loss", "meta_accuracy", *(f"alignment_angle/{{layer}}" for layer in range(2, 50))]
+
+def trainable(config):
+    draw = random.Random(config["number"])
+    for step in range(20):
+        tune.report({{f"{{name}}/{{seed}}": draw.gauss(0, 1) for name in names for seed in range(10)}})
+
+began = time.perf_counter()
+tune.Tuner(
+    tune.with_resources(trainable, {{"cpu": 1}}),
+    param_space={{"number": tune.grid_search(list(range({trials})))}},
+    tune_config=tune.TuneConfig(reuse_actors=True),
+    run_config=tune.RunConfig(name="study", storage_path="{folder}", verbose=0),
+).fit()
+print(time.perf_counter() - began)
+"""
 
 
 def memory(folder: Path) -> None:
@@ -207,10 +250,11 @@ def memory(folder: Path) -> None:
         done = line.partition("/")[0]
         if done.isdigit():
             found.append((int(done), psutil.Process(driver.pid).memory_info().rss))
-    done, memory = np.array([pair for pair in found if 500 <= pair[0]]).T
+    done, memory = np.array([pair for pair in found if pair[0] >= 500]).T
     slope = np.polyfit(done, memory, 1)[0]
     print(f"driver: {memory[0] / 1e6:.0f} MB after {done[0]} trials, {memory[-1] / 1e6:.0f} MB after {done[-1]}")
-    print(f"        {slope / 1e3:.1f} kB a trial (slope), {(memory[-1] - memory[0]) / (done[-1] - done[0]) / 1e3:.1f} (ends)")
+    ends = (memory[-1] - memory[0]) / (done[-1] - done[0])
+    print(f"        {slope / 1e3:.1f} kB a trial by the slope, {ends / 1e3:.1f} by the ends")
 
 
 def main() -> None:
