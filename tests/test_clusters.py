@@ -1,0 +1,143 @@
+"""The files for clusters: SLURM's script run with several Ray nodes on this machine, the others held to schemas."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jsonschema
+import psutil
+import pytest
+import yaml
+from disturbances import STUDY, assert_equal, metafa
+
+from metafa import results
+
+CLUSTERS = Path(__file__).parents[1] / "docs" / "clusters"
+SRUN = """\
+#!{python}
+import subprocess, sys
+options = [a for a in sys.argv[1:] if a.startswith(("--nodes", "--ntasks", "--nodelist", "--exclude"))]
+tasks = next(int(o.split("=")[1]) for o in options if o.startswith("--ntasks="))
+command = sys.argv[1 + len(options):]
+running = [subprocess.Popen(command) for _ in range(tasks)]
+sys.exit(max(one.wait() for one in running))
+"""
+
+
+def test_the_slurm_script_runs_a_study_on_all_its_nodes(tmp_path: Path) -> None:
+    """SLURM's own commands are stood in for: each task that they would start on a node of its own is started here."""
+    for name, text in (
+        ("srun", SRUN.format(python=sys.executable)),
+        ("scontrol", "#!/bin/sh\nprintf 'one\\ntwo\\nthree\\n'\n"),
+        ("hostname", "#!/bin/sh\necho 127.0.0.1\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "small.toml").write_text(STUDY)
+    assert metafa(tmp_path, "run", "small.toml", "--results", "here").returncode == 0
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "METAFA_ENVIRONMENT": sys.prefix,
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_JOB_NODELIST": "one,two,three",
+        "SLURM_JOB_NUM_NODES": "3",
+        "SLURM_CPUS_PER_TASK": "1",
+    }
+    with tempfile.TemporaryDirectory(prefix="ray") as short, (tmp_path / "output").open("w+") as output:
+        environment["RAY_TMPDIR"] = short  # sockets have short names
+        command = ["bash", CLUSTERS / "slurm.sh", "small.toml", tmp_path / "there"]
+        job = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            status = job.wait(240)
+        finally:  # as SLURM does with what a job leaves behind
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    if process.environ().get("RAY_TMPDIR") == short:
+                        process.kill()
+        output.seek(0)
+        said = output.read()
+    assert status == 0, said
+    assert "4 of 4 trials done" in said
+    assert "running on 3 CPUs" in said
+    assert_equal(tmp_path / "here", tmp_path / "there")
+
+
+# of KubeRay's API reference, ray.io/v1: what each of these may say
+KUBERAY = {
+    "RayJobSpec": {
+        "entrypoint": str,
+        "shutdownAfterJobFinishes": bool,
+        "ttlSecondsAfterFinished": int,
+        "backoffLimit": int,
+        "rayClusterSpec": "RayClusterSpec",
+    },
+    "RayClusterSpec": {
+        "rayVersion": str,
+        "enableInTreeAutoscaling": bool,
+        "headGroupSpec": "HeadGroupSpec",
+        "workerGroupSpecs": ["WorkerGroupSpec"],
+    },
+    "HeadGroupSpec": {"rayStartParams": {str: str}, "template": dict},
+    "WorkerGroupSpec": {
+        "groupName": str,
+        "replicas": int,
+        "minReplicas": int,
+        "maxReplicas": int,
+        "rayStartParams": {str: str},
+        "template": dict,
+    },
+}
+
+
+def fits(value: object, kind: object) -> bool:
+    match kind:
+        case str():
+            fields = KUBERAY[kind]
+            return isinstance(value, dict) and all(k in fields and fits(v, fields[k]) for k, v in value.items())
+        case [inner]:
+            return isinstance(value, list) and all(fits(one, inner) for one in value)
+        case dict():
+            (key, inner), *_ = kind.items()
+            return isinstance(value, dict) and all(
+                isinstance(k, key) and isinstance(v, inner) for k, v in value.items()
+            )
+        case _:
+            return type(value) is kind
+
+
+def test_the_kuberay_manifest_fits_its_api() -> None:
+    manifest = yaml.safe_load((CLUSTERS / "kuberay.yaml").read_text())
+    assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayJob")
+    assert fits(manifest["spec"], "RayJobSpec")
+    cluster = manifest["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for group in groups:
+        (container,) = group["template"]["spec"]["containers"]
+        assert container["resources"]["requests"] == container["resources"]["limits"], "Ray takes them for its own"
+    command = manifest["spec"]["entrypoint"].split()
+    assert (CLUSTERS.parents[1] / command[2]).is_file()
+    pins = (CLUSTERS.parents[1] / "requirements.txt").read_text().splitlines()
+    assert f"ray=={cluster['rayVersion']}" in [line.replace("[tune]", "") for line in pins]
+
+
+def test_the_cluster_launchers_file_fits_rays_schema() -> None:
+    import ray.autoscaler
+
+    schema = json.loads(Path(ray.autoscaler.__file__).with_name("ray-schema.json").read_text())
+    config = yaml.safe_load((CLUSTERS / "aws.yaml").read_text())
+    jsonschema.validate(config, schema)
+    with pytest.raises(jsonschema.ValidationError, match="max_worker"):
+        jsonschema.validate(config | {"max_worker": 1}, schema)
+    assert config["head_node_type"] in config["available_node_types"]
+
+
+def test_results_of_the_clusters_are_read_here(tmp_path: Path) -> None:
+    """The README's address for an object store is understood, without asking it anything."""
+    place = results.open_store("s3://BUCKET/meta_loss?region=eu-central-1")
+    assert (place.root, place.local) == ("BUCKET/meta_loss", False)
