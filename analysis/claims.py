@@ -19,7 +19,19 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from meta_loss import colour, draw, grid, handles_with_and_without, interval, label, noise_phases, read, save
+from meta_loss import (
+    colour,
+    draw,
+    grid,
+    handles_with_and_without,
+    interval,
+    label,
+    noise_phases,
+    output_folder,
+    place,
+    read,
+    save,
+)
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -32,19 +44,19 @@ Claim = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "results", metavar="RESULTS", type=Path, nargs="+", help="results folders of studies that claim"
-    )
+    parser.add_argument("results", metavar="RESULTS", nargs="+", help="results of studies that claim something")
     parser.add_argument("--output", metavar="FOLDER", type=Path, help="where to write  [default: claims/ beside them]")
     arguments = parser.parse_args()
-    output = arguments.output or arguments.results[0].parent / "claims"
+    output = arguments.output or output_folder(arguments.results[0]).parents[1] / "claims"
     tables, figures = [], {}
     for folder in arguments.results:
         trials, measured, conditions = read(folder)
-        study = tomllib.loads((folder / "study.toml").read_text(encoding="utf-8"))
+        filesystem, root = place(folder)
+        with filesystem.open_input_file(f"{root}/study.toml") as file:
+            study = tomllib.loads(file.read().decode())
         if not study.get("claims"):
             sys.exit(f"{folder}: this study claims nothing; say under [[claims]] what is to be judged, and how")
-        for place, claim in enumerate(study["claims"], start=1):
+        for number, claim in enumerate(study["claims"], start=1):
             rows = of_claim(measured, trials, claim)
             if rows.empty:
                 sys.exit(f"{folder}: claim {claim['claim']}: no {claim['metric']!r} in phase {claim['phase']!r}")
@@ -53,7 +65,7 @@ def main() -> None:
             if judged.empty:
                 sys.exit(f"{folder}: claim {claim['claim']}: not all of the trials that it compares are done")
             tables.append(judged.assign(study=study["name"]))
-            figures[f"{study['name']}_{place}"] = figure(measured, trials, rows, claim, others)
+            figures[f"{study['name']}_{number}"] = figure(measured, trials, rows, claim, others)
     table = pd.concat(tables, ignore_index=True).sort_values("claim", kind="stable", ignore_index=True)
     output.mkdir(parents=True, exist_ok=True)
     table.to_csv(output / "claims.csv", index=False)

@@ -20,8 +20,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from pyarrow import fs
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -43,7 +45,7 @@ EVALUATED = ["phase", "task"]  # what tells one evaluation of a network from ano
 
 def main() -> None:
     arguments = parse_arguments(__doc__)
-    output = arguments.output or arguments.results / "analysis"
+    output = arguments.output or output_folder(arguments.results)
     trials, measured, conditions = read(arguments.results)
     table = compare(measured, conditions, list(trials["phases"].iloc[0]))
     if table.empty:
@@ -65,16 +67,28 @@ def main() -> None:
 
 def parse_arguments(description: str | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", metavar="RESULTS", type=Path, help="a results folder, such as results/quickstart")
+    parser.add_argument("results", metavar="RESULTS", help="results, such as results/quickstart or s3://BUCKET/FOLDER")
     parser.add_argument("--output", metavar="FOLDER", type=Path, help="where to write  [default: RESULTS/analysis]")
     return parser.parse_args()
 
 
-def read(results: Path) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+def place(address: str) -> tuple[fs.FileSystem, str]:
+    """The filesystem that results are on, a local one or an object store, and their path there."""
+    return fs.FileSystem.from_uri(address) if "://" in address else (fs.LocalFileSystem(), address)
+
+
+def output_folder(address: str) -> Path:
+    """Where an analysis goes: into the results, or, where those are not on this machine, beside where they would be."""
+    return (Path("results") / place(address)[1].split("/")[-1] if "://" in address else Path(address)) / "analysis"
+
+
+def read(results: str) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """The trials that came to an end, their measurements, and the columns of both that tell conditions apart."""
     try:
-        trials = pd.read_parquet(results / "trials")
-        measurements = pd.read_parquet(results / "measurements")
+        filesystem, root = place(results)
+        trials, measurements = (
+            pq.read_table(f"{root}/{table}", filesystem=filesystem).to_pandas() for table in ("trials", "measurements")
+        )
     except (OSError, ValueError) as error:
         sys.exit(f"{results}: no tables `trials` and `measurements` of metafa here ({error})")
     trials = trials[trials["status"].isin(["done", "diverged"])]

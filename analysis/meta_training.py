@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
-from meta_loss import colour, draw, grid, interval, label, parse_arguments, read, save
+from meta_loss import colour, draw, grid, interval, label, output_folder, parse_arguments, read, save
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +39,7 @@ def main() -> None:
     if not ends["test"]:
         sys.exit(f"{arguments.results}: no phase evaluated a meta-loss on test classes")
     settings = [name for name in conditions if name not in (*KEYS, f"{phase}.task_distribution")]
-    output = arguments.output or arguments.results / "analysis"
+    output = arguments.output or output_folder(arguments.results)
     output.mkdir(parents=True, exist_ok=True)
     if settings:
         tried = summarise(measured, phase, (ends["validation"] or ends["test"])[-1], settings)

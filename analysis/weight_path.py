@@ -15,14 +15,14 @@ import sys
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.lines import Line2D
-from meta_loss import MORE_COLOURS, grid, label, noise_phases, parse_arguments, read, save
+from meta_loss import MORE_COLOURS, grid, label, noise_phases, output_folder, parse_arguments, read, save
 
 NOISE, DATA = "#E69F00", "#0072B2"  # of Okabe and Ito
 
 
 def main() -> None:
     arguments = parse_arguments(__doc__)
-    output = arguments.output or arguments.results / "analysis"
+    output = arguments.output or output_folder(arguments.results)
     trials, measured, conditions = read(arguments.results)
     if not (measured["metric"] == "weight_path").any():
         sys.exit(f"{arguments.results}: no weight path was recorded; say weight_path = true under [measure]")

@@ -190,9 +190,9 @@ def main() -> None:
 
         kept: dict[str, object] = {}
         for kill in range(arguments.kills):
-            # from its first second to its last; the study is begun anew once it is through
+            # while trials run, for the most part: before that, nothing is there to be lost
             address = f"driver{kill // 5}"
-            ended = kill_driver(folder, "small.toml", address, chance.uniform(0, whole))
+            ended = kill_driver(folder, "small.toml", address, chance.uniform(0.4, 1) * whole)
             trials = results.load(folder / address).trials if ended else pd.DataFrame({"trial_id": [], "started": []})
             started = dict(zip(trials["trial_id"], trials["started"], strict=True))
             before = kept.get(address, {})

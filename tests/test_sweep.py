@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -161,6 +162,11 @@ def test_results_in_an_object_store_are_those_in_a_folder(undisturbed: Path, obj
     assert_equal(undisturbed / "results/small", address)
     assert "4 done" in metafa(undisturbed, "status", address).stdout
     assert "4 of 4 trials done" in metafa(undisturbed, "run", "small.toml", "--results", address).stdout
+    script = Path(__file__).parents[1] / "analysis" / "meta_loss.py"
+    for results_at, output in ((address, "of store"), ("results/small", "of folder")):
+        subprocess.run([sys.executable, script, results_at, "--output", output], cwd=undisturbed, check=True)
+    one, other = (undisturbed / output / "meta_loss.csv" for output in ("of store", "of folder"))
+    assert one.read_text() == other.read_text()
 
 
 def test_an_object_store_that_is_not_there_is_said_in_a_line(undisturbed: Path) -> None:
