@@ -26,7 +26,6 @@ from metafa.study import Study
 DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 STATUSES = {"done": "green", "diverged": "yellow", "stopped": "cyan", "failed": "red"}
 SHOWN_TRIALS = 40  # by `metafa status`, all; of more, those that are not done
-KNOWN = ("trial_id", "status", "point", "objectives", "started")
 
 app = typer.Typer(
     help="What does learning from random noise, before any data, do to how fast a network adapts to new tasks? "
@@ -163,7 +162,7 @@ def run(
     with _usable(store.address):
         for sentence in results.remove_damaged(store):
             errors.print(f"{store.address}/{sentence}; its trials run again", markup=False)
-        known = proposals.known_trials(results.trial_rows(store, KNOWN))
+        known = proposals.known_trials(results.continued_rows(store))
     known = {id_: one for id_, one in known.items() if checked.adaptive or one.status in results.FINISHED}
     todo = len(known) < checked.total
     if todo:
@@ -244,7 +243,7 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     store = _store(checked, results_address)
     absent = _check_data(path, checked.examples, download=False)
     with _usable(store.address):
-        done = sum(status in results.FINISHED for status in results.statuses(store).values())
+        done = sum(row["status"] in results.FINISHED for row in results.continued_rows(store))
     settings = checked.examples[0]
 
     screen.print(f"[bold]{checked.name}[/]" + (f": {checked.question}" if checked.question else ""), soft_wrap=True)
@@ -292,12 +291,11 @@ def status(results_address: ResultsArgument) -> None:
     with _usable(results_address):
         store = results.open_store(results_address)
         checked = results.read_study(store)
-        statuses = results.statuses(store)
+        ended = proposals.known_trials(results.trial_rows(store, results.CONTINUED))
         progress = results.read_progress(store)
-    known = {trial.trial_id: trial.varied for trial in checked.trials}
-    with _usable(store.address):
-        rows = results.trial_rows(store, KNOWN)
-    known = {**{id_: one.point for id_, one in proposals.known_trials(rows).items()}, **known}
+    statuses = {trial_id: one.status for trial_id, one in ended.items()}
+    known = {trial_id: one.point for trial_id, one in ended.items()}
+    known |= {trial.trial_id: trial.varied for trial in checked.trials}
     running = progress["running"] if progress else {}
     names = list(checked.spaces)
     table = Table("trial", "status", *names, title=checked.name, title_justify="left")
@@ -338,7 +336,7 @@ def verify(
         store = results.open_store(results_address)
         checked = results.read_study(store)
         results.check(store, checked)
-        known = proposals.known_trials(results.trial_rows(store, KNOWN))
+        known = proposals.known_trials(results.continued_rows(store))
     whole = sorted(trial_id for trial_id, one in known.items() if one.status in ("done", "diverged"))
     if not whole:
         _stop(UNUSABLE, f"metafa: {results_address}: no trial is done yet")

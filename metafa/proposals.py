@@ -89,6 +89,8 @@ def known_trials(rows: list[dict[str, Any]]) -> dict[str, Known]:
     """What rows of `trials` tell of those that have ended, in the order in which they were begun."""
     ordered = sorted(rows, key=lambda row: (row["started"] is not None, row["started"]))
     return {
-        row["trial_id"]: Known(row["status"], json.loads(row["point"]), row["objectives"] and tuple(row["objectives"]))
+        row["trial_id"]: Known(
+            row["status"], json.loads(row["point"] or "{}"), row["objectives"] and tuple(row["objectives"])
+        )
         for row in ordered
     }

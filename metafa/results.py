@@ -95,7 +95,7 @@ def load(address: str | Path) -> Results:
     none."""
     store = open_store(address)
     _study_text(store)
-    return Results(*(_read(store, table).to_pandas() for table in TABLES))
+    return Results(*(pq.read_table(store.path(table), filesystem=store.filesystem).to_pandas() for table in TABLES))
 
 
 def open_store(address: str | Path) -> Store:
@@ -104,10 +104,6 @@ def open_store(address: str | Path) -> Store:
         return stores.at(address)
     except StoreError as error:
         raise ResultsError(str(error)) from error
-
-
-def _read(store: Store, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-    return pq.read_table(store.path(table), filesystem=store.filesystem, columns=columns)
 
 
 def prepare(store: Store, study: Study) -> None:
@@ -141,23 +137,6 @@ def check(store: Store, study: Study) -> None:
             f"{store.address} holds the results of another study{name}, kept there as study.toml; "
             "choose another folder with --results"
         )
-    if others := _of_other_numerics(store):
-        raise ResultsError(
-            f"{store.address} holds {others} trials of this study from a version of metafa with other numerics; "
-            "choose another folder with --results, or move that one away"
-        )
-
-
-def _of_other_numerics(store: Store) -> int:
-    """How many trials were computed so that this version cannot continue them; damaged parts are another's matter."""
-    others = 0
-    for name in parts(store, "trials"):
-        content = store.read(f"trials/{name}")
-        if stores.sealed(content):
-            rows = decode(content)
-            same = rows["numerics"].to_pylist() if "numerics" in rows.column_names else []
-            others += len(rows) - same.count(NUMERICS)
-    return others
 
 
 def _check_folder(store: Store) -> None:
@@ -199,13 +178,29 @@ def read_progress(store: Store) -> dict[str, Any] | None:
 
 
 def trial_rows(store: Store, columns: Sequence[str] = ("trial_id", "status")) -> list[dict[str, Any]]:
-    """The rows of `trials`. Raises `ResultsError`."""
+    """The rows of `trials`, None in columns that they lack. Raises `ResultsError`."""
     if not parts(store, "trials"):
         return []
+    from pyarrow import dataset  # which imports pandas
+
     try:
-        return _read(store, "trials", list(columns)).to_pylist()
+        table = dataset.dataset(store.path("trials"), filesystem=store.filesystem, format="parquet")
+        found = [name for name in columns if name in table.schema.names]
+        return [dict.fromkeys(columns) | row for row in table.to_table(columns=found).to_pylist()]
     except (OSError, pa.ArrowException) as error:
         raise ResultsError(f"{store.address}: {reason(error)}; `metafa run` finds damaged parts") from error
+
+
+def continued_rows(store: Store) -> list[dict[str, Any]]:
+    """What a study that is continued has to know of its trials. Raises `ResultsError` where this version of metafa
+    would not compute the same."""
+    rows = trial_rows(store, CONTINUED)
+    if others := sum(row["numerics"] != NUMERICS for row in rows):
+        raise ResultsError(
+            f"{store.address} holds {others} trials of this study from a version of metafa with other numerics; "
+            "choose another folder with --results, or move that one away"
+        )
+    return rows
 
 
 def statuses(store: Store) -> dict[str, str]:
@@ -301,6 +296,7 @@ def remove_damaged(store: Store) -> list[str]:
     return sentences
 
 
+CONTINUED = ("trial_id", "status", "point", "objectives", "started", "numerics")
 PLAN = ".compacting.json"
 PROGRESS = "progress.json"  # how far a study is that runs
 

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 # before ray is imported: no usage reports, no default loggers (they repeat every number as JSON and CSV),
@@ -181,6 +182,10 @@ class _Task:
     address: str
     software: dict[str, Any]
 
+    @cached_property
+    def schema(self) -> Any:
+        return results.trials_schema(self.study)
+
 
 class _Unwritten(Exception):
     """What a trial has measured could not be written; the message says why."""
@@ -211,7 +216,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     torch.set_num_threads(study.resources.cpus_per_trial)
     device = "cuda" if study.resources.gpus_per_trial else "cpu"
     started, reported, kept = time.time(), 0.0, time.monotonic()
-    schema = results.trials_schema(study)
+    schema = task.schema
     partial = f"{results.PARTIAL}/{trial.trial_id}"
     judged: dict[str, Any] = {}  # what was measured last of what may stop the trial
 

@@ -29,11 +29,22 @@ CORE = [
     [
         (CORE, {"ray", "learn2learn", "optuna", "torchvision", "pydantic", "pandas", "pyarrow", "metafa.tasks"}),
         (
-            ["transport", "settings", "study", "results", "cli", "progress"],
-            {"torch", "ray", "learn2learn", "pandas", "matplotlib"},
+            [
+                "transport",
+                "settings",
+                "search",
+                "study",
+                "store",
+                "results",
+                "proposals",
+                "provenance",
+                "cli",
+                "progress",
+            ],
+            {"torch", "ray", "learn2learn", "optuna", "pandas", "matplotlib"},
         ),
         (["tasks"], {"torch", "ray", "learn2learn", "torchvision", "optuna", "metafa.networks", "metafa.study"}),
-        (["trial"], {"ray", "learn2learn", "optuna", "metafa.results", "metafa.sweep"}),
+        (["trial", "checkpoints"], {"ray", "learn2learn", "optuna", "metafa.results", "metafa.sweep"}),
     ],
     ids=["core", "studies and the command", "task distributions", "trial"],
 )

@@ -248,10 +248,9 @@ def test_results_of_other_numerics_are_not_mixed_with(
     tmp_path: Path, checked: study.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path / "old", checked)
-    monkeypatch.setattr(study, "NUMERICS", NUMERICS + 1)
     monkeypatch.setattr(results, "NUMERICS", NUMERICS + 1)
     with pytest.raises(results.ResultsError, match="4 trials of this study from a version of metafa with other num"):
-        results.prepare(store.at(tmp_path / "old"), study.parse(TEXT, default_name="small"))
+        results.continued_rows(store.at(tmp_path / "old"))
 
 
 def test_load_says_what_is_no_results_folder(tmp_path: Path) -> None:
