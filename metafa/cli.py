@@ -252,10 +252,11 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     if checked.adaptive:
         directions = checked.search.directions or ["minimize"] * len(checked.search.objectives)
         aims = [" ".join(aim) for aim in zip(directions, checked.search.objectives, strict=True)]
-        timing = "" if checked.search.synchronous else "; which trials are tried depends on timing"
-        screen.print(f"search   {checked.search.method}, to {' and '.join(aims)}{timing}", soft_wrap=True)
+        screen.print(f"search   {checked.search.method}, to {' and '.join(aims)}", soft_wrap=True)
     elif checked.search.method != "grid":
         screen.print(f"search   {checked.search.method}")
+    if checked.by_timing:
+        screen.print("         which trials are tried or run to their end depends on timing")
     for name, space in checked.spaces.items():
         shown = ", ".join(map(str, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
         shown += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)

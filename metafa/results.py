@@ -66,6 +66,7 @@ OUTCOME = {
     "trial_id": pa.string(),
     "study": pa.string(),
     "status": pa.string(),
+    "search": pa.string(),  # how the study's trials were chosen, and whether that depends on timing
     "point": pa.string(),  # of the search space, what the study varies, as JSON
     "objectives": pa.list_(pa.float64()),  # what an adaptive search learns of the trial
     "error": pa.string(),

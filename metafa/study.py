@@ -79,6 +79,11 @@ class Study:
         return self.search.method in ADAPTIVE
 
     @property
+    def by_timing(self) -> bool:
+        """Whether which trials are tried, or run to their end, depends on how fast others are."""
+        return (self.adaptive and not self.search.synchronous) or self.early_stopping is not None
+
+    @property
     def total(self) -> int:
         """How many trials there are to be."""
         return (self.search.trials or 0) if self.adaptive else len(self.trials)

@@ -311,8 +311,9 @@ def _forget(store: Store, trial_id: str) -> None:
 
 
 def _row(trial: Trial, study: Study, software: Mapping[str, Any]) -> dict[str, Any]:
-    known = {"trial_id": trial.trial_id, "study": study.name, "point": json.dumps(trial.varied), "numerics": NUMERICS}
-    return flatten(trial.settings) | known | software
+    known = {"trial_id": trial.trial_id, "study": study.name, "numerics": NUMERICS, "point": json.dumps(trial.varied)}
+    chosen = study.search.method + (", depends on timing" if study.by_timing else "")
+    return flatten(trial.settings) | known | {"search": chosen} | software
 
 
 def measurement(rows: list[dict[str, Any]], name: str) -> float | None:
