@@ -20,7 +20,7 @@ from rich.table import Table
 from metafa import proposals, results, study
 from metafa.proposals import Known
 from metafa.settings import DatasetNeed, TaskNeed, TrialSettings, dataset_needs, flatten, task_needs, transports
-from metafa.store import Store
+from metafa.store import Store, shown
 from metafa.study import Study
 
 DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
@@ -81,7 +81,7 @@ def _usable(address: str) -> Iterator[None]:
     except results.ResultsError as error:
         _stop(UNUSABLE, f"metafa: {error}")
     except OSError as error:
-        _stop(UNUSABLE, f"metafa: {address} cannot be used: {results.reason(error)}")
+        _stop(UNUSABLE, f"metafa: {shown(address)} cannot be used: {results.reason(error)}")
 
 
 def _store(checked: Study, chosen: str | None) -> Store:
@@ -190,7 +190,8 @@ def _sweep(checked: Study, store: Store, known: dict[str, Known], workers: int |
     screen.print(
         f"[bold]{checked.name}[/]: {checked.total} trials of {_seeds(checked)} seeds"
         + (f", {len(known)} done before" if known else "")
-        + f"; results in {store.address}"
+        + f"; results in {store.address}",
+        soft_wrap=True,
     )
     if address is None:
         # Ray reads it when it is imported: on a machine by itself it listens on loopback alone
@@ -225,7 +226,8 @@ def _summarise(checked: Study, store: Store) -> None:
     screen.print(
         f"[bold]{checked.name}[/]: "
         + ", ".join(f"{n} of {checked.total} trials {name}" for name, n in counts.items() if n)
-        + f"; results in {store.address}"
+        + f"; results in {store.address}",
+        soft_wrap=True,
     )
     if counts["failed"]:
         again = "" if checked.adaptive else ", and the same command tries them again"
@@ -248,7 +250,9 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
 
     screen.print(f"[bold]{checked.name}[/]" + (f": {checked.question}" if checked.question else ""), soft_wrap=True)
     screen.print(f"phases   {' → '.join(phase.name for phase in settings.phases)}")
-    screen.print(f"trials   {checked.total} of {_seeds(checked)} seeds, {done} of them done, in {store.address}")
+    screen.print(
+        f"trials   {checked.total} of {_seeds(checked)} seeds, {done} of them done, in {store.address}", soft_wrap=True
+    )
     if checked.adaptive:
         directions = checked.search.directions or ["minimize"] * len(checked.search.objectives)
         aims = [" ".join(aim) for aim in zip(directions, checked.search.objectives, strict=True)]
@@ -258,9 +262,9 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     if checked.by_timing:
         screen.print("         which trials are tried or run to their end depends on timing")
     for name, space in checked.spaces.items():
-        shown = ", ".join(map(str, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
-        shown += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
-        screen.print(f"varies   {name}: {shown}", soft_wrap=True)
+        values = ", ".join(map(str, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
+        values += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
+        screen.print(f"varies   {name}: {values}", soft_wrap=True)
     screen.print(_transports(checked))
     for name in absent:
         screen.print(f"data     {name} is not on this machine; `metafa run` downloads it")
@@ -300,8 +304,8 @@ def status(results_address: ResultsArgument) -> None:
     running = progress["running"] if progress else {}
     names = list(checked.spaces)
     table = Table("trial", "status", *names, title=checked.name, title_justify="left")
-    shown = known if len(known) <= SHOWN_TRIALS else [i for i in known if i in running or statuses.get(i) == "failed"]
-    for trial_id in shown:
+    listed = known if len(known) <= SHOWN_TRIALS else [i for i in known if i in running or statuses.get(i) == "failed"]
+    for trial_id in listed:
         found = statuses.get(trial_id, f"running, {running[trial_id]:.0%}" if trial_id in running else "to do")
         said = f"[{STATUSES[found]}]{found}[/]" if found in STATUSES else found
         table.add_row(trial_id, said, *(str(known[trial_id].get(name, "")) for name in names))
@@ -340,7 +344,7 @@ def verify(
         known = proposals.known_trials(results.continued_rows(store))
     whole = sorted(trial_id for trial_id, one in known.items() if one.status in ("done", "diverged"))
     if not whole:
-        _stop(UNUSABLE, f"metafa: {results_address}: no trial is done yet")
+        _stop(UNUSABLE, f"metafa: {store.address}: no trial is done yet")
     chosen = sorted(random.Random(checked.fingerprint).sample(whole, min(trials, len(whole))))
     again = checked.of_trials([checked.trial(known[trial_id].point) for trial_id in chosen])
     with tempfile.TemporaryDirectory(prefix="metafa-") as folder:

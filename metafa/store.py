@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +22,18 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of files: its address as it was named, its filesystem, and its path there."""
+    """A folder of files: its address as it is shown, without anybody's keys, its filesystem and its path there, and the
+    address by which any process on any machine opens it."""
 
     address: str
     filesystem: fs.FileSystem
     root: str
+    opened: str
 
     @property
     def local(self) -> bool:
         """Whether a file is put in place by a rename; elsewhere a put is a single one by itself."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
-
-    @property
-    def absolute(self) -> str:
-        """The address as it holds from any folder."""
-        return self.root if self.local else self.address
 
     def path(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -89,7 +87,8 @@ def at(address: str | Path) -> Store:
     `StoreError`."""
     address = str(address)
     if "://" not in address:
-        return Store(address, fs.LocalFileSystem(), os.path.abspath(address))
+        root = os.path.abspath(address)
+        return Store(address, fs.LocalFileSystem(), root, root)
     try:
         filesystem, root = fs.FileSystem.from_uri(address)
     except (ValueError, OSError):
@@ -99,8 +98,13 @@ def at(address: str | Path) -> Store:
             inner, root = fsspec.core.url_to_fs(address)
             filesystem = fs.PyFileSystem(fs.FSSpecHandler(inner))
         except (ImportError, ValueError, OSError) as error:
-            raise StoreError(f"{address} cannot be opened: {str(error).splitlines()[0]}") from error
-    return Store(address, filesystem, root.rstrip("/"))
+            raise StoreError(f"{shown(address)} cannot be opened: {str(error).splitlines()[0]}") from error
+    return Store(shown(address), filesystem, root.rstrip("/"), address)
+
+
+def shown(address: str) -> str:
+    """``address`` without anybody's keys."""
+    return re.sub("://[^/]*@", "://", address)
 
 
 def seal(parquet: bytes) -> bytes:

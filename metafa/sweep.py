@@ -101,7 +101,7 @@ def run(
     results.prepare(store, study)
     needed = study.examples if study.adaptive else [trial.settings for trial in study.trials]
     sources = ray.put(trials.load_sources(*needed))  # once a node
-    task = _Task(dataclasses.replace(study, trials=()), store.absolute, provenance.of_software())
+    task = _Task(dataclasses.replace(study, trials=()), store.opened, provenance.of_software())
 
     def trainable(config: dict[str, Any]) -> None:
         _run_trial(task, json.loads(config["point"]), sources, tune.report)

@@ -159,6 +159,7 @@ def test_results_in_an_object_store_are_those_in_a_folder(undisturbed: Path, obj
     address = object_store.format("sweep")
     done = metafa(undisturbed, "run", "small.toml", "--results", address)
     assert (done.returncode, done.stderr) == (0, "")
+    assert "secret" not in done.stdout, "keys in an address are shown to nobody"
     assert_equal(undisturbed / "results/small", address)
     assert "4 done" in metafa(undisturbed, "status", address).stdout
     assert "4 of 4 trials done" in metafa(undisturbed, "run", "small.toml", "--results", address).stdout
@@ -177,6 +178,7 @@ def test_an_object_store_that_is_not_there_is_said_in_a_line(undisturbed: Path) 
         done = metafa(undisturbed, "run", "small.toml", "--results", address)
         assert done.returncode == 2
         assert said in done.stderr
+        assert "secret" not in done.stderr
         assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
