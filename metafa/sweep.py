@@ -97,7 +97,6 @@ def run(
     found = ray.cluster_resources()
     if address is None:  # a cluster may grow; this machine does not, and Tune would wait for ever
         _check_resources(study, found)
-    watcher.resources(found.get("CPU", 0), found.get("GPU", 0))
     results.prepare(store, study)
     needed = study.examples if study.adaptive else [trial.settings for trial in study.trials]
     sources = ray.put(trials.load_sources(*needed))  # once a node
@@ -109,6 +108,7 @@ def run(
     ended = dict(known)
     tries = _Tries(proposals.to_try(study, ended))
     bridge = _Bridge(study, store, watcher, tries, ended)
+    bridge.beat(0.0)
     resources = {"cpu": study.resources.cpus_per_trial, "gpu": study.resources.gpus_per_trial}
     try:
         with tempfile.TemporaryDirectory(prefix="metafa-") as scratch:  # for what Tune keeps of its own
@@ -398,7 +398,7 @@ class _Bridge(tune.Callback):
     def __init__(self, study: Study, store: Store, watcher: Watcher, tries: _Tries, ended: dict[str, Known]):
         self.study, self.store, self.watcher, self.tries, self.ended = study, store, watcher, tries, ended
         self.unwritten: str | None = None
-        self.beaten = 0.0
+        self.beaten = -math.inf
 
     def __reduce__(self) -> Any:
         # Tune saves its callbacks to restore a run from; we restore from the results, and a screen cannot be saved
@@ -456,5 +456,7 @@ class _Bridge(tune.Callback):
         """Leaves word of how far the study is, for `metafa status` elsewhere."""
         if time.monotonic() - self.beaten >= every:
             self.beaten = time.monotonic()
+            found = ray.cluster_resources()  # nodes come and go
+            self.watcher.resources(found.get("CPU", 0), found.get("GPU", 0))
             with contextlib.suppress(OSError):
                 self.store.put(results.PROGRESS, json.dumps(self.watcher.state()).encode())

@@ -64,7 +64,8 @@ def test_the_slurm_script_runs_a_study_on_all_its_nodes(tmp_path: Path) -> None:
         said = output.read()
     assert status == 0, said
     assert "4 of 4 trials done" in said
-    assert "running on 3 CPUs" in said
+    # the study may be through before the last of them is up
+    assert said.count("Ray runtime started.") >= 2
     assert_equal(tmp_path / "here", tmp_path / "there")
 
 
