@@ -239,7 +239,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[1].glob("studies/**/*.toml")), ids=lambda p: p.name)
 def test_the_studies_that_come_with_metafa_are_sound(path: Path) -> None:
-    assert study.read(path).trials
+    assert study.read(path).total
 
 
 SUPERVISED = """\
