@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from meta_loss import (
     label,
     noise_phases,
     output_folder,
+    panels,
     place,
     read,
     save,
@@ -258,15 +258,6 @@ def with_and_without(rows: pd.DataFrame) -> Iterator[tuple[str, bool, pd.DataFra
 def intervals(seeds: pd.DataFrame) -> np.ndarray:
     """The bounds ``[2, row]`` of each row's interval over its columns, one a seed."""
     return np.array([interval(row[np.isfinite(row)]) for row in seeds.to_numpy()]).T
-
-
-def panels(names: Sequence, share: bool = True) -> tuple[plt.Figure, Iterator[tuple[Any, plt.Axes]]]:
-    """A panel for each of ``names``, four in a row at most."""
-    columns = min(4, len(names))
-    figure, axes = grid(math.ceil(len(names) / columns), columns, share)
-    for axis in axes.flat[len(names) :]:
-        axis.set_visible(False)
-    return figure, zip(names, axes.flat[: len(names)], strict=True)
 
 
 def add_legend(figure: plt.Figure, rows: pd.DataFrame) -> None:

@@ -8,10 +8,12 @@ meta_loss_by_inner_steps.png and .svg.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -352,6 +354,15 @@ def grid(rows: int, columns: int, share: bool = True) -> tuple[plt.Figure, np.nd
         sharey="row" if share else False,
         layout="constrained",
     )
+
+
+def panels(names: Sequence, share: bool = True) -> tuple[plt.Figure, Iterator[tuple[Any, plt.Axes]]]:
+    """A panel for each of ``names``, four in a row at most."""
+    columns = min(4, len(names))
+    figure, axes = grid(math.ceil(len(names) / columns), columns, share)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    return figure, zip(names, axes.flat[: len(names)], strict=True)
 
 
 def draw(axis: plt.Axes, x: pd.Index, y: pd.Series, bounds: Iterable, colour: str, style: str = "o-") -> None:

@@ -9,13 +9,12 @@ conditions can be compared in their shape, and not in their place.
 
 from __future__ import annotations
 
-import math
 import sys
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.lines import Line2D
-from meta_loss import MORE_COLOURS, grid, label, noise_phases, output_folder, parse_arguments, read, save
+from meta_loss import MORE_COLOURS, label, noise_phases, output_folder, panels, parse_arguments, read, save
 
 NOISE, DATA = "#E69F00", "#0072B2"  # of Okabe and Ito
 
@@ -30,24 +29,23 @@ def main() -> None:
     print(f"figure   {save(plot(measured, trials, conditions), output / 'weight_path')}")
 
 
-def places(measured: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
-    """One row a moment of a seed's path, its two components as columns 1 and 2; phases in the order they ran."""
+def places(measured: pd.DataFrame, trials: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
+    """One row a moment of a seed's path, its two components as columns 1 and 2; phases in the order they ran, which
+    the order of rows does not tell."""
     path = measured[measured["metric"] == "weight_path"]
+    ran = {phase: number for number, phase in enumerate(trials["phases"].iloc[0])}
+    path = path.assign(ran=path["phase"].map(ran)).sort_values(["ran", "step"], kind="stable")
     return path.pivot_table("value", [*conditions, "seed", "phase", "step"], "component", sort=False).reset_index()
 
 
 def plot(measured: pd.DataFrame, trials: pd.DataFrame, conditions: list[str]) -> plt.Figure:
     """A panel a condition: every seed's path, a ring where it starts and a dot where it ends."""
-    path, variance = places(measured, conditions), measured[measured["metric"] == "weight_path_variance"]
+    path, variance = places(measured, trials, conditions), measured[measured["metric"] == "weight_path_variance"]
     phases, noises = list(dict.fromkeys(path["phase"])), noise_phases(trials)
     others = iter([DATA, *MORE_COLOURS])
     colours = {phase: NOISE if phase in noises else next(others) for phase in phases}
-    groups = list(path.groupby(conditions, dropna=False))
-    columns = min(4, len(groups))
-    figure, axes = grid(math.ceil(len(groups) / columns), columns, share=False)
-    for axis in axes.flat[len(groups) :]:
-        axis.set_visible(False)
-    for axis, (key, group) in zip(axes.flat, groups, strict=False):
+    figure, placed = panels(list(path.groupby(conditions, dropna=False)), share=False)
+    for (key, group), axis in placed:
         for _, seed in group.groupby("seed"):
             for phase, line in seed.groupby("phase", sort=False):
                 axis.plot(line[1], line[2], color=colours[phase], linewidth=0.8, alpha=0.7)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 TABLES = ("trials", "measurements")
 PARTIAL = "partial"  # the folder of what trials under way keep
+PROGRESS = "progress.json"  # how far a study is that runs
+PLAN = ".compacting.json"  # of a compaction under way
+CONTINUED = ("trial_id", "status", "point", "objectives", "started", "numerics")  # what continuing has to know
 ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
 SMALL_BYTES = 2**24  # a part below this size is worth compacting
 READERS = 16  # parts read at a time
@@ -295,11 +298,6 @@ def remove_damaged(store: Store) -> list[str]:
         for table in TABLES:
             store.remove(f"{table}/{name}")
     return sentences
-
-
-CONTINUED = ("trial_id", "status", "point", "objectives", "started", "numerics")
-PLAN = ".compacting.json"
-PROGRESS = "progress.json"  # how far a study is that runs
 
 
 def compact(store: Store) -> int:

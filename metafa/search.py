@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
     from metafa.settings import SearchSettings
 
-Spaces = Mapping[
-    str, dict[str, Any]
-]  # by name: {"choices": [...]} or {"low": ..., "high": ..., "log": ..., "step": ...}
+# by name: {"choices": [...]} or {"low": ..., "high": ..., "log": ..., "step": ...}
+Spaces = Mapping[str, dict[str, Any]]
 Point = dict[str, Any]  # a value for each space
 Outcome = tuple[float, ...] | None  # the objectives, or None where there is nothing to learn from
 
@@ -98,7 +97,6 @@ def _study(
 
     optuna.logging.disable_default_handler()
     samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-        "grid": lambda: optuna.samplers.RandomSampler(seed),  # asked for nothing
         "random": lambda: optuna.samplers.RandomSampler(seed),
         "sobol": lambda: optuna.samplers.QMCSampler(scramble=True, seed=seed),
         # each knows of those proposed before it in its batch, and keeps away from them

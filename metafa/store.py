@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pyarrow import fs
 
-MAGIC = b"PAR1"
 DIGEST_BYTES = 16
 
 

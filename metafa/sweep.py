@@ -323,9 +323,9 @@ def measurement(rows: list[dict[str, Any]], name: str) -> float | None:
     found = [row for row in rows if row["phase"] == phase and row["metric"] == metric]
     found = [row for row in found if row["task"] is not None] or found
     values = [row["value"] for row in found if row["step"] == found[-1]["step"]]
-    return (
-        math.fsum(values) / len(values) if values and all(map(math.isfinite, values)) else math.nan if values else None
-    )
+    if not values:
+        return None
+    return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def _objectives(study: Study, settings: TrialSettings, rows: list[dict[str, Any]]) -> tuple[float, ...] | None:

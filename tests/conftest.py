@@ -23,8 +23,7 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def object_store() -> Iterator[str]:
-    """An S3-compatible server on loopback with an empty bucket: the address of the bucket, to which a folder and then
-    `options` are to be added."""
+    """An S3-compatible server on loopback with an empty bucket: an address in it, but for a folder's name."""
     import socket
 
     from moto.server import ThreadedMotoServer

@@ -48,11 +48,9 @@ checkpoint_seconds = 0.05
 """
 
 
-def metafa(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+def metafa(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """The command, in ``folder``."""
-    return subprocess.run(
-        [*METAFA, *arguments], cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | environment
-    )
+    return subprocess.run([*METAFA, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def tables(address: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -202,7 +202,6 @@ def test_trials_run_again_are_compared_with_their_rows(undisturbed: Path, tmp_pa
 
 def test_event_files_hold_the_means_over_seeds(undisturbed: Path, tmp_path: Path) -> None:
     from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.record_writer import RecordWriter  # noqa: F401  (the format that is read below)
 
     done = metafa(undisturbed, "tensorboard", "results/small", str(tmp_path / "events"))
     assert "4 trials written" in done.stdout, done.stderr
