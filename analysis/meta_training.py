@@ -14,44 +14,58 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.lines import Line2D
-from meta_loss import colour, draw, grid, interval, label, output_folder, parse_arguments, read, save
-from rich import box
-from rich.console import Console
+from figures import (
+    SCREEN_ROWS,
+    Output,
+    by_steps,
+    draw,
+    grid,
+    label,
+    legend,
+    output_folder,
+    parse_arguments,
+    read,
+    screen_table,
+)
 from rich.table import Table
 
+from metafa import statistics
+from metafa.appearance import COLOURS, Line, named
+from metafa.conditions import NOISE, RULE, Tables
+
 TRAINED_ON = "trained on"
-KEYS = [TRAINED_ON, "network.rule", "noise_steps"]
+KEYS = [TRAINED_ON, RULE, NOISE]
 
 
 def main() -> None:
     arguments = parse_arguments(__doc__)
-    trials, measured, conditions = read(arguments.results)
-    phases = [name.removesuffix(".outer_algorithm") for name in trials if name.endswith(".outer_algorithm")]
-    if not phases:
+    tables = read(arguments.results)
+    if not tables.phases_of("meta"):
         sys.exit(f'{arguments.results}: no meta-training here; give the study a phase with phase = "meta"')
-    phase = phases[-1]
-    trained_on = trials.set_index("trial_id")[f"{phase}.task_distribution"]
-    measured[TRAINED_ON] = measured["trial_id"].map(trained_on)
-    measured = measured[measured["task"].isna() | (measured["task"] == measured[TRAINED_ON])]
-    splits = {name.removesuffix(".split"): trials[name].iloc[0] for name in trials.columns if name.endswith(".split")}
+    phase = tables.phases_of("meta")[-1]
+    splits = {name: tables.ended[f"{name}.split"].iloc[0] for name in tables.phases_of("evaluate")}
     ends = {split: [name for name, s in splits.items() if s == split] for split in ("validation", "test")}
     if not ends["test"]:
         sys.exit(f"{arguments.results}: no phase evaluated a meta-loss on test classes")
-    settings = [name for name in conditions if name not in (*KEYS, f"{phase}.task_distribution")]
-    output = arguments.output or output_folder(arguments.results)
-    output.mkdir(parents=True, exist_ok=True)
+    measured = read_measured(tables, [phase, *ends["validation"][-1:], *ends["test"][-1:]])
+    settings = [name for name in tables.conditions if name not in (*KEYS, f"{phase}.task_distribution")]
+    output = Output(arguments.output or output_folder(tables))
     if settings:
         tried = summarise(measured, phase, (ends["validation"] or ends["test"])[-1], settings)
-        tried.to_csv(output / "meta_training_settings.csv", index=False)
+        output.table("meta_training_settings", tried)
         if ends["validation"]:
             measured = at_best(measured, tried, settings)
     table = summarise(measured, phase, ends["test"][-1], settings)
-    table.to_csv(output / "meta_training.csv", index=False)
-    screen = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
-    screen.print(as_rich(table, settings))
-    screen.print(f"table    {output / 'meta_training.csv'}", soft_wrap=True)
-    screen.print(f"figure   {save(plot(measured, phase), output / 'meta_training')}", soft_wrap=True)
+    output.table("meta_training", table, as_rich(table, settings))
+    output.figure("meta_training", plot(measured, phase))
+
+
+def read_measured(tables: Tables, phases: list[str]) -> pd.DataFrame:
+    """What is told of meta-training, on the tasks trained on."""
+    rows = tables.rows(["meta_loss", "meta_accuracy", "alignment_angle"], phases)
+    phase = tables.phases_of("meta")[-1]
+    rows[TRAINED_ON] = rows["trial_id"].map(tables.ended.set_index("trial_id")[f"{phase}.task_distribution"])
+    return rows[rows["task"].isna() | (rows["task"] == rows[TRAINED_ON])]
 
 
 def last_step(measured: pd.DataFrame, phase: str, metric: str) -> pd.DataFrame:
@@ -82,7 +96,7 @@ def summarise(measured: pd.DataFrame, phase: str, evaluation: str, settings: lis
     }
     for key, group in losses.groupby(keys):
         kept = group["value"][np.isfinite(group["value"])].to_numpy()
-        low, high = interval(kept)
+        low, high = statistics.interval([kept])
         rows.append(
             dict(zip(keys, key, strict=True))
             | {
@@ -95,13 +109,16 @@ def summarise(measured: pd.DataFrame, phase: str, evaluation: str, settings: lis
             }
             | {name: values.get(key, np.nan) for name, values in means.items()}
         )
-    return pd.DataFrame(rows).sort_values([TRAINED_ON, "noise_steps", "meta_loss"], ignore_index=True)
+    return pd.DataFrame(rows).sort_values([TRAINED_ON, NOISE, "meta_loss"], ignore_index=True)
 
 
 def as_rich(table: pd.DataFrame, settings: list[str]) -> Table:
     """The table for a screen."""
     title = f"after meta-training: meta-loss in nats on unseen classes, mean over {table['seeds'].max()} seeds"
-    shown = Table(title=f"{title} (95% interval)", title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    said = f", the best {SCREEN_ROWS} of {len(table)}" if len(table) > SCREEN_ROWS else ""
+    shown = screen_table(f"{title} (95% interval){said}")
+    if said:
+        table = table.sort_values("meta_loss").head(SCREEN_ROWS).sort_index().reset_index(drop=True)
     for column in (TRAINED_ON, "noise steps", "rule"):
         shown.add_column(column, no_wrap=column != "noise steps")
     shown.add_column("meta-loss", justify="right", no_wrap=True)
@@ -115,15 +132,13 @@ def as_rich(table: pd.DataFrame, settings: list[str]) -> Table:
     if table["diverged"].any():
         shown.add_column("diverged", justify="right")
     for index, row in table.iterrows():
-        if index and tuple(row[[TRAINED_ON, "noise_steps"]]) != tuple(
-            table.loc[index - 1, [TRAINED_ON, "noise_steps"]]
-        ):
+        if index and tuple(row[[TRAINED_ON, NOISE]]) != tuple(table.loc[index - 1, [TRAINED_ON, NOISE]]):
             shown.add_section()
         bounds = f" ({row['meta_loss_low']:.3g} to {row['meta_loss_high']:.3g})" if row["seeds"] > 1 else ""
         shown.add_row(
             row[TRAINED_ON],
-            str(row["noise_steps"]),
-            row["network.rule"],
+            str(row[NOISE]),
+            row[RULE],
             f"{row['meta_loss']:.3g}{bounds}",
             f"{row['meta_loss_worst']:.3g}",
             f"{row['meta_accuracy']:.3f}",
@@ -138,22 +153,20 @@ def plot(measured: pd.DataFrame, phase: str) -> plt.Figure:
     """Meta-loss on unseen classes against outer steps, one line a rule: the median over seeds, since a diverging one
     would carry a mean away, with the range of all seeds as a band."""
     during = measured[(measured["phase"] == phase) & (measured["metric"] == "meta_loss")]
-    rules = sorted(during["network.rule"].unique())
-    tasks, noises = sorted(during[TRAINED_ON].unique()), sorted(during["noise_steps"].unique())
+    rules = sorted(during[RULE].unique())
+    tasks, noises = sorted(during[TRAINED_ON].unique()), sorted(during[NOISE].unique())
     figure, axes = grid(len(tasks), len(noises))
     for (task, noise), axis in zip([(t, n) for t in tasks for n in noises], axes.flat, strict=True):
-        here = during[(during[TRAINED_ON] == task) & (during["noise_steps"] == noise)]
+        here = during[(during[TRAINED_ON] == task) & (during[NOISE] == noise)]
         for rule in rules:
-            by_seed = here[here["network.rule"] == rule].pivot_table("value", "step", "seed")
+            by_seed = here[here[RULE] == rule].pivot_table("value", "step", "seed")
             bounds = by_seed.min(axis=1), by_seed.max(axis=1)
-            draw(axis, by_seed.index, by_seed.median(axis=1), bounds, colour(rule, rules))
-        axis.set_xscale("symlog", linthresh=1)
-        axis.set_xlim(left=0)
+            draw(axis, by_seed.index, by_seed.median(axis=1), bounds, COLOURS[rule])
+        by_steps(axis, here["step"])
         axis.set_yscale("log")
         axis.set_ylim(top=20)  # beyond it all is lost
-        label(axis, f"{task}, {noise} noise steps", "outer steps", "meta-loss (nats)")
-    handles = [Line2D([], [], color=colour(rule, rules), marker="o", markersize=4, label=rule) for rule in rules]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        label(axis, f"{task}, {noise} noise steps", "outer steps", named("meta_loss"))
+    legend(figure, [Line((rule,), rule, COLOURS[rule], "solid") for rule in rules])
     return figure
 
 

@@ -1,7 +1,7 @@
 """Where do the weights go, through noise and then data? A figure, from a study's Parquet.
 
 It is for studies with measure.weight_path = true, reads the tables `trials` and `measurements` in RESULTS and nothing
-else, and writes to RESULTS/analysis (or --output): weight_path.png and .svg.
+else, and writes to RESULTS/analysis (or --output): weight_path.csv, weight_path.png and .svg.
 
 Each line is a seed, in the plane of the first two principal components of its own path: paths of different seeds and
 conditions can be compared in their shape, and not in their place.
@@ -13,36 +13,43 @@ import sys
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from figures import Output, label, output_folder, panels, parse_arguments, read
 from matplotlib.lines import Line2D
-from meta_loss import MORE_COLOURS, label, noise_phases, output_folder, panels, parse_arguments, read, save
 
-NOISE, DATA = "#E69F00", "#0072B2"  # of Okabe and Ito
+from metafa.appearance import in_words
+from metafa.conditions import Tables
+
+NOISE, DATA = "#E69F00", ("#0072B2", "#000000", "#999999", "#8B5A2B")  # of Okabe and Ito, but for the last
 
 
 def main() -> None:
     arguments = parse_arguments(__doc__)
-    output = arguments.output or output_folder(arguments.results)
-    trials, measured, conditions = read(arguments.results)
-    if not (measured["metric"] == "weight_path").any():
+    tables = read(arguments.results)
+    rows = tables.rows_of_shown(["weight_path", "weight_path_variance"])
+    if rows.empty:
         sys.exit(f"{arguments.results}: no weight path was recorded; say weight_path = true under [measure]")
-    output.mkdir(parents=True, exist_ok=True)
-    print(f"figure   {save(plot(measured, trials, conditions), output / 'weight_path')}")
+    output = Output(arguments.output or output_folder(tables))
+    path = places(rows, tables)
+    output.table("weight_path", path.rename(columns={1: "first_component", 2: "second_component"}))
+    output.figure("weight_path", plot(rows, tables))
 
 
-def places(measured: pd.DataFrame, trials: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
+def places(measured: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """One row a moment of a seed's path, its two components as columns 1 and 2; phases in the order they ran, which
     the order of rows does not tell."""
     path = measured[measured["metric"] == "weight_path"]
-    ran = {phase: number for number, phase in enumerate(trials["phases"].iloc[0])}
+    ran = {phase: number for number, phase in enumerate(tables.phases)}
     path = path.assign(ran=path["phase"].map(ran)).sort_values(["ran", "step"], kind="stable")
-    return path.pivot_table("value", [*conditions, "seed", "phase", "step"], "component", sort=False).reset_index()
+    return path.pivot_table(
+        "value", [*tables.conditions, "seed", "phase", "step"], "component", sort=False
+    ).reset_index()
 
 
-def plot(measured: pd.DataFrame, trials: pd.DataFrame, conditions: list[str]) -> plt.Figure:
+def plot(measured: pd.DataFrame, tables: Tables) -> plt.Figure:
     """A panel a condition: every seed's path, a ring where it starts and a dot where it ends."""
-    path, variance = places(measured, trials, conditions), measured[measured["metric"] == "weight_path_variance"]
-    phases, noises = list(dict.fromkeys(path["phase"])), noise_phases(trials)
-    others = iter([DATA, *MORE_COLOURS])
+    path, variance = places(measured, tables), measured[measured["metric"] == "weight_path_variance"]
+    conditions, phases, noises = tables.conditions, list(dict.fromkeys(path["phase"])), tables.phases_of("noise")
+    others = iter(DATA)
     colours = {phase: NOISE if phase in noises else next(others) for phase in phases}
     figure, placed = panels(list(path.groupby(conditions, dropna=False)), share=False)
     for (key, group), axis in placed:
@@ -53,8 +60,7 @@ def plot(measured: pd.DataFrame, trials: pd.DataFrame, conditions: list[str]) ->
             axis.plot(*seed.iloc[-1][[1, 2]], "o", color="black", markersize=4)
         of_group = (variance[conditions] == list(key)).all(axis=1)
         held = variance[of_group].groupby("component")["value"].mean()
-        named = [(name.split(".")[-1].replace("_", " "), value) for name, value in zip(conditions, key, strict=True)]
-        words = ", ".join(f"{name} {value}" for name, value in named)
+        words = in_words(conditions, key)
         label(axis, words, f"first component ({held[1]:.0%} of variance)", f"second component ({held[2]:.0%})")
         axis.set_aspect("equal", adjustable="datalim")
     handles = [Line2D([], [], color=shade, label=phase) for phase, shade in colours.items()]

@@ -106,6 +106,11 @@ class Study:
         """The study of these of its trials alone, all of them run to their end."""
         return replace(self, trials=tuple(trials), search=SearchSettings(), early_stopping=None)
 
+    def tree_at(self, point: searches.Point) -> dict[str, Any]:
+        """The study file with the values of ``point`` in place of its search spaces."""
+        paths = {_place(path, self.tree): path for path, _ in _spaces(self.tree)}
+        return _replaced(self.tree, {paths[name]: value for name, value in point.items()})
+
     def trial(self, point: searches.Point) -> Trial:
         """The trial at a point of the search space. Raises `StudyError` where settings do not fit each other there."""
         paths = {_place(path, self.tree): path for path, _ in _spaces(self.tree)}

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from metafa import results, store, study
-from metafa.settings import flatten
+from metafa.claims import judge
+from metafa.settings import ClaimSettings, flatten
 
 SCRIPT = Path(__file__).parents[1] / "analysis" / "claims.py"
 STUDY = """\
@@ -91,7 +92,7 @@ def test_each_claim_is_judged_by_its_rule(made: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "out" / "claims.csv")
     conditions = table["conditions"].unique()
-    assert {place.split(",")[0] for place in conditions} == {"dataset digits", "dataset usps"}
+    assert {place.split(",")[0] for place in conditions} == {"supervised.dataset digits", "supervised.dataset usps"}
     assert len(table) == len(conditions) * len(CLAIMS), "a row a dataset and rate"
     for place in conditions:
         rows = table[table["conditions"] == place]
@@ -144,7 +145,7 @@ def rows_of(names: str, values: list[tuple], **shared: object) -> pd.DataFrame:
     return rows.assign(**{name: value for name, value in shared.items() if name not in rows})
 
 
-def test_a_claim_has_a_row_for_each_number_of_noise_steps(claims: ModuleType) -> None:
+def test_a_claim_has_a_row_for_each_number_of_noise_steps() -> None:
     """And where it names no layer, it is about their mean."""
     found = [
         (f"with {noise}", seed, noise, layer, 10.0 * layer - noise / 100 + 0.1 * seed + (seed % 2) * (noise > 0) * 0.01)
@@ -153,8 +154,8 @@ def test_a_claim_has_a_row_for_each_number_of_noise_steps(claims: ModuleType) ->
         for layer in (2, 3)
     ]
     rows = rows_of("trial_id seed noise_steps layer value", found, step=0, phase="noise")
-    claim = {"claim": 3, "statement": "s", "metric": "alignment_angle", "phase": "noise", "expect": "lower"}
-    judged = claims.judge(rows, claim, [])
+    claim = ClaimSettings(claim=3, statement="s", metric="alignment_angle", phase="noise", expect="lower")
+    judged = judge(rows, claim, [])
     assert judged["compared"].tolist() == [
         f"alignment_angle: {noise} noise steps against no noise" for noise in (500, 1000)
     ]

@@ -1,18 +1,15 @@
 """analysis/meta_loss.py on results whose answers are known."""
 
-import subprocess
-import sys
 from pathlib import Path
 
+import made
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from metafa import results, store, study
-from metafa.settings import flatten
+from metafa import comparison, conditions, statistics
 
-SCRIPT = Path(__file__).parents[1] / "analysis" / "meta_loss.py"
 STUDY = """\
 seeds = 12
 [network]
@@ -23,58 +20,46 @@ steps = { choices = [0, 1000] }
 [[phases]]
 phase = "evaluate"
 inner_steps = 2
-task_distributions = ["glyphs"]
+task_distributions = ["glyphs", "omniglot"]
 """
+HARDER = 0.5  # omniglot than glyphs
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[Path, dict]:
+def known(tmp_path: Path) -> tuple[Path, dict]:
     """Results in which noise lowers the meta-loss of feedback alignment by 0.2 on average, and leaves backprop's."""
-    checked, folder = study.parse(STUDY, default_name="made"), tmp_path / "made"
-    results.prepare(store.at(folder), checked)
-    random = np.random.default_rng(0)
+    random, losses = np.random.default_rng(0), {}
     seeds = random.normal(1.5, 0.3, 12)  # seeds differ far more than conditions: only pairing tells them apart
-    losses = {}
-    for trial in checked.trials:
+
+    def measured(trial):
         key = (trial.varied["network.rule"], trial.varied["noise.steps"])
         effect = -0.2 if key == ("feedback_alignment", 1000) else 0.0
         losses[key] = seeds + effect + random.normal(0, 0.01, 12)
-        rows = [
-            {
-                "trial_id": trial.trial_id,
-                "seed": seed,
-                "phase": "evaluate",
-                "step": step,
-                "metric": metric,
-                "layer": None,
-                "task": "glyphs",
-                "value": value,
-            }
+        return [
+            {"seed": seed, "phase": "evaluate", "step": step, "metric": metric, "task": task, "value": value}
             for seed in range(12)
             for step in range(3)
+            for task in ("glyphs", "omniglot")
             for metric, value in {
-                "meta_loss": losses[key][seed] + (2 - step),
+                "meta_loss": losses[key][seed] + (2 - step) + HARDER * (task == "omniglot"),
                 "meta_accuracy": 0.5,
-                "generalization_error": 0.1,
             }.items()
         ]
-        row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "made", "status": "done"}
-        results.write(store.at(folder), results.trials_schema(checked), row, rows)
-    return folder, losses
+
+    made.results_of(tmp_path / "made", STUDY, measured)
+    return tmp_path / "made", losses
 
 
-def run(folder: Path) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, SCRIPT, folder], capture_output=True, text=True, timeout=120)
-
-
-def test_the_table_has_the_known_answers(made: tuple[Path, dict]) -> None:
-    folder, losses = made
-    done = run(folder)
+def test_the_table_has_the_known_answers(known: tuple[Path, dict]) -> None:
+    folder, losses = known
+    done = made.run("meta_loss.py", folder)
     assert done.returncode == 0, done.stderr
-    table = pd.read_csv(folder / "analysis" / "meta_loss.csv").set_index(["network.rule", "noise_steps"])
-    assert len(table) == 4
+    every = pd.read_csv(folder / "analysis" / "meta_loss.csv")
+    assert len(every) == 4 * 3, "each task distribution, and all"
+    table = every[every["task"] == "glyphs"].set_index(["network.rule", "noise_steps"])
     for key, values in losses.items():
         assert table.loc[key, "meta_loss"] == pytest.approx(values.mean())
+        assert table.loc[key, "interquartile_mean"] == pytest.approx(np.sort(values)[3:9].mean())
         assert table.loc[key, "seeds"] == 12
         # Student's interval, another estimate of the same: for twelve normal values they are close
         half = stats.t.ppf(0.975, 11) * values.std(ddof=1) / 12**0.5
@@ -84,32 +69,82 @@ def test_the_table_has_the_known_answers(made: tuple[Path, dict]) -> None:
     found = table.loc[("feedback_alignment", 1000)]
     assert found["difference"] == pytest.approx(paired.mean())
     assert -0.22 < found["difference_low"] < found["difference"] < found["difference_high"] < -0.18
+    assert found["effect_size"] == pytest.approx(paired.mean() / paired.std(ddof=1))
+    # all twelve seeds go one way: of all ways to turn them, it and its opposite are as extreme
+    assert found["p_value"] == pytest.approx(2 / 2**12)
+    assert found["p_corrected"] == pytest.approx(6 * 2 / 2**12), "of six comparisons three are as clear"
+    below = np.mean(losses["feedback_alignment", 1000][:, None] < losses["feedback_alignment", 0])
+    assert found["probability_of_improvement"] == pytest.approx(below)
     unchanged = table.loc[("backprop", 1000)]
     assert unchanged["difference_low"] < 0.01
     assert unchanged["difference_high"] > -0.01
     assert f"lowered the meta-loss of feedback_alignment on glyphs: {paired.mean():+.3f} (" in done.stdout
-    for name in ("meta_loss_by_noise_steps", "meta_loss_by_inner_steps"):
-        assert (folder / "analysis" / f"{name}.svg").read_text().startswith("<?xml")
-        assert (folder / "analysis" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "did not clearly change the meta-loss of backprop on glyphs" in done.stdout
+    assert "too few seeds" not in done.stdout
 
 
-def test_diverged_seeds_are_counted_and_left_out_of_the_mean(made: tuple[Path, dict]) -> None:
-    folder, losses = made
-    checked = results.read_study(store.at(folder))
-    trial = next(t for t in checked.trials if t.varied == {"network.rule": "backprop", "noise.steps": 1000})
-    path = folder / "measurements" / f"{trial.trial_id}.parquet"
-    rows = pd.read_parquet(path)
-    rows.loc[(rows["seed"] == 3) & (rows["metric"] == "meta_loss"), "value"] = np.nan
-    rows.to_parquet(path)
-    assert run(folder).returncode == 0
-    table = pd.read_csv(folder / "analysis" / "meta_loss.csv").set_index(["network.rule", "noise_steps"])
-    assert table.loc[("backprop", 1000), "diverged"] == 1
-    kept = np.delete(losses["backprop", 1000], 3)
-    assert table.loc[("backprop", 1000), "meta_loss"] == pytest.approx(kept.mean())
+def test_tasks_together_are_strata(known: tuple[Path, dict]) -> None:
+    """One is harder than the other for all: that is no uncertainty of their mean."""
+    folder, losses = known
+    table = comparison.compare(conditions.read(folder))
+    table = table[table["task"] == comparison.ALL].set_index(["network.rule", "noise_steps"])
+    values = losses["backprop", 0]
+    found = table.loc[("backprop", 0)]
+    assert found["meta_loss"] == pytest.approx(values.mean() + HARDER / 2)
+    low, high = statistics.interval([values, values + HARDER])
+    assert (found["meta_loss_low"], found["meta_loss_high"]) == pytest.approx((low, high))
+    # a pair a seed, the mean over its tasks: not twice as many
+    assert table.loc[("backprop", 1000), "pairs"] == 12
+
+
+def test_every_pair_of_conditions_is_compared(known: tuple[Path, dict]) -> None:
+    folder, losses = known
+    pairs = comparison.pairs(conditions.read(folder))
+    assert len(pairs) == 3 * 6
+    found = {(row["condition"], row["against"]): row for _, row in pairs[pairs["task"] == "glyphs"].iterrows()}
+    row = found["backprop, no noise", "feedback_alignment, 1000 noise steps"]
+    assert row["difference"] == pytest.approx((losses["backprop", 0] - losses["feedback_alignment", 1000]).mean())
+    np.testing.assert_array_equal(pairs["p_corrected"], statistics.corrected(pairs["p_value"]))
+
+
+def test_too_few_seeds_are_said_beside_the_claim(known: tuple[Path, dict]) -> None:
+    folder, _ = known
+    for path in (folder / "measurements").glob("*.parquet"):
+        rows = pd.read_parquet(path)
+        rows[rows["seed"] < 6].to_parquet(path)
+    done = made.run("meta_loss.py", folder)
+    assert "may have lowered the meta-loss of feedback_alignment on glyphs" in done.stdout, "its interval is clear"
+    # 6 x 2 / 2^6 is above 5%, and 6 x 2 / 2^8 below
+    assert "too few seeds: with 6 no difference among 6 comparisons can pass 5%" in done.stdout
+    assert "for their number; 8 can" in done.stdout
+
+
+def test_diverged_seeds_are_counted_and_left_out_of_the_mean(known: tuple[Path, dict]) -> None:
+    folder, losses = known
+    for path in (folder / "trials").glob("*.parquet"):
+        row = pd.read_parquet(path).iloc[0]
+        if (row["network.rule"], row["noise.steps"]) == ("backprop", 1000):
+            rows = pd.read_parquet(folder / "measurements" / path.name)
+            rows.loc[(rows["seed"] == 3) & (rows["metric"] == "meta_loss"), "value"] = np.nan
+            rows.to_parquet(folder / "measurements" / path.name)
+    table = comparison.compare(conditions.read(folder)).set_index(["task", "network.rule", "noise_steps"])
+    found = table.loc[("glyphs", "backprop", 1000)]
+    assert (found["seeds"], found["diverged"], found["pairs"]) == (12, 1, 11)
+    assert found["meta_loss"] == pytest.approx(np.delete(losses["backprop", 1000], 3).mean())
+
+
+def test_the_answer_is_a_sentence_about_the_rule_in_question(known: tuple[Path, dict]) -> None:
+    folder, losses = known
+    tables = conditions.read(folder)
+    before, after = (losses["feedback_alignment", noise].mean() + HARDER / 2 for noise in (0, 1000))
+    assert comparison.answer(comparison.compare(tables), tables.conditions).startswith(
+        f"1000 noise steps lowered the meta-loss of feedback_alignment on all from {before:.3f} to {after:.3f} nats in "
+        f"evaluate ({after - before:+.3f}, 95% interval -"
+    )
 
 
 def test_a_folder_without_results_is_said_in_a_line(tmp_path: Path) -> None:
-    done = run(tmp_path)
+    done = made.run("meta_loss.py", tmp_path)
     assert done.returncode == 1
     assert "no tables `trials` and `measurements`" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

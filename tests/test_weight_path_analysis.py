@@ -6,6 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from metafa import store
+from metafa.conditions import Tables
+
 
 def test_each_seeds_path_is_drawn_phase_by_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "analysis"))
@@ -23,7 +26,8 @@ def test_each_seeds_path_is_drawn_phase_by_phase(monkeypatch: pytest.MonkeyPatch
     measured = measured.assign(**{"network.rule": "backprop", "noise_steps": 10})
     measured = measured.sort_values(["metric", "phase"], kind="stable")  # as compaction leaves them
     trials = pd.DataFrame({"noise.inputs": ["normal"], "phases": [["noise", "data"]]})
-    (axis,) = weight_path.plot(measured, trials, ["network.rule", "noise_steps"]).axes
+    tables = Tables(store.at("nowhere"), trials, trials, ["network.rule", "noise_steps"])
+    (axis,) = weight_path.plot(measured, tables).axes
     lines = [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axis.lines if len(line.get_xdata()) > 1]
     of_first_seed = [([0, 1], [0, 1]), ([2, 3], [4, 9])]
     assert lines == [*of_first_seed, *(([x + 10 for x in xs], [y + 10 for y in ys]) for xs, ys in of_first_seed)]

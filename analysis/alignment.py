@@ -1,0 +1,113 @@
+"""Do the weights turn towards the feedback? Alignment angle (degrees), effective dimensionality and readout through the
+phases that train, layer by layer.
+
+Means over seeds with their 95% intervals (bootstrap), for each of the conditions that figures show. It reads RESULTS
+and nothing else, and writes to RESULTS/analysis (or --output): alignment.csv, with all conditions, and for each metric
+alignment_angle, effective_dimensionality, readout_probability and readout_deviation as .png and .svg: a row a layer or
+kind of input, a column a phase.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from figures import (
+    SCREEN_ROWS,
+    Output,
+    by_steps,
+    draw_line,
+    grid,
+    label,
+    legend,
+    output_folder,
+    parse_arguments,
+    read,
+    screen_table,
+)
+from rich.table import Table
+
+from metafa import appearance, comparison
+from metafa.appearance import named, short, value
+from metafa.conditions import RULE, Tables
+
+METRICS = ["alignment_angle", "effective_dimensionality", "readout_probability", "readout_deviation"]
+WHERE = ["layer", "task"]  # what a metric is of: one of the two
+MAX_ROWS = 6  # of a figure
+
+
+def main() -> None:
+    arguments = parse_arguments(__doc__)
+    tables = read(arguments.results)
+    phases = [name for kind in ("noise", "supervised", "meta") for name in tables.phases_of(kind)]
+    phases = [name for name in tables.phases if name in phases]
+    keys = ["metric", *WHERE, "phase", "step"]
+    curves = comparison.curves(tables.rows_of_shown(METRICS, phases), tables, keys)
+    if curves.empty:
+        sys.exit(f'{arguments.results}: no phase trained; give the study one with phase = "noise"')
+    output = Output(arguments.output or output_folder(tables))
+    output.table("alignment", every_condition(tables, curves, phases, keys), as_rich(curves, tables))
+    for metric in METRICS:
+        if len(here := curves[curves["metric"] == metric]):
+            output.figure(metric, plot(here, metric, tables, phases))
+
+
+def every_condition(tables: Tables, curves: pd.DataFrame, phases: list[str], keys: list[str]) -> pd.DataFrame:
+    """All conditions: means and standard deviations over seeds, with intervals where figures show them."""
+    groups = [*tables.conditions, *keys]
+    if not tables.excerpt:
+        return curves
+    found = [
+        # a metric at a time: of a large study they do not fit into memory together
+        tables.rows([metric], phases).groupby(groups, dropna=False)["value"].agg(value="mean", deviation="std")
+        for metric in METRICS
+    ]
+    return pd.concat(found).reset_index().merge(curves[[*groups, "low", "high", "seeds"]], how="left", on=groups)
+
+
+def as_rich(curves: pd.DataFrame, tables: Tables) -> Table:
+    """Where each layer's angle and dimensionality were before the first phase and after each."""
+    shown = screen_table(
+        ", ".join(filter(None, ["mean over seeds: at the start, and after each phase that trains", tables.excerpt]))
+    )
+    layers = curves[curves["layer"].notna()]
+    phases = [name for name in tables.phases if name in set(layers["phase"])]
+    for name in ("metric", "layer", *tables.conditions):
+        shown.add_column(short(name), no_wrap=name in (RULE, "metric"))
+    for name in ("start", *phases):
+        shown.add_column(name, justify="right")
+    lines = appearance.lines(tables)
+    for (metric, layer), of_layer in list(layers.groupby(["metric", "layer"]))[:SCREEN_ROWS]:
+        shown.add_section()
+        for line in lines:
+            rows = line.rows(of_layer, tables.conditions).sort_values("step")
+            if rows.empty:
+                continue
+            begun = rows[rows["phase"] == next(name for name in phases if name in set(rows["phase"]))]
+            ends = [rows.loc[rows["phase"] == phase, "value"].iloc[-1:] for phase in phases]
+            cells = [f"{begun['value'].iloc[0]:.1f}", *(f"{end.iloc[0]:.1f}" if len(end) else "" for end in ends)]
+            shown.add_row(metric, str(int(layer)), *(value(one) for one in line.condition), *cells)
+    return shown
+
+
+def plot(curves: pd.DataFrame, metric: str, tables: Tables, phases: list[str]) -> plt.Figure:
+    """A row a layer, or what inputs the readout is of; a column a phase."""
+    where = "layer" if curves["layer"].notna().any() else "task"
+    places = sorted(curves[where].dropna().unique())[:MAX_ROWS]
+    figure, axes = grid(len(places), len(phases), share="row" if where == "layer" else "all")
+    lines = appearance.lines(tables)
+    for place, row in zip(places, axes, strict=True):
+        for phase, axis in zip(phases, row, strict=True):
+            here = curves[(curves[where] == place) & (curves["phase"] == phase)]
+            for line in lines:
+                draw_line(axis, line, line.rows(here, tables.conditions))
+            by_steps(axis, here["step"])
+            of = f"layer {int(place)}" if where == "layer" else f"inputs: {place}"
+            label(axis, f"{phase}\n{of}", "steps of the phase", named(metric))
+    legend(figure, lines, tables.excerpt)
+    return figure
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""What the scripts share: their arguments, their output, and how matplotlib draws a condition."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from metafa import appearance, conditions
+from metafa.appearance import Line
+from metafa.conditions import ResultsError, Tables
+
+DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+SCREEN_ROWS = 60  # of a longer table the CSV has the rest
+WIDTH = 150  # letters, where the screen does not say
+
+
+def parse_arguments(description: str | None) -> argparse.Namespace:
+    return parser(description).parse_args()
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("results", metavar="RESULTS", help="results, such as results/quickstart or s3://BUCKET/FOLDER")
+    found.add_argument("--output", metavar="FOLDER", type=Path, help="where to write  [default: RESULTS/analysis]")
+    return found
+
+
+def read(address: str) -> Tables:
+    """The tables at ``address``; says what is wrong with them in a line, and stops."""
+    try:
+        return conditions.read(address)
+    except ResultsError as error:
+        sys.exit(str(error))
+
+
+def output_folder(tables: Tables) -> Path:
+    """Where an analysis goes: into the results, or, where those are not on this machine, beside where they would be."""
+    store = tables.store
+    return (Path(store.address) if store.local else Path("results") / Path(store.root).name) / "analysis"
+
+
+class Output:
+    """The folder that an analysis goes to, and the screen that says what does."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.screen = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+    def table(self, name: str, table: pd.DataFrame, shown: Table | None = None) -> None:
+        """Writes ``table`` as CSV, and shows it."""
+        path = self.folder / f"{name}.csv"
+        table.to_csv(path, index=False)
+        if shown is not None:
+            self.screen.print(shown)
+        self.say(f"table    {path}")
+
+    def figure(self, name: str, figure: plt.Figure) -> None:
+        """Writes ``figure`` as SVG and PNG."""
+        for suffix in ("svg", "png"):
+            figure.savefig(self.folder / f"{name}.{suffix}", dpi=150)
+        plt.close(figure)
+        self.say(f"figure   {self.folder / name}.png")
+
+    def say(self, sentence: str) -> None:
+        self.screen.print(sentence, soft_wrap=True, markup=False)
+
+
+def screen_table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+
+
+def grid(rows: int, columns: int, share: bool | str = "row") -> tuple[plt.Figure, np.ndarray]:
+    return plt.subplots(
+        rows,
+        columns,
+        figsize=(1 + 3.4 * columns, 0.8 + 2.9 * rows),
+        squeeze=False,
+        sharey=share,
+        layout="constrained",
+    )
+
+
+def panels(names: Sequence, share: bool | str = "row") -> tuple[plt.Figure, Iterator[tuple[Any, plt.Axes]]]:
+    """A panel for each of ``names``, four in a row at most."""
+    columns = min(4, len(names))
+    figure, axes = grid(math.ceil(len(names) / columns), columns, share)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    return figure, zip(names, axes.flat[: len(names)], strict=True)
+
+
+def draw(axis: plt.Axes, x: pd.Index, y: pd.Series, bounds: Iterable, colour: str, style: str = "o-") -> None:
+    """A line with its interval as a band."""
+    axis.plot(x, y, style, markersize=4, color=colour)
+    axis.fill_between(x, *bounds, color=colour, alpha=0.2, linewidth=0)
+
+
+def draw_line(axis: plt.Axes, line: Line, curve: pd.DataFrame, x: str = "step") -> None:
+    """A condition's ``curve``, with its columns value, low and high, against ``x``."""
+    draw(axis, curve[x], curve["value"], (curve["low"], curve["high"]), line.colour, "o" + DASHES[line.dash])
+
+
+def label(axis: plt.Axes, title: str, x: str, y: str) -> None:
+    axis.set_title(appearance.wrapped(title), fontsize=10)
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.yaxis.set_tick_params(labelleft=True)
+
+
+def by_steps(axis: plt.Axes, steps: pd.Series) -> None:
+    """An axis of training steps from 0, evenly spaced in the logarithm beyond the first."""
+    first = steps[steps > 0].min()
+    if np.isfinite(first) and steps.max() / first > 20:
+        axis.set_xscale("symlog", linthresh=first)
+    axis.set_xlim(left=0)
+
+
+def legend(figure: plt.Figure, lines: Iterable[Line], excerpt: str = "") -> None:
+    """A legend of ``lines`` below the figure, as many columns as there is room for."""
+    lines = list(lines)
+    handles = [Line2D([], [], color=one.colour, linestyle=DASHES[one.dash], label=one.words) for one in lines]
+    letters = max((len(one.words) for one in lines), default=1) + 8
+    columns = max(1, min(4, int(figure.get_figwidth() * 13 / letters)))
+    title = f"shown: {excerpt}" if excerpt else None
+    figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(lines) / columns))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9, title=title)
+
+
+def handles_with_and_without(rules: list[str], most: int) -> list[Line2D]:
+    """For a legend of lines that are a rule's by colour, dashed without noise and solid with the most."""
+    handles = [Line2D([], [], color=appearance.COLOURS[rule], label=rule) for rule in rules]
+    handles += [Line2D([], [], color="grey", linestyle="--", label="no noise")]
+    return handles + ([Line2D([], [], color="grey", label=f"{most} noise steps")] if most else [])

@@ -1,0 +1,364 @@
+"""What did the settings do? Importance, slices, contours, parallel coordinates and Pareto fronts of a search.
+
+Objectives are those of an adaptive search, else the meta-loss (or test accuracy) measured last; --objective asks about
+others: PHASE.METRIC at the phase's last step, mean over seeds, or a setting such as noise.steps. Importance is of
+Optuna's evaluators: fANOVA (Hutter et al. 2014), mean decrease in impurity (Louppe et al. 2013) and PED-ANOVA (Watanabe
+et al. 2023). Grids and random searches do as well as adaptive ones, if trials are enough.
+
+It reads RESULTS and nothing else, and writes to RESULTS/analysis (or --output): search.csv, every trial and its
+objectives; search_importance.csv; search_best.toml, the best settings as tables of a study file, ready to paste; and as
+.svg and .png search_importance, search_slices, search_contours and search_parallel for each objective, and
+search_pareto for two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import optuna
+import pandas as pd
+import tomli_w
+from figures import SCREEN_ROWS, Output, grid, label, output_folder, panels, parser, read, screen_table
+from matplotlib import colormaps
+from matplotlib.colors import BoundaryNorm
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.tri import Triangulation
+from optuna import importance
+from rich.table import Table
+
+from metafa import results
+from metafa import search as searches
+from metafa.appearance import named, short, value
+from metafa.conditions import Tables
+from metafa.settings import METRICS, SearchSettings
+from metafa.study import Study
+
+EVALUATORS = {
+    "fANOVA": lambda: importance.FanovaImportanceEvaluator(seed=0),
+    "impurity": lambda: importance.MeanDecreaseImpurityImportanceEvaluator(seed=0),
+    "PED-ANOVA": lambda: importance.PedAnovaImportanceEvaluator(),
+}
+SHARE = 0.2  # of trials, the best, that contours and lines bring forward
+CONTOURS = 4  # settings, the most important, of which pairs are drawn
+TRIALS = 1000  # that parallel coordinates draw
+
+
+class Objective(NamedTuple):
+    """What is asked about: PHASE.METRIC or a setting, and whether more of it is better."""
+
+    name: str
+    maximize: bool
+
+    @property
+    def words(self) -> str:
+        place, _, metric = self.name.rpartition(".")
+        return f"{named(metric)}, {place}" if metric in METRICS else short(self.name)
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--objective", action="append", metavar="NAME", help="such as evaluate.meta_loss; may be repeated"
+    )
+    arguments = arguments.parse_args()
+    tables = read(arguments.results)
+    study = results.read_study(tables.store)
+    if not study.spaces:
+        sys.exit(f"{arguments.results}: this study varies nothing; give a setting {{ choices = [...] }} or a range")
+    objectives = chosen(tables, study, arguments.objective)
+    found = points(tables, study, objectives)
+    if len(found) < 2:
+        sys.exit(f"{arguments.results}: {len(found)} trials have {objectives[0].name}; two at least tell them apart")
+    output = Output(arguments.output or output_folder(tables))
+    best = front(found, objectives)
+    output.table("search", found, as_rich(found, best, study, objectives))
+    save_best(output, study, found.loc[[best[0]]].to_dict("records")[0], objectives)
+    if len(objectives) == 2:
+        output.figure("search_pareto", plot_pareto(found, best, objectives))
+    # a setting that is an objective itself is its own explanation
+    weights = importances(as_optuna(study, objectives, found), objectives)
+    weights = weights[~weights["objective"].isin(study.spaces)]
+    objectives = [one for one in objectives if one.name not in study.spaces]
+    if not objectives:
+        return
+    output.table("search_importance", weights, importance_table(weights))
+    ranked = list(weights.groupby("setting", sort=False)["fANOVA"].max().sort_values(ascending=False).index)
+    output.figure("search_importance", plot_importance(weights, objectives))
+    output.figure("search_slices", plot_slices(found, study, objectives, ranked))
+    if len(ranked) > 1:
+        output.figure("search_contours", plot_contours(found, study, objectives, ranked[:CONTOURS]))
+        output.figure("search_parallel", plot_parallel(found, study, objectives, ranked))
+
+
+def chosen(tables: Tables, study: Study, asked: list[str] | None) -> list[Objective]:
+    """The objectives: those asked about, the study's own, or what it measured last."""
+    if not asked and study.search.objectives:
+        directions = study.search.directions or ["minimize"] * len(study.search.objectives)
+        return [Objective(n, d == "maximize") for n, d in zip(study.search.objectives, directions, strict=True)]
+    if not asked:
+        evaluated, trained = tables.phases_of("evaluate"), tables.phases_of("supervised")
+        if not evaluated and not trained:
+            sys.exit(f"{tables.store.address}: no phase evaluates or tests; say what to look at with --objective")
+        asked = [f"{evaluated[-1]}.meta_loss" if evaluated else f"{trained[-1]}.accuracy"]
+    return [Objective(name, "accuracy" in name) for name in asked]
+
+
+def points(tables: Tables, study: Study, objectives: list[Objective]) -> pd.DataFrame:
+    """One row a trial: its `trial_id`, what the study varies, and its objectives; trials that lack one left out."""
+    found = tables.ended[["trial_id"]].copy()
+    varied = tables.ended["point"].map(lambda text: json.loads(text or "{}"))
+    for name in study.spaces:
+        found[name] = varied.map(lambda point, name=name: point.get(name))
+    for objective in objectives:
+        if objective.name not in found:
+            found[objective.name] = found["trial_id"].map(measured(tables, objective.name))
+    complete = np.isfinite(found[[one.name for one in objectives]].astype(float)).all(axis=1)
+    return found[complete].reset_index(drop=True)
+
+
+def measured(tables: Tables, name: str) -> pd.Series:
+    """An objective by trial."""
+    if name in tables.ended:
+        return tables.ended.set_index("trial_id")[name].astype(float)
+    phase, _, metric = name.rpartition(".")
+    rows = tables.rows([metric], [phase])
+    if rows.empty:
+        sys.exit(
+            f"{tables.store.address}: no {metric!r} in a phase {phase!r}; the phases are {', '.join(tables.phases)}"
+        )
+    # of inputs by name rather than of the batch trained on
+    rows = rows[rows["task"].notna()] if rows["task"].notna().any() else rows
+    last = rows[rows["step"] == rows.groupby("trial_id")["step"].transform("max")]
+    return last.groupby("trial_id")["value"].agg(
+        lambda values: values.mean() if np.isfinite(values).all() else math.nan
+    )
+
+
+def as_optuna(study: Study, objectives: list[Objective], found: pd.DataFrame) -> optuna.Study:
+    """The trials as Optuna has them."""
+    directions = ["maximize" if one.maximize else "minimize" for one in objectives]
+    settings = SearchSettings(method="random", objectives=[one.name for one in objectives], directions=directions)
+    names = [one.name for one in objectives]
+    known = [
+        ({name: row[name] for name in study.spaces}, tuple(float(row[name]) for name in names))
+        for row in found.to_dict("records")
+    ]
+    return searches.history(settings, study.spaces, known)
+
+
+def importances(searched: optuna.Study, objectives: list[Objective]) -> pd.DataFrame:
+    """One row an objective and setting: the share of each of Optuna's evaluators."""
+    found = []
+    for number, objective in enumerate(objectives):
+        shares = {}
+        for name, make in EVALUATORS.items():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of settings that have but one value, and experimental evaluators
+                shares[name] = importance.get_param_importances(
+                    searched, evaluator=make(), target=lambda trial, number=number: trial.values[number]
+                )
+        for setting in sorted(shares["fANOVA"], key=lambda name: -shares["fANOVA"][name]):
+            row = {"objective": objective.name, "setting": setting}
+            found.append(row | {name: share.get(setting, math.nan) for name, share in shares.items()})
+    return pd.DataFrame(found, columns=["objective", "setting", *EVALUATORS])
+
+
+def front(found: pd.DataFrame, objectives: list[Objective]) -> list[int]:
+    """The rows that no other is better than in every objective, the first objective's best first."""
+    losses = np.stack([found[one.name].to_numpy(float) * (-1 if one.maximize else 1) for one in objectives], 1)
+    better = (losses[None] <= losses[:, None]).all(2) & (losses[None] < losses[:, None]).any(2)
+    kept = np.flatnonzero(~better.any(1))
+    return kept[np.lexsort(losses[kept].T[::-1])].tolist()
+
+
+def as_rich(found: pd.DataFrame, best: list[int], study: Study, objectives: list[Objective]) -> Table:
+    """The best trials for a screen."""
+    names = [one.name for one in objectives]
+    if len(names) == 1:
+        best = list(found.sort_values(names[0], ascending=not objectives[0].maximize).index[:10])
+    title = f"the best of {len(found)} trials" if len(names) == 1 else f"the Pareto front of {len(found)} trials"
+    shown = screen_table(title)
+    columns = list(dict.fromkeys([*names, *study.spaces]))
+    for name in columns:
+        shown.add_column(short(name), justify="right")
+    for row in best[:SCREEN_ROWS]:
+        shown.add_row(*(value(found.loc[row, name]) for name in columns))
+    return shown
+
+
+def importance_table(weights: pd.DataFrame) -> Table:
+    """The shares for a screen."""
+    shown = screen_table("importance of settings, as shares")
+    for name in weights:
+        shown.add_column(name, justify="right" if name in EVALUATORS else "left")
+    for _, row in weights.iterrows():
+        shown.add_row(row["objective"], row["setting"], *(f"{row[name]:.2f}" for name in EVALUATORS))
+    return shown
+
+
+def save_best(output: Output, study: Study, row: dict[str, Any], objectives: list[Objective]) -> None:
+    """The tables of a study file with the best settings in place of what was varied."""
+    tree = study.tree_at({name: row[name] for name in study.spaces})
+    tree = {name: part for name, part in tree.items() if name in ("seed", "seeds", "network", "phases", "measure")}
+    reached = ", ".join(f"{one.name} {value(float(row[one.name]))}" for one in objectives)
+    text = f"# the best of {study.name}: {reached}\n{tomli_w.dumps(tree)}"
+    path = Path(output.folder / "search_best.toml")
+    path.write_text(text)
+    output.say(f"best     {path}")
+    output.say(text.rstrip())
+
+
+def of_space(axis_of: str, axis: plt.Axes, name: str, study: Study, values: pd.Series) -> pd.Series:
+    """Makes an axis that of a setting; returns where on it each of ``values`` is."""
+    space = study.spaces[name]
+    if space.get("log"):
+        logarithmic(axis_of, axis, space["low"], space["high"])
+    if "choices" not in space:
+        return values.astype(float)
+    choices = [choice_label(choice) for choice in space["choices"]]
+    getattr(axis, f"set_{axis_of}ticks")(range(len(choices)), choices, fontsize=8)
+    getattr(axis, f"set_{axis_of}lim")(-0.5, len(choices) - 0.5)
+    return values.map(lambda one: choices.index(choice_label(one))).astype(float)
+
+
+def logarithmic(axis_of: str, axis: plt.Axes, low: float, high: float) -> None:
+    getattr(axis, f"set_{axis_of}scale")("log")
+    ticks = getattr(axis, f"{axis_of}axis")
+    ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 200 else (1,)))
+    ticks.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ticks.set_minor_formatter(NullFormatter())
+
+
+def choice_label(choice: object) -> str:
+    return ", ".join(map(str, choice)) if isinstance(choice, list) else str(choice)
+
+
+def wide(values: pd.Series) -> bool:
+    """Whether values are for a logarithmic axis."""
+    return values.min() > 0 and values.max() / values.min() > 20
+
+
+def plot_importance(weights: pd.DataFrame, objectives: list[Objective]) -> plt.Figure:
+    figure, placed = panels([one.name for one in objectives], share=False)
+    for name, axis in placed:
+        here = weights[weights["objective"] == name].iloc[::-1]
+        places = np.arange(len(here))
+        for i, (evaluator, colour) in enumerate(zip(EVALUATORS, ("#0072B2", "#D55E00", "#009E73"), strict=True)):
+            axis.barh(places + 0.27 * (1 - i), here[evaluator], 0.25, color=colour, label=evaluator)
+        axis.set_yticks(places, [short(name) for name in here["setting"]], fontsize=8)
+        label(axis, name, "share of importance", "")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def plot_slices(found: pd.DataFrame, study: Study, objectives: list[Objective], ranked: list[str]) -> plt.Figure:
+    """A row an objective, a column a setting, the most important first; the later trials darker."""
+    figure, axes = grid(len(objectives), len(ranked))
+    for objective, row in zip(objectives, axes, strict=True):
+        for setting, axis in zip(ranked, row, strict=True):
+            places = of_space("x", axis, setting, study, found[setting])
+            if "choices" in study.spaces[setting]:  # beside each other
+                places = places + np.random.default_rng(0).uniform(-0.15, 0.15, len(places))
+            axis.scatter(places, found[objective.name], c="#0072B2", s=14, alpha=0.6, linewidth=0)
+            if wide(found[objective.name]):
+                logarithmic("y", axis, *np.quantile(found[objective.name], [0, 1]))
+            label(axis, "", short(setting), objective.words)
+    return figure
+
+
+def plot_contours(found: pd.DataFrame, study: Study, objectives: list[Objective], ranked: list[str]) -> plt.Figure:
+    """A row an objective, a column a pair of settings: what was tried, coloured by what came out, and between by linear
+    interpolation; a colour for each tenth of the trials, so that a few bad ones do not make all others alike."""
+    pairs = list(itertools.combinations(ranked, 2))
+    figure, axes = grid(len(objectives), len(pairs), share=False)
+    for objective, row in zip(objectives, axes, strict=True):
+        values = found[objective.name].astype(float)
+        levels = np.unique(np.quantile(values, np.linspace(0, 1, 11)))
+        colours = colormaps["viridis_r" if objective.maximize else "viridis"]
+        norm = BoundaryNorm(levels, colours.N) if len(levels) > 1 else None
+        for (across, up), axis in zip(pairs, row, strict=True):
+            x, y = of_space("x", axis, across, study, found[across]), of_space("y", axis, up, study, found[up])
+            if x.nunique() > 2 and y.nunique() > 2:
+                with contextlib.suppress(ValueError, RuntimeError):  # all on one line
+                    near = Triangulation(*(height(found[name], study.spaces[name]) for name in (across, up))).triangles
+                    axis.tricontourf(x, y, near, values, levels=levels, norm=norm, cmap=colours, alpha=0.5)
+            points = axis.scatter(x, y, c=values, norm=norm, cmap=colours, s=22, edgecolor="black", linewidth=0.4)
+            label(axis, "", short(across), short(up))
+        figure.colorbar(points, ax=row[-1], label=objective.words, format="%.3g")
+    return figure
+
+
+def plot_parallel(found: pd.DataFrame, study: Study, objectives: list[Objective], ranked: list[str]) -> plt.Figure:
+    """A line a trial, through the value of each setting and its objective: the best fifth in colour and in front."""
+    figure, axes = grid(len(objectives), 1, share=False)
+    figure.set_figwidth(2 + 1.9 * len(ranked))
+    for objective, axis in zip(objectives, axes[:, 0], strict=True):
+        ordered = found.sort_values(objective.name, ascending=objective.maximize).tail(TRIALS)  # the best last
+        columns = [*ranked, objective.name]
+        heights = pd.DataFrame({name: height(ordered[name], study.spaces[name]) for name in ranked})
+        ranks = ordered[objective.name].rank()
+        heights[objective.name] = (ranks - 1) / max(1, len(ranks) - 1)
+        first = len(ordered) - max(1, math.ceil(SHARE * len(ordered)))
+        for place, line in enumerate(heights.to_numpy()):
+            best = place >= first
+            axis.plot(line, color="#D55E00" if best else "#999999", linewidth=0.8, alpha=0.9 if best else 0.35)
+        for place, name in enumerate(columns):
+            axis.axvline(place, color="black", linewidth=0.8)
+            space = study.spaces.get(name) if name in ranked else None
+            for at, said in ends(ordered[name], space):
+                axis.annotate(said, (place, at), (4, 0), textcoords="offset points", fontsize=7, va="center")
+        axis.set_xticks(range(len(columns)), [*(short(name) for name in ranked), objective.words], fontsize=8)
+        axis.set_yticks([])
+        axis.spines[:].set_visible(False)
+        axis.set_title(f"in colour the best {SHARE:.0%} by {objective.words}; its axis by rank", fontsize=10)
+    return figure
+
+
+def height(values: pd.Series, space: dict[str, Any]) -> pd.Series:
+    """Where on an axis from 0 to 1 each value of a setting is."""
+    if "choices" in space:
+        choices = [choice_label(choice) for choice in space["choices"]]
+        return values.map(lambda one: choices.index(choice_label(one)) / max(1, len(choices) - 1))
+    numbers, low, high = values.astype(float), space["low"], space["high"]
+    if space.get("log"):
+        numbers, low, high = np.log(numbers), math.log(low), math.log(high)
+    return (numbers - low) / (high - low)
+
+
+def ends(values: pd.Series, space: dict[str, Any] | None) -> list[tuple[float, str]]:
+    """What an axis says, and where; that of an objective is of ranks."""
+    if space is None:
+        return [(part, value(float(values.quantile(part)))) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    if "choices" in space:
+        number = max(1, len(space["choices"]) - 1)
+        return [(i / number, choice_label(choice)) for i, choice in enumerate(space["choices"])]
+    return [(0.0, value(space["low"])), (1.0, value(space["high"]))]
+
+
+def plot_pareto(found: pd.DataFrame, best: list[int], objectives: list[Objective]) -> plt.Figure:
+    """All trials, and those that no other is better than in both objectives."""
+    first, second = objectives
+    figure, ((axis,),) = grid(1, 1)
+    figure.set_figwidth(6)
+    axis.scatter(found[second.name], found[first.name], c="#999999", s=14, label="trials")
+    line = found.loc[best].sort_values(second.name)
+    axis.plot(line[second.name], line[first.name], "o-", color="#D55E00", markersize=5, label="Pareto front")
+    for axis_of, one in (("x", second), ("y", first)):
+        if wide(found[one.name].astype(float)):
+            logarithmic(axis_of, axis, *np.quantile(found[one.name], [0, 1]))
+    label(axis, "", second.words, first.words)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""How results look, in every table and figure alike: colours of conditions, and names with their units."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from metafa.conditions import NOISE, RULE, Tables
+
+# Okabe and Ito's colours, told apart by people of every colour vision, and grey
+COLOURS = {
+    "feedback_alignment": "#D55E00",
+    "backprop": "#0072B2",
+    "nested_kolen_pollack": "#009E73",
+    "kolen_pollack": "#CC79A7",
+    "weight_mirror": "#E69F00",
+    "sign_symmetry_fixed": "#56B4E9",
+    "direct_feedback_alignment": "#000000",
+    "sign_symmetry_uniform": "#999999",
+    "sign_symmetry_random": "#8B5A2B",
+}
+BETWEEN = ("dot", "dashdot")  # with some noise, but not the most
+UNITS = {
+    "loss": "nats",
+    "meta_loss": "nats",
+    "generalization_error": "nats",
+    "alignment_angle": "degrees",
+}
+SHORT = {RULE: "rule", NOISE: "noise steps", "task": "tasks"}
+
+
+def named(metric: str) -> str:
+    """A metric with its unit, such as ``meta-loss (nats)``."""
+    words = metric.replace("meta_", "meta-").replace("_", " ")
+    return f"{words} ({UNITS[metric]})" if metric in UNITS else words
+
+
+def short(setting: str) -> str:
+    """What a setting is called in a heading."""
+    return SHORT.get(setting, setting.removeprefix("network.").replace("_", " "))
+
+
+def value(shown: Any) -> str:
+    """A setting's value, or a number, as it is shown."""
+    return f"{shown:.4g}" if isinstance(shown, float) else str(shown)
+
+
+def in_words(names: Sequence[str], values: Iterable[Any]) -> str:
+    """A condition in words, such as ``feedback_alignment, 4000 noise steps, meta.iterations 200``."""
+    found = []
+    for name, one in zip(names, values, strict=True):
+        if name == RULE:
+            found.append(str(one))
+        elif name == NOISE:
+            found.append(f"{one} noise steps" if one else "no noise")
+        else:
+            found.append(f"{short(name)} {value(one)}")
+    return ", ".join(found)
+
+
+class Line(NamedTuple):
+    """A condition as it is drawn: its values, what it is called, its colour and its dashes."""
+
+    condition: tuple
+    words: str
+    colour: str
+    dash: str
+
+    def rows(self, measured: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
+        """Its rows of ``measured``."""
+        same = [
+            measured[n].isna() if v != v else measured[n] == v for n, v in zip(conditions, self.condition, strict=True)
+        ]
+        return measured[np.logical_and.reduce(same)]
+
+
+def lines(tables: Tables) -> list[Line]:
+    """The conditions that figures show, as they are drawn in every figure of a study: a rule's by its colour, or, where
+    conditions of one rule differ in other settings, each combination of those by one; dashed without noise, solid with
+    the most, dotted in between."""
+    keys = tables.shown[tables.conditions].drop_duplicates()
+    keys = keys.sort_values([RULE, *tables.others, NOISE], kind="stable")
+    alike = [name for name in tables.conditions if name != NOISE]
+    combinations = [tuple(row) for row in keys[alike].drop_duplicates().itertuples(index=False)]
+    shades = dict(zip(combinations, _shades([key[0] for key in combinations]), strict=True))
+    noises = sorted({*keys[NOISE]} - {0})
+    between = noises[:-1]
+    skipped = 0 if tables.several_rules else 1
+    found = []
+    for row in keys.itertuples(index=False):
+        condition = tuple(row)
+        noise = condition[tables.conditions.index(NOISE)]
+        dash = "dash" if noise == 0 else BETWEEN[between.index(noise) % 2] if noise in between else "solid"
+        colour = shades[tuple(v for n, v in zip(tables.conditions, condition, strict=True) if n != NOISE)]
+        words = in_words(tables.conditions[skipped:], condition[skipped:])
+        found.append(Line(condition, words, colour, dash))
+    return found
+
+
+def _shades(rules: list[str]) -> list[str]:
+    if len(set(rules)) == len(rules):
+        return [COLOURS[rule] for rule in rules]
+    if len(rules) <= len(COLOURS):
+        return list(COLOURS.values())[: len(rules)]
+    from matplotlib import colormaps, colors
+
+    return [colors.to_hex(colormaps["viridis"](i / len(rules))) for i in range(len(rules))]
+
+
+def wrapped(text: str, width: int = 40) -> str:
+    """``text`` with each of its lines broken to ``width`` letters."""
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())

@@ -1,0 +1,123 @@
+"""analysis/search.py on results whose answers are known."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import made
+import numpy as np
+import pandas as pd
+import pytest
+
+from metafa import study
+
+STUDY = """\
+seeds = 2
+[network]
+activation = { choices = ["relu", "tanh"] }
+[[phases]]
+phase = "noise"
+steps = { low = 10, high = 1000 }
+learning_rate = { low = 1e-5, high = 1e-1, log = true }
+standard_deviation = { low = 0.5, high = 2.0 }
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+[search]
+method = "random"
+trials = 60
+"""
+
+
+def loss(varied: dict) -> float:
+    """The rate matters most, the steps a little, the standard deviation not at all; tanh is worse."""
+    rate = np.log10(varied["noise.learning_rate"])
+    return (rate + 3) ** 2 + varied["noise.steps"] / 2000 + 0.5 * (varied["network.activation"] == "tanh")
+
+
+def measured(trial):
+    # of each seed, at two steps of which the last counts
+    for seed, off in ((0, -0.1), (1, 0.1)):
+        for step in (0, 5):
+            value = loss(trial.varied) + off + 5 - step
+            yield {
+                "seed": seed,
+                "phase": "evaluate",
+                "step": step,
+                "metric": "meta_loss",
+                "task": "glyphs",
+                "value": value,
+            }
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> tuple[Path, study.Study]:
+    return tmp_path / "made", made.results_of(tmp_path / "made", STUDY, measured)
+
+
+def test_importance_and_best_are_the_known_ones(known: tuple[Path, study.Study]) -> None:
+    folder, checked = known
+    done = made.run("search.py", folder)
+    assert done.returncode == 0, done.stderr
+    best = min(checked.trials, key=lambda trial: loss(trial.varied))
+    every = pd.read_csv(folder / "analysis" / "search.csv").set_index("trial_id")
+    assert len(every) == 60
+    assert every["evaluate.meta_loss"].to_dict() == pytest.approx(
+        {trial.trial_id: loss(trial.varied) for trial in checked.trials}
+    )
+    weights = pd.read_csv(folder / "analysis" / "search_importance.csv").set_index("setting")
+    for evaluator in ("fANOVA", "impurity", "PED-ANOVA"):
+        assert weights[evaluator].idxmax() == "noise.learning_rate"
+        assert weights[evaluator].sum() == pytest.approx(1)
+    assert weights.loc["noise.standard_deviation", "fANOVA"] < 0.1 < weights.loc["noise.learning_rate", "fANOVA"]
+    # pasted into a study of its own, it is that trial
+    pasted = study.parse((folder / "analysis" / "search_best.toml").read_text())
+    assert [trial.trial_id for trial in pasted.trials] == [best.trial_id]
+    assert (folder / "analysis" / "search_best.toml").read_text().strip() in done.stdout
+    for name in ("importance", "slices", "contours", "parallel"):
+        assert (folder / "analysis" / f"search_{name}.svg").exists()
+
+
+def test_of_two_objectives_there_is_a_front(known: tuple[Path, study.Study]) -> None:
+    folder, checked = known
+    done = made.run("search.py", folder, "--objective", "evaluate.meta_loss", "--objective", "noise.steps")
+    assert done.returncode == 0, done.stderr
+    both = [(loss(trial.varied), trial.varied["noise.steps"], trial) for trial in checked.trials]
+    expected = {
+        trial.trial_id
+        for one, steps, trial in both
+        if not any(o <= one and s <= steps and (o, s) != (one, steps) for o, s, _ in both)
+    }
+    assert f"the Pareto front of {len(both)} trials" in done.stdout
+    shown = done.stdout.partition("table ")[0]
+    for one, steps, trial in both:
+        assert (f"{one:.4g}" in shown and f" {steps} " in shown) == (trial.trial_id in expected)
+    assert (folder / "analysis" / "search_pareto.svg").exists()
+    weights = pd.read_csv(folder / "analysis" / "search_importance.csv")
+    assert set(weights["objective"]) == {"evaluate.meta_loss"}, "a setting explains itself"
+
+
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(made.ANALYSIS))
+    return importlib.import_module("search")
+
+
+def test_of_equals_none_is_better(search: ModuleType) -> None:
+    found = pd.DataFrame({"a": [1.0, 1.0, 2.0, 0.5], "b": [1.0, 1.0, 0.5, 3.0]})
+    objectives = [search.Objective("a", False), search.Objective("b", False)]
+    assert search.front(found, objectives) == [3, 0, 1, 2]
+    upwards = [search.Objective("a", True), search.Objective("b", False)]
+    assert search.front(found, upwards) == [2]
+
+
+def test_what_is_not_there_is_said_in_a_line(known: tuple[Path, study.Study], tmp_path: Path) -> None:
+    folder, _ = known
+    done = made.run("search.py", folder, "--objective", "evaluate.accuracies")
+    assert done.returncode == 1
+    assert done.stderr.strip() == (f"{folder}: no 'accuracies' in a phase 'evaluate'; the phases are noise, evaluate")
+    fixed = STUDY.partition("[network]")[0] + '[[phases]]\nphase="evaluate"\ntask_distributions=["glyphs"]\n'
+    made.results_of(tmp_path / "fixed", fixed, lambda trial: [])
+    done = made.run("search.py", tmp_path / "fixed")
+    assert done.returncode == 1
+    assert "this study varies nothing" in done.stderr
