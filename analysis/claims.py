@@ -25,6 +25,7 @@ from metafa.conditions import ResultsError, Tables
 from metafa.settings import ClaimSettings
 
 STYLES = {"holds": "green", "fails": "red", "undecided": "yellow"}
+PANELS = 12  # of a figure at most; the table has all conditions
 UNITS = {"translation": " (pixels)", "rotation": " (degrees)", "pixel_noise": " (standard deviation)"}
 
 
@@ -93,14 +94,20 @@ def figure(tables: Tables, claim: ClaimSettings) -> plt.Figure:
     spectra = spectra[spectra["layer"] == claim.layer]
     sizes = f"{claim.phase}.training_images"
     if claim.metric in ("effective_dimensionality", "effective_rank") and len(spectra):
-        drawn = plot_spectra(spectra, others)
+        drawn = plot_spectra(first(spectra, others), others)
     elif claim.metric == "generalization_error" and sizes in others:
-        ranks = tables.rows(["effective_rank"], [claim.phase])
-        drawn = plot_generalization(rows, ranks[ranks["layer"] == 1], sizes, [one for one in others if one != sizes])
+        ranks, others = tables.rows(["effective_rank"], [claim.phase]), [one for one in others if one != sizes]
+        rows, ranks = (first(one, others) for one in (rows, ranks[ranks["layer"] == 1]))
+        drawn = plot_generalization(rows, ranks, sizes, others)
     else:
-        drawn = plot_course(pd.concat([noise_before(tables, claim), rows]), claim, others)
+        drawn = plot_course(first(pd.concat([noise_before(tables, claim), rows]), others), claim, others)
     drawn.suptitle(f"{claim.claim}. {claim.statement}", fontsize=10, wrap=True)
     return drawn
+
+
+def first(rows: pd.DataFrame, others: list[str]) -> pd.DataFrame:
+    """The rows of as many conditions as a figure has room for."""
+    return rows[rows.groupby(others, dropna=False).ngroup() < PANELS] if others else rows
 
 
 def with_and_without(rows: pd.DataFrame) -> Iterator[tuple[str, bool, pd.DataFrame]]:

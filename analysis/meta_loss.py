@@ -3,8 +3,8 @@
 The table gives the meta-loss (nats) after the last inner step: its mean and interquartile mean over seeds with 95%
 intervals (stratified bootstrap), and against the same condition without noise the difference paired by seed, its effect
 size (Cohen's d), the probability of improvement (of a run with noise being lower than one without) and the p-value
-(sign flips) corrected for the number of comparisons (Holm). meta_loss_pairs.csv has the same for every pair of the
-conditions that figures show. Where seeds are too few to pass, that is said.
+(Wilcoxon's signed ranks) corrected for the number of comparisons (Holm). meta_loss_pairs.csv has the same for every
+pair of the conditions that figures show. Where seeds are too few to pass, that is said.
 
 It reads RESULTS and nothing else, and writes to RESULTS/analysis (or --output): meta_loss.csv, meta_loss_pairs.csv, and
 as .svg and .png meta_loss_by_noise_steps, meta_loss_differences and meta_loss_profile, the fraction of runs whose

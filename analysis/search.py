@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,9 +36,10 @@ from rich.table import Table
 
 from metafa import results
 from metafa import search as searches
-from metafa.appearance import named, short, value
-from metafa.conditions import Tables
-from metafa.settings import METRICS, SearchSettings
+from metafa.appearance import short, value
+from metafa.conditions import ResultsError
+from metafa.objectives import Objective, chosen, front, points
+from metafa.settings import SearchSettings
 from metafa.study import Study
 
 EVALUATORS = {
@@ -52,18 +52,6 @@ CONTOURS = 4  # settings, the most important, of which pairs are drawn
 TRIALS = 1000  # that parallel coordinates draw
 
 
-class Objective(NamedTuple):
-    """What is asked about: PHASE.METRIC or a setting, and whether more of it is better."""
-
-    name: str
-    maximize: bool
-
-    @property
-    def words(self) -> str:
-        place, _, metric = self.name.rpartition(".")
-        return f"{named(metric)}, {place}" if metric in METRICS else short(self.name)
-
-
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument(
@@ -74,8 +62,11 @@ def main() -> None:
     study = results.read_study(tables.store)
     if not study.spaces:
         sys.exit(f"{arguments.results}: this study varies nothing; give a setting {{ choices = [...] }} or a range")
-    objectives = chosen(tables, study, arguments.objective)
-    found = points(tables, study, objectives)
+    try:
+        objectives = chosen(tables, study, arguments.objective)
+        found = points(tables, study, objectives)
+    except ResultsError as error:
+        sys.exit(str(error))
     if len(found) < 2:
         sys.exit(f"{arguments.results}: {len(found)} trials have {objectives[0].name}; two at least tell them apart")
     output = Output(arguments.output or output_folder(tables))
@@ -99,60 +90,24 @@ def main() -> None:
         output.figure("search_parallel", plot_parallel(found, study, objectives, ranked))
 
 
-def chosen(tables: Tables, study: Study, asked: list[str] | None) -> list[Objective]:
-    """The objectives: those asked about, the study's own, or what it measured last."""
-    if not asked and study.search.objectives:
-        directions = study.search.directions or ["minimize"] * len(study.search.objectives)
-        return [Objective(n, d == "maximize") for n, d in zip(study.search.objectives, directions, strict=True)]
-    if not asked:
-        evaluated, trained = tables.phases_of("evaluate"), tables.phases_of("supervised")
-        if not evaluated and not trained:
-            sys.exit(f"{tables.store.address}: no phase evaluates or tests; say what to look at with --objective")
-        asked = [f"{evaluated[-1]}.meta_loss" if evaluated else f"{trained[-1]}.accuracy"]
-    return [Objective(name, "accuracy" in name) for name in asked]
-
-
-def points(tables: Tables, study: Study, objectives: list[Objective]) -> pd.DataFrame:
-    """One row a trial: its `trial_id`, what the study varies, and its objectives; trials that lack one left out."""
-    found = tables.ended[["trial_id"]].copy()
-    varied = tables.ended["point"].map(lambda text: json.loads(text or "{}"))
-    for name in study.spaces:
-        found[name] = varied.map(lambda point, name=name: point.get(name))
-    for objective in objectives:
-        if objective.name not in found:
-            found[objective.name] = found["trial_id"].map(measured(tables, objective.name))
-    complete = np.isfinite(found[[one.name for one in objectives]].astype(float)).all(axis=1)
-    return found[complete].reset_index(drop=True)
-
-
-def measured(tables: Tables, name: str) -> pd.Series:
-    """An objective by trial."""
-    if name in tables.ended:
-        return tables.ended.set_index("trial_id")[name].astype(float)
-    phase, _, metric = name.rpartition(".")
-    rows = tables.rows([metric], [phase])
-    if rows.empty:
-        sys.exit(
-            f"{tables.store.address}: no {metric!r} in a phase {phase!r}; the phases are {', '.join(tables.phases)}"
-        )
-    # of inputs by name rather than of the batch trained on
-    rows = rows[rows["task"].notna()] if rows["task"].notna().any() else rows
-    last = rows[rows["step"] == rows.groupby("trial_id")["step"].transform("max")]
-    return last.groupby("trial_id")["value"].agg(
-        lambda values: values.mean() if np.isfinite(values).all() else math.nan
-    )
-
-
 def as_optuna(study: Study, objectives: list[Objective], found: pd.DataFrame) -> optuna.Study:
-    """The trials as Optuna has them."""
+    """The trials as Optuna has them; choices of numbers by their place, as what is in order."""
     directions = ["maximize" if one.maximize else "minimize" for one in objectives]
     settings = SearchSettings(method="random", objectives=[one.name for one in objectives], directions=directions)
-    names = [one.name for one in objectives]
+    numbers = {
+        name: sorted(space["choices"])
+        for name, space in study.spaces.items()
+        if all(type(choice) in (int, float) for choice in space.get("choices", "-"))
+    }
+    spaces = study.spaces | {name: {"low": 0, "high": len(of) - 1} for name, of in numbers.items()}
     known = [
-        ({name: row[name] for name in study.spaces}, tuple(float(row[name]) for name in names))
+        (
+            {name: numbers[name].index(row[name]) if name in numbers else row[name] for name in spaces},
+            tuple(float(row[one.name]) for one in objectives),
+        )
         for row in found.to_dict("records")
     ]
-    return searches.history(settings, study.spaces, known)
+    return searches.history(settings, spaces, known)
 
 
 def importances(searched: optuna.Study, objectives: list[Objective]) -> pd.DataFrame:
@@ -170,14 +125,6 @@ def importances(searched: optuna.Study, objectives: list[Objective]) -> pd.DataF
             row = {"objective": objective.name, "setting": setting}
             found.append(row | {name: share.get(setting, math.nan) for name, share in shares.items()})
     return pd.DataFrame(found, columns=["objective", "setting", *EVALUATORS])
-
-
-def front(found: pd.DataFrame, objectives: list[Objective]) -> list[int]:
-    """The rows that no other is better than in every objective, the first objective's best first."""
-    losses = np.stack([found[one.name].to_numpy(float) * (-1 if one.maximize else 1) for one in objectives], 1)
-    better = (losses[None] <= losses[:, None]).all(2) & (losses[None] < losses[:, None]).any(2)
-    kept = np.flatnonzero(~better.any(1))
-    return kept[np.lexsort(losses[kept].T[::-1])].tolist()
 
 
 def as_rich(found: pd.DataFrame, best: list[int], study: Study, objectives: list[Objective]) -> Table:

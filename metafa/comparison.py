@@ -136,7 +136,7 @@ def _difference(rows: pd.DataFrame, against: pd.DataFrame | None) -> dict[str, A
     improved = statistics.probability_of_improvement(*strata)
     means = both["meta_loss"].mean(), both["meta_loss_against"].mean()
     found = [len(paired), *means, paired.mean(), low, high, statistics.effect_size(paired), improved]
-    return dict(zip(names, [*found, statistics.sign_flip_p(paired)], strict=True))
+    return dict(zip(names, [*found, statistics.paired_p(paired)], strict=True))
 
 
 def too_few(table: pd.DataFrame) -> str:

@@ -68,7 +68,7 @@ def test_curves_have_the_known_means_and_intervals(address: str, tmp_path: Path,
         assert (row["low"], row["high"]) == pytest.approx((low, high))
     else:
         assert np.isnan(found.loc[("backprop", 400, "meta_loss", 1), "low"])
-        assert "the best 12 of 20 conditions" in done.stdout
+        assert "the best 12 of 20" in done.stdout
     alignment = pd.read_csv(tmp_path / "out" / "alignment.csv").set_index(
         ["network.rule", "noise_steps", "metric", "layer", "step"]
     )

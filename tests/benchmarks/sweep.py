@@ -1,6 +1,6 @@
 """What a sweep costs besides its work: each figure beside what Ray Tune itself takes, or beside itself with one worker.
 
-python tests/benchmarks/sweep.py cost | workers | rows | memory
+python tests/benchmarks/sweep.py cost | workers | rows | memory | analysis
 """
 
 from __future__ import annotations
@@ -257,11 +257,105 @@ def memory(folder: Path) -> None:
     print(f"        {slope / 1e3:.1f} kB a trial by the slope, {ends / 1e3:.1f} by the ends")
 
 
+LARGE = """\
+seeds = 16
+[network]
+rule = { choices = ["feedback_alignment", "backprop"] }
+feedback_scale = { choices = SCALES }
+[[phases]]
+phase = "noise"
+steps = { choices = [0, 1000, 2000, 4000] }
+[[phases]]
+phase = "evaluate"
+name = "before_meta"
+task_distributions = ["glyphs"]
+[[phases]]
+phase = "meta"
+task_distribution = "glyphs"
+iterations = 200
+[[phases]]
+phase = "evaluate"
+name = "after_meta"
+task_distributions = ["glyphs"]
+[measure]
+points = 20
+weight_path = true
+[[claims]]
+claim = 8
+statement = "Noise lowers the meta-loss through meta-training"
+metric = "meta_loss"
+phase = "meta"
+task = "glyphs"
+step = "mean"
+expect = "lower"
+"""
+OF_TRAINING = [
+    *((metric, layer, None, None) for metric in ("effective_dimensionality", "effective_rank") for layer in (1, 2)),
+    ("alignment_angle", 2, None, None),
+    *(
+        (metric, None, None, task)
+        for metric in ("readout_probability", "readout_deviation")
+        for task in ("noise", "glyphs")
+    ),
+    *((metric, None, None, "glyphs") for metric in ("meta_loss", "meta_accuracy")),
+    *((metric, None, None, None) for metric in ("loss", "accuracy")),
+    *(("weight_path", None, component, None) for component in (1, 2)),
+]
+
+
+def analysis(folder: Path) -> None:
+    """The scripts of analysis/ and the report on ten million measurements of 1,000 trials, 16 seeds each."""
+    checked = study.parse(LARGE.replace("SCALES", str([round(0.5 + i / 80, 4) for i in range(125)])), "large")
+    place = store.at(folder / "large")
+    results.prepare(place, checked)
+    schema, random, total = results.trials_schema(checked), np.random.default_rng(0), 0
+    for trial in checked.trials:
+        places = [
+            (phase, step, *one)
+            for phase, steps in (("noise", trial.varied["noise.steps"]), ("meta", 200))
+            for step in sorted({0, *np.rint(np.geomspace(1, max(1, steps), 19 + (steps == 4000))).astype(int).tolist()})
+            for one in OF_TRAINING
+        ] + [
+            (phase, step, metric, None, None, "glyphs")
+            for phase in ("before_meta", "after_meta")
+            for step in range(6)
+            for metric in ("meta_loss", "meta_accuracy", "generalization_error")
+        ]
+        places += [("meta", 200, "singular_value", 1, i, None) for i in range(1, 625 - len(places))]
+        names = ("phase", "step", "metric", "layer", "component", "task")
+        values = random.normal(1, 0.1, (16, len(places))).tolist()
+        rows = [
+            dict(zip(names, one, strict=True)) | {"seed": seed, "value": values[seed][i]}
+            for seed in range(16)
+            for i, one in enumerate(places)
+        ]
+        total += len(rows)
+        row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "large", "status": "done"}
+        row |= {"numerics": NUMERICS, "point": json.dumps(trial.varied)}
+        results.write(place, schema, row, rows)
+    results.compact(place)
+    print(f"{total / 1e6:.1f} million measurements of {len(checked.trials)} trials", flush=True)
+    commands = {
+        path.name: [sys.executable, path, folder / "large", "--output", folder / "out"]
+        for path in sorted(Path("analysis").glob("*.py"))
+        if path.name != "figures.py"
+    }
+    commands["metafa report"] = [METAFA, "report", folder / "large", "--output", folder / "report.html"]
+    for name, command in commands.items():
+        began = time.perf_counter()
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        _, status, used = os.wait4(running.pid, 0)
+        seconds = time.perf_counter() - began
+        failed = f"  failed: {running.stderr.read()[-300:]}" if status else ""
+        print(f"{name:18} {seconds:5.1f} s, {used.ru_maxrss / 2**20:.2f} GiB{failed}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["cost", "workers", "rows", "memory"])
+    parser.add_argument("what", choices=["cost", "workers", "rows", "memory", "analysis"])
     with tempfile.TemporaryDirectory(prefix="metafa-") as folder:
-        {"cost": cost, "workers": workers, "rows": rows, "memory": memory}[parser.parse_args().what](Path(folder))
+        measured = {"cost": cost, "workers": workers, "rows": rows, "memory": memory, "analysis": analysis}
+        measured[parser.parse_args().what](Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""What a search is after: objectives of trials, and which of them are best."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from metafa.appearance import named, short
+from metafa.conditions import ResultsError, Tables
+from metafa.settings import METRICS
+from metafa.study import Study
+
+
+class Objective(NamedTuple):
+    """What is asked about: PHASE.METRIC or a setting, and whether more of it is better."""
+
+    name: str
+    maximize: bool
+
+    @property
+    def words(self) -> str:
+        place, _, metric = self.name.rpartition(".")
+        return f"{named(metric)}, {place}" if metric in METRICS else short(self.name)
+
+
+def chosen(tables: Tables, study: Study, asked: list[str] | None = None) -> list[Objective]:
+    """The objectives: those asked about, the study's own, or what it measured last. Raises `ResultsError`."""
+    if not asked and study.search.objectives:
+        directions = study.search.directions or ["minimize"] * len(study.search.objectives)
+        return [Objective(n, d == "maximize") for n, d in zip(study.search.objectives, directions, strict=True)]
+    if not asked:
+        evaluated, trained = tables.phases_of("evaluate"), tables.phases_of("supervised")
+        if not evaluated and not trained:
+            raise ResultsError(
+                f"{tables.store.address}: no phase evaluates or tests; say what to look at with --objective"
+            )
+        asked = [f"{evaluated[-1]}.meta_loss" if evaluated else f"{trained[-1]}.accuracy"]
+    return [Objective(name, "accuracy" in name) for name in asked]
+
+
+def points(tables: Tables, study: Study, objectives: list[Objective]) -> pd.DataFrame:
+    """One row a trial: its `trial_id`, what the study varies, and its objectives; trials that lack one left out.
+    Raises `ResultsError`."""
+    found = tables.ended[["trial_id"]].copy()
+    varied = tables.ended["point"].map(lambda text: json.loads(text or "{}"))
+    for name in study.spaces:
+        found[name] = varied.map(lambda point, name=name: point.get(name))
+    for objective in objectives:
+        if objective.name not in found:
+            found[objective.name] = found["trial_id"].map(measured(tables, objective.name))
+    complete = np.isfinite(found[[one.name for one in objectives]].astype(float)).all(axis=1)
+    return found[complete].reset_index(drop=True)
+
+
+def measured(tables: Tables, name: str) -> pd.Series:
+    """An objective by trial."""
+    if name in tables.ended:
+        return tables.ended.set_index("trial_id")[name].astype(float)
+    phase, _, metric = name.rpartition(".")
+    rows = tables.rows([metric], [phase])
+    if rows.empty:
+        phases = ", ".join(tables.phases)
+        raise ResultsError(f"{tables.store.address}: no {metric!r} in a phase {phase!r}; the phases are {phases}")
+    # of inputs by name rather than of the batch trained on
+    rows = rows[rows["task"].notna()] if rows["task"].notna().any() else rows
+    last = rows[rows["step"] == rows.groupby("trial_id")["step"].transform("max")]
+    return last.groupby("trial_id")["value"].mean(skipna=False)
+
+
+def front(found: pd.DataFrame, objectives: list[Objective]) -> list[int]:
+    """The rows that no other is better than in every objective, the first objective's best first."""
+    losses = np.stack([found[one.name].to_numpy(float) * (-1 if one.maximize else 1) for one in objectives], 1)
+    better = (losses[None] <= losses[:, None]).all(2) & (losses[None] < losses[:, None]).any(2)
+    kept = np.flatnonzero(~better.any(1))
+    return kept[np.lexsort(losses[kept].T[::-1])].tolist()
