@@ -41,7 +41,7 @@ def named(metric: str) -> str:
 
 def short(setting: str) -> str:
     """What a setting is called in a heading."""
-    return SHORT.get(setting, setting.removeprefix("network.").replace("_", " "))
+    return SHORT.get(setting, setting.removeprefix("network.").replace("meta_", "meta-").replace("_", " "))
 
 
 def value(shown: Any) -> str:
@@ -108,7 +108,7 @@ def _shades(rules: list[str]) -> list[str]:
         return list(COLOURS.values())[: len(rules)]
     from matplotlib import colormaps, colors
 
-    return [colors.to_hex(colormaps["viridis"](i / len(rules))) for i in range(len(rules))]
+    return [colors.to_hex(colormaps["viridis"](0.2 + 0.75 * i / len(rules))) for i in range(len(rules))]
 
 
 def wrapped(text: str, width: int = 40) -> str:

@@ -172,16 +172,8 @@ def run(
         with _usable(store.address):
             results.compact(store)
     _summarise(checked, store)
-    if todo and (script := _analysis(checked)):
-        screen.print(f"to look at them: python analysis/{script} {store.address}", soft_wrap=True)
-
-
-def _analysis(checked: Study) -> str | None:
-    """The script that shows what a study has found."""
-    if checked.claims:
-        return "claims.py"
-    kinds = {phase.phase for settings in checked.examples for phase in settings.phases}
-    return "meta_loss.py" if "evaluate" in kinds else None
+    if todo:
+        screen.print(f"to look at them: metafa report {store.address}", soft_wrap=True)
 
 
 def _sweep(checked: Study, store: Store, known: dict[str, Known], workers: int | None, address: str | None) -> None:
@@ -316,6 +308,31 @@ def status(results_address: ResultsArgument) -> None:
     if progress and left:
         age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(progress["written"])
         screen.print(f"{progress['host']}, {age.seconds} s ago: {progress['summary']}", soft_wrap=True)
+
+
+@app.command()
+def report(
+    results_address: ResultsArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where it goes.  [default: RESULTS/report.html, or NAME.html of an object store]"
+        ),
+    ] = None,
+) -> None:
+    """Make one HTML file of a study: answer, figures, tables, study file and provenance; of a running one, so far.
+
+    It needs no network, and opens in any browser.
+    """
+    from metafa import report as reports
+
+    with _usable(results_address):
+        store = results.open_store(results_address)
+        text = reports.render(store)
+        path = output or (Path(store.address) / "report.html" if store.local else Path(f"{Path(store.root).name}.html"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    screen.print(f"report   {path}  ({len(text) / 1e6:.1f} MB; open it in a browser)", soft_wrap=True)
 
 
 @app.command()

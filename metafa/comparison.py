@@ -24,7 +24,8 @@ def final(tables: Tables) -> pd.DataFrame:
     rows = rows[rows["step"] == rows.groupby(["trial_id", *EVALUATED])["step"].transform("max")]
     keys = [*EVALUATED, *tables.conditions, "seed"]
     values = rows.pivot_table("value", keys, "metric", sort=False, dropna=False, observed=True).reset_index()
-    return values.dropna(how="all", subset=["meta_loss", "meta_accuracy"])
+    values = values.dropna(how="all", subset=["meta_loss", "meta_accuracy"])
+    return values.sort_values("phase", key=lambda column: column.map(tables.phases.index), kind="stable")
 
 
 def compare(tables: Tables) -> pd.DataFrame:
@@ -60,10 +61,9 @@ def compare(tables: Tables) -> pd.DataFrame:
         found.append(row | _difference(rows, against))
     table = pd.DataFrame(found)
     table["p_corrected"] = statistics.corrected(table["p_value"])
-    order = {phase: i for i, phase in enumerate(tables.phases)}
     return table.sort_values(
         ["phase", "task", RULE, *[name for name in others if name != RULE], NOISE],
-        key=lambda column: column.map(order) if column.name == "phase" else column,
+        key=lambda column: column.map(tables.phases.index) if column.name == "phase" else column,
         kind="stable",
         ignore_index=True,
     )
