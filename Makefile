@@ -1,7 +1,7 @@
 # make quickstart   sets everything up and runs a first study, with its table and figures
 # make test         sets everything up and runs the tests
 # make benchmark    times metafa beside its peers, and prints how many times faster it is; DEVICE=cuda: on a GPU
-# make lint         checks style and formatting
+# make lint         checks style, formatting and types
 # make pins         renews requirements.txt from pyproject.toml
 
 PYTHON ?= python3
@@ -28,6 +28,7 @@ benchmark: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 pins: setup
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --no-annotate --no-header \

@@ -66,9 +66,9 @@ def base_of_all(network: Network, source: Float[Tensor, "_all pixel"]) -> Float[
 
 def prepare(
     network: Network, episodes: Episodes, base: Tensor | None = None
-) -> tuple[Images, Images, Float[Tensor, "replica task image pixel"] | None]:
+) -> tuple[Images, Images, Float[Tensor, "_replica task image pixel"]]:
     """The support and query sets of ``episodes`` as the inner loop of ``network`` needs them, and the pixels of every
-    task, support images first, where they were gathered.
+    task, support images first; of the pixels none where they were not needed.
 
     ``base`` is what `base_of_all` gives for their images; it and the Gram matrix of all images, where the
     episodes carry one, are gathered from by index. What is not there is computed for each task.
@@ -76,7 +76,7 @@ def prepare(
     source, support = episodes.images, episodes.support.shape[-1]
     indices = torch.cat([episodes.support, episodes.query], -1)
     replicas, _, images = indices.shape
-    pixels = gathered(source, indices) if base is None or episodes.gram is None else None
+    pixels = gathered(source, indices) if base is None or episodes.gram is None else source.new_empty(0, 0, 0, 0)
     if base is None:
         first = networks.first_layer(network, pixels.flatten(1, 2)).view(-1, images, network.biases[0].shape[-1])
     else:

@@ -165,7 +165,8 @@ def profile(tables: Tables, lines: list[Line]) -> go.Figure:
     for place, (phase, task) in enumerate(evaluations):
         here = values[(values["phase"] == phase) & (values["task"] == task)]
         every = [line.rows(here, tables.conditions)["meta_loss"].to_numpy() for line in lines]
-        thresholds = np.linspace(*np.quantile(np.concatenate(every), [0, 1]), 100)
+        least, most = np.quantile(np.concatenate(every), [0, 1])
+        thresholds = np.linspace(least, most, 100)
         for number, (line, losses) in enumerate(zip(lines, every, strict=True)):
             if len(losses):
                 fraction, _ = statistics.performance_profile([losses], thresholds)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import random
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,9 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from metafa import proposals, results, study
-from metafa.proposals import Known
-from metafa.settings import DatasetNeed, TaskNeed, TrialSettings, dataset_needs, flatten, task_needs, transports
+from metafa import data, launch, proposals, results, study
+from metafa.settings import flatten, transports
 from metafa.store import Store, shown
 from metafa.study import Study
 
@@ -74,12 +71,16 @@ def _read(path: Path) -> Study:
 
 
 @contextlib.contextmanager
-def _usable(address: str) -> Iterator[None]:
-    """Stops with what is said of results that cannot be used."""
+def _usable(address: str, study_file: Path | None = None) -> Iterator[None]:
+    """Stops with what is said of what cannot be used."""
     try:
         yield
-    except results.ResultsError as error:
+    except KeyboardInterrupt:
+        _stop(INTERRUPTED, "metafa: stopped; what is done is kept, and the same command continues")
+    except (results.ResultsError, launch.LaunchError) as error:
         _stop(UNUSABLE, f"metafa: {error}")
+    except data.DataError as error:
+        _stop(UNUSABLE, *(f"{study_file}: {message}" for message in error.messages))
     except OSError as error:
         _stop(UNUSABLE, f"metafa: {shown(address)} cannot be used: {results.reason(error)}")
 
@@ -90,58 +91,6 @@ def _store(checked: Study, chosen: str | None) -> Store:
         store = results.open_store(address)
         results.check(store, checked)
         return store
-
-
-def _check_data(path: Path, needed: Sequence[TrialSettings], download: bool) -> list[str]:
-    """Stops where the data of a trial is not there, or too little; returns what would have to be downloaded first."""
-    from metafa.tasks import TASK_DISTRIBUTIONS, DataAbsent
-    from metafa.tasks.classification import DATASETS
-
-    # what is needed, where it is loaded from, which part of it, and what the images found there have wrong
-    needs = [
-        (need, TASK_DISTRIBUTIONS, need.distribution, need.split, _misfits_of_tasks)
-        for need in sorted({need for settings in needed for need in task_needs(settings)})
-    ] + [
-        (need, DATASETS, need.dataset, "training", _misfits_of_dataset)
-        for need in dict.fromkeys(need for settings in needed for need in dataset_needs(settings))
-    ]
-    absent, problems, sizes = set(), [], {}
-    for need, known, name, part, misfits in needs:
-        source, place = known[name], (misfits, name, part)
-        if (misfits, name) in absent:
-            continue
-        try:
-            if place not in sizes:
-                if source.downloads and not download and not source.here():
-                    absent.add((misfits, name))
-                    continue
-                loaded = source.load(part, download)
-                sizes[place] = (len(loaded.labels), len(loaded.class_names), loaded.images_per_class)
-        except DataAbsent as error:
-            absent.add((misfits, name))
-            problems.append(f"{path}: {need.place}: {error}")
-            continue
-        problems += [f"{path}: {sentence}" for sentence in misfits(need, *sizes[place])]
-    if problems:
-        _stop(UNUSABLE, *dict.fromkeys(problems))
-    return sorted({name for _, name in absent})
-
-
-def _misfits_of_tasks(need: TaskNeed, images: int, classes: int, per_class: int) -> Iterator[str]:
-    where = f"the {need.split} classes of {need.distribution}"
-    phase = need.place.split(".")[0]
-    if need.ways > classes:
-        yield f"{phase}.ways: found {need.ways}, but {where} are {classes}"
-    if need.images_per_class > per_class:
-        yield (
-            f"{phase}.shots and {phase}.queries: {need.images_per_class} images of a class together, "
-            f"but {where} have {per_class}"
-        )
-
-
-def _misfits_of_dataset(need: DatasetNeed, images: int, classes: int, per_class: int) -> Iterator[str]:
-    if need.training_images > images:
-        yield f"{need.place}: found {need.training_images}, but {need.dataset} has {images} training images"
 
 
 @app.command()
@@ -159,52 +108,11 @@ def run(
     """
     checked = _read(path)
     store = _store(checked, results_address)
-    with _usable(store.address):
-        for sentence in results.remove_damaged(store):
-            errors.print(f"{store.address}/{sentence}; its trials run again", markup=False)
-        known = proposals.known_trials(results.continued_rows(store))
-    known = {id_: one for id_, one in known.items() if checked.adaptive or one.status in results.FINISHED}
-    todo = len(known) < checked.total
-    if todo:
-        left = [trial.settings for trial in checked.trials if trial.trial_id not in known]
-        _check_data(path, left or checked.examples, download=True)
-        _sweep(checked, store, known, workers, address)
-        with _usable(store.address):
-            results.compact(store)
+    with _usable(store.address, path):
+        todo = launch.run(checked, store, screen, errors, workers, address)
     _summarise(checked, store)
     if todo:
         screen.print(f"to look at them: metafa report {store.address}", soft_wrap=True)
-
-
-def _sweep(checked: Study, store: Store, known: dict[str, Known], workers: int | None, address: str | None) -> None:
-    from metafa import progress
-
-    screen.print(
-        f"[bold]{checked.name}[/]: {checked.total} trials of {_seeds(checked)} seeds"
-        + (f", {len(known)} done before" if known else "")
-        + f"; results in {store.address}",
-        soft_wrap=True,
-    )
-    if address is None:
-        # Ray reads it when it is imported: on a machine by itself it listens on loopback alone
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    with progress.watch(screen, total=checked.total, already=len(known)) as watcher:
-        from metafa import sweep
-
-        try:
-            sweep.run(checked, store, known, watcher, workers, address)
-        except ConnectionError as error:
-            _stop(UNUSABLE, f"metafa: no Ray cluster at {address!r}: {str(error).splitlines()[0]}")
-        except (sweep.ResourcesError, results.ResultsError) as error:
-            _stop(UNUSABLE, f"metafa: {error}")
-        except KeyboardInterrupt:
-            watcher.stop()
-            _stop(INTERRUPTED, "metafa: stopped; what is done is kept, and the same command continues")
-
-
-def _seeds(checked: Study) -> str:
-    counts = sorted({settings.seeds for settings in checked.examples})
-    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def _count(statuses: Iterable[str]) -> dict[str, int]:
@@ -235,15 +143,16 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     """Say what a study would run, without running anything."""
     checked = _read(path)
     store = _store(checked, results_address)
-    absent = _check_data(path, checked.examples, download=False)
-    with _usable(store.address):
+    with _usable(store.address, path):
+        absent = data.check(checked.examples, download=False)
         done = sum(row["status"] in results.FINISHED for row in results.continued_rows(store))
     settings = checked.examples[0]
 
     screen.print(f"[bold]{checked.name}[/]" + (f": {checked.question}" if checked.question else ""), soft_wrap=True)
     screen.print(f"phases   {' → '.join(phase.name for phase in settings.phases)}")
     screen.print(
-        f"trials   {checked.total} of {_seeds(checked)} seeds, {done} of them done, in {store.address}", soft_wrap=True
+        f"trials   {checked.total} of {launch.seeds(checked)} seeds, {done} of them done, in {store.address}",
+        soft_wrap=True,
     )
     if checked.adaptive:
         directions = checked.search.directions or ["minimize"] * len(checked.search.objectives)
@@ -366,8 +275,8 @@ def verify(
     again = checked.of_trials([checked.trial(known[trial_id].point) for trial_id in chosen])
     with tempfile.TemporaryDirectory(prefix="metafa-") as folder:
         other = results.open_store(f"{folder}/again")
-        _sweep(again, other, {}, workers, None)
         with _usable(store.address):
+            launch.sweep(again, other, {}, screen, workers, None)
             differences = results.differences(store, other, chosen)
     for trial_id in chosen:
         said = differences.get(trial_id)
@@ -407,4 +316,4 @@ def tasks() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

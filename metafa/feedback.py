@@ -70,7 +70,8 @@ def learned(rule: Rule, network: Network) -> tuple[Tensor, ...]:
 
 def _redraws(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
     for matrix in network.feedback:
-        matrix.copy_(_drawn(*matrix.shape[1:], network.activation, rule, how, generators))
+        rows, into = matrix.shape[1:]
+        matrix.copy_(_drawn(rows, into, network.activation, rule, how, generators))
 
 
 def _mirrors(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:

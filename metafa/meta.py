@@ -81,14 +81,14 @@ class AdaptationCurve:
 @torch.no_grad()
 def evaluate(network: Network, inner: InnerLoop, tasks: Episodes) -> AdaptationCurve:
     """The adaptation curve of every replica over its tasks."""
-    totals = 0.0
+    totals = []
     for support, query in _blocks(network, tasks):
         steps = [
             torch.cat([_loss_and_accuracy(network, images, adapted) for images in (query, support)])
             for adapted in inner.path(network, support)
         ]
-        totals = totals + torch.stack(steps, 1)
-    return AdaptationCurve(*(totals / tasks.support.shape[1]))
+        totals.append(torch.stack(steps, 1))
+    return AdaptationCurve(*(sum(totals[1:], start=totals[0]) / tasks.support.shape[1]).unbind())
 
 
 @torch.no_grad()
@@ -96,10 +96,11 @@ def meta_loss(
     network: Network, inner: InnerLoop, tasks: Episodes
 ) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
     """The meta-loss and meta-accuracy of every replica over its tasks."""
-    totals = sum(
+    totals = [
         _loss_and_accuracy(network, query, inner.adapt(network, support)) for support, query in _blocks(network, tasks)
-    )
-    return tuple(totals / tasks.support.shape[1])
+    ]
+    loss, accuracy = sum(totals[1:], start=totals[0]) / tasks.support.shape[1]
+    return loss, accuracy
 
 
 def _blocks(network: Network, tasks: Episodes) -> Iterator[tuple[Images, Images]]:

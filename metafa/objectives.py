@@ -73,6 +73,6 @@ def measured(tables: Tables, name: str) -> pd.Series:
 def front(found: pd.DataFrame, objectives: list[Objective]) -> list[int]:
     """The rows that no other is better than in every objective, the first objective's best first."""
     losses = np.stack([found[one.name].to_numpy(float) * (-1 if one.maximize else 1) for one in objectives], 1)
-    better = (losses[None] <= losses[:, None]).all(2) & (losses[None] < losses[:, None]).any(2)
-    kept = np.flatnonzero(~better.any(1))
+    better = np.all(losses[None] <= losses[:, None], 2) & np.any(losses[None] < losses[:, None], 2)
+    kept = np.flatnonzero(~np.any(better, 1))
     return kept[np.lexsort(losses[kept].T[::-1])].tolist()

@@ -53,8 +53,9 @@ class Watcher:
         self.ended += 1
         self.counts[ended.status] = self.counts.get(ended.status, 0) + 1
         final = ended.final
-        whole = final is not None and math.isfinite(final[1]) and ended.status != "stopped"
-        if whole and (self.best is None or _worth(final) > _worth(self.best[0])):
+        whole = ended.status != "stopped"
+        better = final is not None and (self.best is None or _worth(final) > _worth(self.best[0]))
+        if final is not None and better and whole and math.isfinite(final[1]):
             self.best = (final, trial)
         if ended.status not in ("done", "stopped"):
             self.screen.print(f"[yellow]{ended.status}[/] {describe(trial)}: {ended.error}", soft_wrap=True)

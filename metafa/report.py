@@ -345,7 +345,7 @@ def _cell(row: Mapping[str, Any], name: str, number: bool) -> Cell:
     one, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
     if number and (one is None or one != one):
         return Cell("", "", "number")
-    if name.startswith("p_"):
+    if number and name.startswith("p_") and one is not None:
         return Cell(comparison.significant(one), str(one), "number")
     if number:
         interval = f" ({low:.4g} to {high:.4g})" if low is not None and low == low else ""

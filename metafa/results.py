@@ -311,7 +311,8 @@ def compact(store: Store) -> int:
         for name in store.names(table):
             if name.startswith(".compact-"):
                 store.remove(f"{table}/{name}")
-    old, new = [], []
+    old: list[str] = []
+    new: list[str] = []
     for names, trials, measurements in _groups(store):
         name = f"compact-{hashlib.blake2b(' '.join(names).encode(), digest_size=8).hexdigest()}.parquet"
         store.put(f"measurements/.{name}", encode(measurements))

@@ -276,7 +276,7 @@ Phase = Annotated[
     | Annotated[EvaluatePhase, Tag("evaluate")],
     Discriminator(lambda value: value.get("phase") if isinstance(value, dict) else getattr(value, "phase", None)),
 ]
-PHASES = {
+PHASES: dict[str, type[Settings]] = {
     "noise": NoisePhase,
     "supervised": SupervisedPhase,
     "out_of_distribution": OutOfDistributionPhase,
@@ -509,14 +509,15 @@ def flatten(settings: TrialSettings) -> dict[str, Any]:
 
 def task_needs(settings: TrialSettings) -> list[TaskNeed]:
     """The tasks that a trial draws."""
-    needs = []
+    needs: list[TaskNeed] = []
     for phase in settings.phases:
+        drawn: list[tuple[str, str, str]]
         if isinstance(phase, MetaPhase):
             drawn = [("task_distribution", phase.task_distribution, "training")]
         elif isinstance(phase, EvaluatePhase):
             drawn = [("task_distributions", name, phase.split) for name in phase.task_distributions]
         else:
-            drawn = []
+            continue
         needs += [
             TaskNeed(f"{phase.name}.{key}", name, split, phase.ways, phase.shots + phase.queries)
             for key, name, split in drawn

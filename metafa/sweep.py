@@ -146,7 +146,7 @@ def run(
 def _start_ray(address: str | None, cpus: int | None) -> None:
     # what goes wrong with a trial is in its row, and said in a line
     logging.getLogger("ray").setLevel("CRITICAL")
-    options = dict(log_to_driver=False, logging_level="CRITICAL", configure_logging=False)
+    options: dict[str, Any] = dict(log_to_driver=False, logging_level="CRITICAL", configure_logging=False)
     if address is not None:
         host, _, port = address.rpartition(":")
         if host and port.isdigit() and "/" not in host:  # Ray itself would knock for minutes
@@ -166,7 +166,8 @@ def _check_resources(study: Study, found: Mapping[str, float]) -> None:
 def _scheduler(stopping: EarlyStoppingSettings | None) -> schedulers.TrialScheduler | None:
     if stopping is None:
         return None
-    how = dict(time_attr="step", metric="objective", mode=stopping.direction[:3], grace_period=stopping.grace_period)
+    how: dict[str, Any] = dict(time_attr="step", metric="objective", mode=stopping.direction[:3])
+    how |= dict(grace_period=stopping.grace_period)
     if stopping.method == "median":
         return schedulers.MedianStoppingRule(**how)
     # a phase's last step is no reason to stop: other phases follow
@@ -313,7 +314,7 @@ def _forget(store: Store, trial_id: str) -> None:
 def _row(trial: Trial, study: Study, software: Mapping[str, Any]) -> dict[str, Any]:
     known = {"trial_id": trial.trial_id, "study": study.name, "numerics": NUMERICS, "point": json.dumps(trial.varied)}
     chosen = study.search.method + (", depends on timing" if study.by_timing else "")
-    return flatten(trial.settings) | known | {"search": chosen} | software
+    return {**flatten(trial.settings), **known, "search": chosen, **software}
 
 
 def measurement(rows: list[dict[str, Any]], name: str) -> float | None:

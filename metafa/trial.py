@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,14 +105,17 @@ def load_sources(*trials: TrialSettings) -> Sources:
             taskset = tasks.taskset(images, need.ways, need.images_per_class)
             sources[source_key(need)] = episodes.from_taskset(taskset)
     names = sorted({need.dataset for settings in trials for need in dataset_needs(settings)})
-    datasets = {name: tuple(_labelled(DATASETS[name].load(part, True)) for part in PARTS) for name in names}
+    datasets = {}
+    for name in names:
+        training, test = (_labelled(DATASETS[name].load(part, True)) for part in PARTS)
+        datasets[name] = (training, test)
     return Sources(sources, datasets)
 
 
 def prepared(sources: Sources, device: str = "cpu") -> Sources:
     """The images on ``device``, and what is computed of them once for many trials."""
     tasks = {key: episodes.with_gram(episodes.to(source, device)) for key, source in sources.tasks.items()}
-    datasets = {name: tuple(part.to(device) for part in parts) for name, parts in sources.datasets.items()}
+    datasets = {name: (training.to(device), test.to(device)) for name, (training, test) in sources.datasets.items()}
     return Sources(tasks, datasets)
 
 
@@ -161,7 +165,7 @@ def _noise(bench: _Bench, phase: NoisePhase) -> None:
 def _supervised(bench: _Bench, phase: SupervisedPhase) -> None:
     training, test = bench.datasets[phase.dataset]
     chosen = supervised.choose(training, phase.training_images, bench.streams)
-    total = phase.steps if phase.epochs is None else phase.epochs * (chosen.shape[1] // phase.batch_size)
+    total = phase.steps or (phase.epochs or 0) * (chosen.shape[1] // phase.batch_size)
     steps = supervised.train(
         bench.network,
         bench.rule,
@@ -202,7 +206,7 @@ def _out_of_distribution(bench: _Bench, phase: OutOfDistributionPhase) -> None:
         if name == dataset:
             continue
         _, other = bench.datasets[name]
-        resized = shifts.resized(_pictures(other.images, DATASET_SHAPES[name]), shape[:2])
+        resized = shifts.resized(_pictures(other.images, DATASET_SHAPES[name]), (shape[0], shape[1]))
         bench.test(phase.name, name, _flat(resized), other.labels)
     bench.advance(1.0)
 
@@ -328,7 +332,8 @@ class _Bench:
         device = self.streams.device
         if "inner_rates" in checkpoint.tensors:
             self.learned_rates = checkpoint.tensors["inner_rates"].to(device, copy=True)
-        self._path = {tuple(moment): checkpoint.tensors[f"path/{i}"] for i, moment in enumerate(checkpoint.moments)}
+        moments = [(phase, step) for phase, step in checkpoint.moments]
+        self._path = {moment: checkpoint.tensors[f"path/{i}"] for i, moment in enumerate(moments)}
         self._broken = checkpoint.tensors["broken"].to(device, copy=True)
         for i, tensor in enumerate((*self.network.parameters, *self.network.feedback)):
             tensor.copy_(checkpoint.tensors[f"network/{i}"])
@@ -407,7 +412,7 @@ class _Bench:
             if step.number == total:
                 self.measure_singular_values(phase, total)
             elif step.number % CHECKPOINT_STEPS == 0:
-                self._watch.checkpoint(lambda step=step: self.checkpoint(step))
+                self._watch.checkpoint(partial(self.checkpoint, step))
             if total >= 20 and step.number % (total // 20) == 0:
                 self.advance(step.number / total, keep=False)
         self.advance(1.0)

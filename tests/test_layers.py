@@ -40,13 +40,19 @@ CORE = [
                 "provenance",
                 "cli",
                 "progress",
+                "data",
+                "launch",
             ],
             {"torch", "ray", "learn2learn", "optuna", "pandas", "matplotlib"},
         ),
         (["tasks"], {"torch", "ray", "learn2learn", "torchvision", "optuna", "metafa.networks", "metafa.study"}),
+        (
+            ["statistics", "conditions", "appearance", "comparison", "claims", "objectives"],
+            {"torch", "ray", "learn2learn", "optuna", "matplotlib", "metafa.trial", "metafa.sweep"},
+        ),
         (["trial", "checkpoints"], {"ray", "learn2learn", "optuna", "metafa.results", "metafa.sweep"}),
     ],
-    ids=["core", "studies and the command", "task distributions", "trial"],
+    ids=["core", "studies and the command", "task distributions", "analysis", "trial"],
 )
 def test_a_layer_imports_nothing_above_it(modules: list[str], barred: set[str]) -> None:
     imports = "; ".join(f"import metafa.{module}" for module in modules)

@@ -90,7 +90,7 @@ def _draw_all(path: Path) -> None:
         arrays[f"{split}_names"] = np.array([c.name for c in kept])
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez_compressed(partial, **arrays)
+    np.savez_compressed(partial, allow_pickle=False, **arrays)
     partial.replace(path)
 
 
@@ -173,7 +173,7 @@ def _outline(face: str, codepoint: int) -> Outline:
     font = _face(face)
     font.load_char(codepoint, flags=LoadFlags.NO_HINTING)
     outline = Outline(*font.get_path())
-    corners = outline.vertices[outline.codes != Outline.CLOSEPOLY]
+    corners = np.asarray(outline.vertices)[outline.codes != Outline.CLOSEPOLY]
     low, high = corners.min(0), corners.max(0)
     return Affine2D().translate(*-(low + high) / 2).scale(INK / max(high - low)).transform_path(outline)
 

@@ -1,0 +1,85 @@
+"""From a checked study to its results, whoever asks: the command or a notebook."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from metafa import data, proposals, results
+from metafa.proposals import Known
+from metafa.store import Store
+from metafa.study import Study
+
+
+class LaunchError(Exception):
+    """A study that cannot be started where it is to run; the message is one line."""
+
+
+def run(
+    study: Study,
+    store: Store,
+    screen: Console,
+    errors: Console,
+    workers: int | None = None,
+    address: str | None = None,
+) -> bool:
+    """Runs what is left of ``study``, shows how far it is on ``screen``, and returns whether there was anything left.
+
+    Raises `ResultsError`, `DataError`, `LaunchError`, OSError and KeyboardInterrupt; what is done by then is kept.
+    """
+    for sentence in results.remove_damaged(store):
+        errors.print(f"{store.address}/{sentence}; its trials run again", markup=False)
+    known = proposals.known_trials(results.continued_rows(store))
+    known = {id_: one for id_, one in known.items() if study.adaptive or one.status in results.FINISHED}
+    if len(known) >= study.total:
+        return False
+    left = [trial.settings for trial in study.trials if trial.trial_id not in known]
+    data.check(left or study.examples, download=True)
+    sweep(study, store, known, screen, workers, address)
+    results.compact(store)
+    return True
+
+
+def sweep(
+    study: Study,
+    store: Store,
+    known: Mapping[str, Known],
+    screen: Console,
+    workers: int | None,
+    address: str | None,
+) -> None:
+    """Runs the trials that are not ``known``. Raises as `run` does."""
+    from metafa import progress
+
+    screen.print(
+        f"[bold]{study.name}[/]: {study.total} trials of {seeds(study)} seeds"
+        + (f", {len(known)} done before" if known else "")
+        + f"; results in {store.address}",
+        soft_wrap=True,
+    )
+    if address is None:
+        # Ray reads it when it is imported: on a machine by itself it listens on loopback alone
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    with progress.watch(screen, total=study.total, already=len(known)) as watcher:
+        from metafa import sweep as sweeps
+
+        try:
+            sweeps.run(study, store, known, watcher, workers, address)
+        except ConnectionError as error:
+            raise LaunchError(
+                f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; without an address, studies run on this "
+                "machine"
+            ) from error
+        except sweeps.ResourcesError as error:
+            raise LaunchError(str(error)) from error
+        except KeyboardInterrupt:
+            watcher.stop()
+            raise
+
+
+def seeds(study: Study) -> str:
+    """How many seeds its trials have, in words."""
+    counts = sorted({settings.seeds for settings in study.examples})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
