@@ -1,7 +1,8 @@
-# make quickstart   sets everything up and runs a first study, with its table and figures
+# make quickstart   sets everything up and runs a first study, with its table, figures and report
 # make test         sets everything up and runs the tests
 # make benchmark    times metafa beside its peers, and prints how many times faster it is; DEVICE=cuda: on a GPU
 # make lint         checks style, formatting and types
+# make docs         writes the pages that are made from the code
 # make pins         renews requirements.txt from pyproject.toml
 
 PYTHON ?= python3
@@ -10,13 +11,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: quickstart test benchmark lint pins setup help
+.PHONY: quickstart test benchmark lint docs pins setup help
 help:
 	@sed -n 's/^# //p' Makefile
 
 quickstart: setup
 	$(BIN)/metafa run studies/quickstart.toml
 	$(BIN)/python analysis/meta_loss.py results/quickstart
+	$(BIN)/metafa report results/quickstart
 
 test: setup
 	$(BIN)/python -m pytest
@@ -29,6 +31,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python docs/generate.py
 
 pins: setup
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --no-annotate --no-header \

@@ -27,7 +27,7 @@ from metafa.conditions import ResultsError, Tables
 
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 SCREEN_ROWS = 60  # of a longer table the CSV has the rest
-WIDTH = 150  # letters, where the screen does not say
+WIDTH = 160  # letters, where the screen does not say
 
 
 def parse_arguments(description: str | None) -> argparse.Namespace:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from metafa.conditions import NOISE, RULE, Tables
+from metafa.settings import METRICS
 
 # Okabe and Ito's colours, told apart by people of every colour vision, and grey
 COLOURS = {
@@ -24,19 +25,14 @@ COLOURS = {
     "sign_symmetry_random": "#8B5A2B",
 }
 BETWEEN = ("dot", "dashdot")  # with some noise, but not the most
-UNITS = {
-    "loss": "nats",
-    "meta_loss": "nats",
-    "generalization_error": "nats",
-    "alignment_angle": "degrees",
-}
 SHORT = {RULE: "rule", NOISE: "noise steps", "task": "tasks"}
 
 
 def named(metric: str) -> str:
     """A metric with its unit, such as ``meta-loss (nats)``."""
     words = metric.replace("meta_", "meta-").replace("_", " ")
-    return f"{words} ({UNITS[metric]})" if metric in UNITS else words
+    unit = METRICS[metric].unit if metric in METRICS else ""
+    return f"{words} ({unit})" if unit else words
 
 
 def short(setting: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import random
 import tempfile
 from collections import Counter
@@ -27,6 +28,8 @@ SHOWN_TRIALS = 40  # by `metafa status`, all; of more, those that are not done
 app = typer.Typer(
     help="What does learning from random noise, before any data, do to how fast a network adapts to new tasks? "
     "A study file says what to vary; [bold]metafa run[/] runs it, its results are Parquet.",
+    epilog="To begin: [bold]metafa run quickstart[/], then [bold]metafa report results/quickstart[/]. "
+    "Other studies to begin from: [bold]metafa studies[/].",
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
@@ -35,7 +38,12 @@ app = typer.Typer(
 screen = Console(highlight=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as studies/quickstart.toml.")]
+StudyFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STUDY", help="A study file, or the name of one that comes with metafa, such as quickstart."
+    ),
+]
 ResultsOption = Annotated[
     str | None,
     typer.Option(
@@ -65,9 +73,21 @@ def _stop(status: int, *messages: str) -> NoReturn:
 
 def _read(path: Path) -> Study:
     try:
-        return study.read(path)
+        return study.read(path if path.exists() else bundled(str(path)) or path)
     except study.StudyError as error:
         _stop(UNUSABLE, *error.messages)
+
+
+def bundled(name: str) -> Path | None:
+    """The study of that name that comes with metafa, such as ``quickstart`` or ``claims/claim_2_speed``."""
+    found = _studies() / f"{name.removeprefix('studies/').removesuffix('.toml')}.toml"
+    return found if found.is_file() else None
+
+
+def _studies() -> Path:
+    """The studies that come with metafa: in the package, or, in a checkout, beside it."""
+    package = Path(__file__).parent
+    return package / "studies" if (package / "studies").is_dir() else package.parent / "studies"
 
 
 @contextlib.contextmanager
@@ -298,6 +318,26 @@ def tensorboard(
         results.read_study(store)
         written = tensorboard.write(store, folder)
     screen.print(f"{written} trials written; to look at them: tensorboard --logdir {folder}", soft_wrap=True)
+
+
+@app.command()
+def studies() -> None:
+    """List the studies that come with metafa, to run or to begin one's own from."""
+    table = Table("study", "what it asks")
+    table.columns[0].no_wrap = True
+    for path in sorted(_studies().rglob("*.toml")):
+        name = path.relative_to(_studies()).with_suffix("").as_posix()
+        table.add_row(name, study.read(path).question)
+    screen.print(table)
+    screen.print(f"They stand in {_studies()}; to change one, copy it and run the copy.", soft_wrap=True)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of study files, with which editors complete, explain and check them."""
+    from metafa.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
 
 
 @app.command()

@@ -80,6 +80,44 @@ OUTCOME = {
     "stopped_step": pa.int64(),
     "numerics": pa.int64(),  # of metafa: what the same settings compute
 }
+MEANINGS = {
+    "measurements": {
+        "trial_id": "the trial, as in `trials`",
+        "seed": "the replica's, 0, 1, ...; in all trials seed 3 has the same weights, feedback and tasks at the start",
+        "learning_rate": "the replica's, where a trial has several side by side; else null",
+        "phase": "the phase's name",
+        "step": "training steps of a phase that trains; inner steps of one that evaluates; outer steps of `meta`",
+        "metric": "what was measured, one of the metrics below",
+        "layer": "from 1; null for what is not of one layer",
+        "component": "from 1, of singular values and principal components; else null",
+        "task": "the inputs measured on: a task distribution, a dataset, one changed such as `mnist10k/rotation=30`, "
+        "or `noise`; null for the batch trained on, and for what is not measured on inputs",
+        "value": "the number, in the metric's unit",
+    },
+    "trials": {
+        "trial_id": "a hash of what determines the result",
+        "study": "the study's name",
+        "status": "`done`, `diverged` (a loss or weight of at least one seed was not finite), `stopped` (early) or "
+        "`failed` (it raised an error, or its process died)",
+        "search": "how the study's trials were chosen, and whether that depends on timing",
+        "point": "what the study varies, as JSON: a value for each search space",
+        "objectives": "what an adaptive search learns of the trial; null of other searches",
+        "error": "what went wrong, if anything did",
+        "diverged_seeds": "the seeds that diverged",
+        "diverged_phase": "where the first of them did",
+        "diverged_step": "and at which step",
+        "stopped_phase": "where early stopping stopped the trial",
+        "stopped_step": "and at which step",
+        "numerics": "of metafa, raised when the same settings compute something else",
+        "started": "when the trial started, UTC",
+        "seconds": "how long it took",
+        "host": "the machine",
+        "device": "its CPU or GPU",
+        "cpus": "its CPU cores",
+        "metafa_commit": "of the checkout that ran it; empty where that was not one",
+    },
+}
+"""What each column is; the settings of `trials` go by their dotted names besides, and so do versions."""
 FINISHED = ("done", "diverged", "stopped")  # a failed trial is tried again
 
 
@@ -161,7 +199,10 @@ def _study_text(store: Store) -> str:
     try:
         return store.read("study.toml").decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise ResultsError(f"{store.address} is not a results folder of metafa: it has no study.toml") from error
+        raise ResultsError(
+            f"{store.address} is not a results folder of metafa: it has no study.toml; `metafa run STUDY` says where its "
+            "results are"
+        ) from error
 
 
 def read_study(store: Store) -> Study:

@@ -18,23 +18,45 @@ NUMERICS = 4
 
 MAX_TRIALS = 100_000
 
-METRICS = (
-    "loss",
-    "accuracy",
-    "meta_loss",
-    "meta_accuracy",
-    "generalization_error",
-    "expected_calibration_error",
-    "alignment_angle",
-    "effective_dimensionality",
-    "effective_rank",
-    "singular_value",
-    "readout_probability",
-    "readout_deviation",
-    "inner_learning_rate",
-    "weight_path",
-    "weight_path_variance",
-)
+
+class Metric(NamedTuple):
+    """What a metric is, and its unit."""
+
+    meaning: str
+    unit: str = ""
+
+
+METRICS = {
+    "meta_loss": Metric("cross-entropy on the query sets, after adaptation to the support sets", "nats"),
+    "meta_accuracy": Metric("accuracy on the query sets, after adaptation to the support sets"),
+    "generalization_error": Metric(
+        "the meta-loss less the loss on the support sets; of a dataset, the loss on test images less that on training "
+        "images",
+        "nats",
+    ),
+    "loss": Metric(
+        "cross-entropy of the batch trained on: noise, images, or the query sets of training tasks; with a `task`, of "
+        "those test images",
+        "nats",
+    ),
+    "accuracy": Metric("accuracy on the same"),
+    "expected_calibration_error": Metric("how far confidence is from accuracy on test images, over 15 bins"),
+    "alignment_angle": Metric("between a layer's weights and its feedback", "degrees"),
+    "effective_dimensionality": Metric("participation ratio of a layer's squared singular values"),
+    "effective_rank": Metric("exponential of the entropy of a layer's normalised squared singular values"),
+    "singular_value": Metric(
+        "with `measure.singular_values`: every one of a layer, the largest as `component` 1, at the start and the end "
+        "of each phase that trains"
+    ),
+    "readout_probability": Metric("mean of the largest readout probability, the network's confidence"),
+    "readout_deviation": Metric("mean absolute deviation of the readout probabilities from chance"),
+    "inner_learning_rate": Metric("with `learn_inner_rates`: a layer's, its mean over inner steps"),
+    "weight_path": Metric(
+        "with `measure.weight_path`: where the weights are, along the first two principal components of their path "
+        "through the trial"
+    ),
+    "weight_path_variance": Metric("the fraction of that path's variance along each of the two"),
+}
 """What is measured, by name."""
 
 RuleName = Literal[

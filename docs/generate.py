@@ -1,0 +1,224 @@
+"""Writes the pages and the schema that are made from the code: docs/study_file.md, docs/results.md, and
+docs/study.schema.json. Run it with: make docs"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from metafa.results import MEANINGS, MEASUREMENTS, OUTCOME, RUN_COLUMNS
+from metafa.schema import json_schema
+from metafa.settings import (
+    METRICS,
+    PHASES,
+    ClaimSettings,
+    EarlyStoppingSettings,
+    MeasureSettings,
+    NetworkSettings,
+    ResourceSettings,
+    SearchSettings,
+    Settings,
+    StudySettings,
+)
+
+DOCS = Path(__file__).parent
+MADE = "<!-- made by docs/generate.py: make docs -->\n\n"
+STUDY = """\
+# The study file
+
+A study file is TOML. It says what is asked, what a trial does, and what is varied; `metafa check STUDY` says what it
+would run, and every mistake with its line. This page is made from the schema that checks it. For an editor that knows
+JSON Schema (Even Better TOML in VS Code, any that uses taplo), `metafa schema > study.schema.json` and a first line
+`#:schema study.schema.json` give completion, explanations and mistakes as one types.
+
+```toml
+question = "Does it depend on the rate at which noise is learned?"
+seeds = 16
+
+[network]
+rule = "feedback_alignment"
+
+[[phases]]
+phase = "noise"
+steps = 4000
+learning_rate = { choices = [1e-4, 2e-4, 5e-4, 1e-3] }
+
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+```
+
+**Search spaces.** Any setting of `seed`, `seeds`, `network`, `phases` and `measure` may be a search space in place of a
+value: `{ choices = [...] }`, or, in all searches but a grid, `{ low = 1e-4, high = 1e-2, log = true }`, also with `step`.
+A range of whole numbers stays whole.
+
+**Phases** run in the order they stand in. A phase that stands twice is given a `name`; settings and results go by it,
+such as `noise.steps`.
+
+**Seeds are paired**: in all trials, seed 3 starts from the same weights, the same feedback and the same tasks. `seeds`
+are trained side by side in one trial; `seed` makes another study of the same.
+
+**Learning rates** may be lists, `learning_rate = [1e-4, 1e-3]`: all seeds with each, side by side in one trial; one list
+a study.
+"""
+RESULTS = """\
+# Results
+
+`results/NAME`, or wherever `--results` says (a folder or `s3://BUCKET/FOLDER`), holds two tables as folders of Parquet,
+which `pandas.read_parquet`, DuckDB and whatever else reads Parquet read as they are:
+
+| table | one row a |
+| --- | --- |
+| `trials` | trial: what it was, how it ended, what made it |
+| `measurements` | number, with where it came from |
+
+```python
+import metafa
+
+trials, measurements = metafa.load("results/quickstart")
+angle = measurements.query("metric == 'alignment_angle' and phase == 'noise'")
+angle = angle.merge(trials[["trial_id", "network.rule"]])
+print(angle.groupby(["network.rule", "step"])["value"].mean().unstack())
+```
+
+A trial's rows appear whole or not at all, and are written once. Every file says in its metadata which study made it
+(`metafa.study`, `metafa.fingerprint`) and carries a digest of itself: a damaged one is named by the next `metafa run`, and
+its trials run again. Beside the tables stand `study.toml`, `report.html` and `analysis/` once they were made, for
+adaptive searches `optuna.journal` (for `optuna-dashboard`), and while a study runs `progress.json` and `partial/`, its
+checkpoints. Nothing in it is ever executed.
+"""
+READING = """\
+## Reading them
+
+`metafa report RESULTS` makes one HTML file of a study. The scripts in `analysis/` read the same tables and nothing else,
+from a folder or an object store; each explains itself with `--help`, prints a table and writes it as CSV, and draws SVG
+and PNG, into `RESULTS/analysis`:
+
+| script | what it shows |
+| --- | --- |
+| `meta_loss.py` | conditions compared over their common seeds: means and interquartile means with intervals, paired differences, effect sizes, probability of improvement, corrected p-values, performance profiles |
+| `adaptation.py` | meta-loss and meta-accuracy against inner steps |
+| `alignment.py` | alignment angle, effective dimensionality and readout through the phases, layer by layer |
+| `search.py` | importance of settings, slices, contours, parallel coordinates, Pareto fronts, and the best settings ready to paste |
+| `meta_training.py` | the meta-loss through meta-training, rule by rule, at the settings best on validation classes |
+| `claims.py` | whether a study's claims hold, by the rules it wrote down |
+| `weight_path.py` | where the weights went, in the plane of their first two principal components |
+
+Intervals are 95%, of a mean over seeds, by stratified bootstrap (bias-corrected and accelerated, 4,999 resamples).
+Differences are paired by seed; their p-values are Wilcoxon's signed-rank test, corrected for their number by Holm's
+method. Where even the most consistent of effects could not pass with as few seeds, the scripts and the report say so, and
+how many would do. Trials that were stopped early or failed are no part of any analysis; diverged seeds are counted and
+left out of means.
+"""
+
+
+def main() -> None:
+    for name, text in pages().items():
+        (DOCS / name).write_text(text)
+
+
+def pages() -> dict[str, str]:
+    """Every page that is made, by its file's name."""
+    return {
+        "study_file.md": MADE + STUDY + "".join(study_sections()),
+        "results.md": MADE + RESULTS + "".join(results_sections()) + READING,
+        "study.schema.json": json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n",
+    }
+
+
+def study_sections() -> Iterator[str]:
+    parts = ("network", "phases", "measure", "search", "early_stopping", "resources", "claims")
+    top = {name: field for name, field in StudySettings.model_fields.items() if name not in parts}
+    yield "\n## The study\n\n" + table(top)
+    yield section("[network]", NetworkSettings)
+    for kind, settings in PHASES.items():
+        yield section(f'[[phases]] phase = "{kind}"', settings)
+    for title, settings in (
+        ("[measure]", MeasureSettings),
+        ("[search]", SearchSettings),
+        ("[early_stopping]", EarlyStoppingSettings),
+        ("[resources]", ResourceSettings),
+        ("[[claims]]", ClaimSettings),
+    ):
+        yield section(title, settings)
+
+
+def section(title: str, settings: type[Settings]) -> str:
+    fields = {name: field for name, field in settings.model_fields.items() if name != "phase" or "phases" not in title}
+    meaning = textwrap.fill(" ".join((settings.__doc__ or "").split()), 120, break_on_hyphens=False)
+    return f"\n## `{title}`\n\n{meaning}\n\n" + table(fields)
+
+
+def table(fields: dict[str, FieldInfo]) -> str:
+    rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, field in fields.items():
+        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+        rows.append(f"| `{name}` | {type_of(field)} | {default_of(name, field)} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def type_of(field: FieldInfo) -> str:
+    limits = [str(one) for one in field.metadata if type(one).__name__ in ("Ge", "Gt", "Le", "Lt")]
+    return words(field.annotation) + bounds(field.metadata) if limits else words(field.annotation)
+
+
+def bounds(metadata: list[Any]) -> str:
+    said = {"Ge": ("ge", "at least"), "Gt": ("gt", "above"), "Le": ("le", "at most"), "Lt": ("lt", "below")}
+    found = [
+        f"{said[type(one).__name__][1]} {getattr(one, said[type(one).__name__][0])}"
+        for one in metadata
+        if type(one).__name__ in said
+    ]
+    return ", " + ", ".join(found) if found else ""
+
+
+def words(annotation: Any) -> str:
+    """A type as a reader of TOML calls it."""
+    names = {int: "whole number", float: "number", str: "string", bool: "true or false"}
+    if annotation in names:
+        return names[annotation]
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return " \\| ".join(f"`{one}`" for one in arguments)
+    if hasattr(annotation, "__metadata__"):  # Annotated
+        inner = [one for part in annotation.__metadata__ for one in getattr(part, "metadata", [])]
+        return words(annotation.__origin__) + bounds(inner)
+    if get_origin(annotation) is list:
+        return f"list of {words(arguments[0])}"
+    kept = [words(one) for one in arguments if one is not type(None)]
+    return ", or ".join(dict.fromkeys(kept)) if kept else "table"
+
+
+def default_of(name: str, field: FieldInfo) -> str:
+    if name == "name" and field.is_required():
+        return "the file's name"
+    if field.is_required():
+        return "none: to be said"
+    value = field.default
+    if value is None or value == "":
+        return ""
+    shown = json.dumps(value) if not isinstance(value, float) else f"{value:g}"
+    return f"`{shown}`"
+
+
+def results_sections() -> Iterator[str]:
+    for name, columns in (("measurements", MEASUREMENTS.names), ("trials", [*OUTCOME, *RUN_COLUMNS])):
+        yield f"\n## `{name}`\n\n| column | what it is |\n| --- | --- |\n"
+        for column in columns:
+            if not column.endswith("_version"):
+                yield f"| `{column}` | {MEANINGS[name][column]} |\n"
+    yield "| `seed`, `seeds`, `network.rule`, `noise.steps`, ... | every setting by its dotted name, defaults included |\n"
+    yield "| `metafa_version`, `torch_version`, ... | what it ran with |\n"
+    yield "\n## Metrics\n\n| metric | unit | what it is |\n| --- | --- | --- |\n"
+    for name, metric in METRICS.items():
+        yield f"| `{name}` | {metric.unit} | {metric.meaning} |\n"
+    yield "\n"
+
+
+if __name__ == "__main__":
+    main()

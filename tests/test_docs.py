@@ -1,0 +1,124 @@
+"""The documentation does what it says: what is made from the code is as the code is, and examples run."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pandas as pd
+import pytest
+
+from metafa import results, study
+from metafa.schema import json_schema
+from metafa.settings import METRICS
+
+ROOT = Path(__file__).parents[1]
+STUDIES = sorted((ROOT / "studies").rglob("*.toml"))
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pages_made_from_the_code_are_as_the_code_is() -> None:
+    for name, text in generator().pages().items():
+        assert (ROOT / "docs" / name).read_text() == text, f"docs/{name} is out of date: make docs"
+
+
+def python_of(page: str) -> dict[str, str]:
+    """The Python of each section of a page, all of it in order."""
+    found: dict[str, str] = {}
+    for section in re.split(r"^## ", (ROOT / page).read_text(), flags=re.M):
+        blocks = re.findall(r"^```python\n(.*?)^```", section, flags=re.M | re.S)
+        if blocks:
+            found[section.splitlines()[0]] = "\n".join(blocks)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("section", "code"), [(s, c) for page in ("docs/extending.md", "README.md") for s, c in python_of(page).items()]
+)
+def test_examples_run(section: str, code: str, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_schema_takes_every_study(path: Path) -> None:
+    validator = jsonschema.Draft202012Validator(json_schema())
+    assert [error.message for error in validator.iter_errors(tomllib.loads(path.read_text()))] == []
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "said"),
+    [
+        ("seeds = 12", "seeds = 0", "0 is not valid under any"),
+        ('rule = { choices = ["feedback_alignment", "backprop"] }', "rules = 1", "'rules' was unexpected"),
+        ("steps = { choices = [0, 1000, 4000] }", "steps = { choice = [0] }", "is not valid under any"),
+        ('phase = "noise"', 'phase = "noises"', "'noises' is not one of"),
+        ("learning_rate = 2e-4", "learnin_rate = 2e-4", "'learnin_rate' was unexpected"),
+    ],
+)
+def test_the_schema_refuses_what_the_checker_refuses(written: str, instead: str, said: str) -> None:
+    text = (ROOT / "studies" / "quickstart.toml").read_text().replace(written, instead)
+    messages = [e.message for e in jsonschema.Draft202012Validator(json_schema()).iter_errors(tomllib.loads(text))]
+    assert any(said in message for message in messages), messages
+    with pytest.raises(study.StudyError):
+        study.parse(text)
+
+
+def test_every_column_and_metric_is_explained() -> None:
+    columns = {"measurements": set(results.MEASUREMENTS.names), "trials": {*results.OUTCOME, *results.RUN_COLUMNS}}
+    for table, names in columns.items():
+        assert {name for name in names if not name.endswith("_version")} == set(results.MEANINGS[table])
+
+
+def test_what_trials_record_is_what_is_explained() -> None:
+    from metafa import trial
+
+    text = """\
+    seeds = 1
+    network = { hidden = [8], rule = "feedback_alignment" }
+    measure = { points = 3, tasks = 2, singular_values = true, weight_path = true }
+    [[phases]]
+    phase = "noise"
+    steps = 2
+    [[phases]]
+    phase = "supervised"
+    dataset = "glyphs"
+    steps = 2
+    [[phases]]
+    phase = "out_of_distribution"
+    rotation = [10]
+    [[phases]]
+    phase = "meta"
+    task_distribution = "glyphs"
+    learn_inner_rates = true
+    iterations = 2
+    [[phases]]
+    phase = "evaluate"
+    task_distributions = ["glyphs"]
+    tasks = 2
+    """
+    settings = study.parse(text).trials[0].settings
+    rows = pd.DataFrame(trial.run(settings, trial.prepared(trial.load_sources(settings))).rows)
+    assert set(rows["metric"]) == set(METRICS)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_schema_is_printed_for_editors() -> None:
+    done = subprocess.run([sys.executable, "-m", "metafa.cli", "schema"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json_schema()
