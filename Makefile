@@ -1,6 +1,7 @@
 # make quickstart   sets everything up and runs a first study, with its table, figures and report
 # make test         sets everything up and runs the tests
 # make benchmark    times metafa beside its peers, and prints how many times faster it is; DEVICE=cuda: on a GPU
+# make wheel        builds a wheel, and installs it into an environment of its own
 # make lint         checks style, formatting and types
 # make docs         writes the pages that are made from the code
 # make pins         renews requirements.txt from pyproject.toml
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: quickstart test benchmark lint docs pins setup help
+.PHONY: quickstart test benchmark wheel lint docs pins setup help
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -26,6 +27,14 @@ test: setup
 benchmark: setup
 	$(BIN)/python -m pytest tests/benchmarks/benchmark_core.py -p no:jaxtyping --override-ini addopts= --device $(DEVICE) -rs \
 		--benchmark-disable-gc --benchmark-columns=median,iqr,rounds --benchmark-group-by=group
+
+wheel: setup
+	rm -rf dist build/clean
+	$(BIN)/uv build --quiet --wheel --out-dir dist
+	$(BIN)/uv venv --quiet --python $(BIN)/python build/clean
+	$(BIN)/uv pip install --quiet --config-file docs/uv.toml --python build/clean/bin/python dist/*.whl
+	build/clean/bin/metafa check quickstart --results build/results
+	build/clean/bin/metafa studies | grep claims/claim_8_meta_loss
 
 lint: setup
 	$(BIN)/ruff check .

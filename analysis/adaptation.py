@@ -53,7 +53,7 @@ def as_rich(curves: pd.DataFrame, tables: Tables) -> Table:
     """The meta-loss of each condition after each inner step, and its accuracy after the last."""
     losses = curves[curves["metric"] == "meta_loss"]
     index = [*EVALUATED, *tables.conditions]
-    wide = losses.pivot_table("value", index, "step", dropna=False, observed=True).dropna(how="all").reset_index()
+    wide = losses.set_index([*index, "step"])["value"].unstack("step").reset_index()
     wide = wide.sort_values("phase", key=lambda column: column.map(tables.phases.index), kind="stable")
     steps = [name for name in wide if name not in index]
     shown = screen_table(

@@ -68,9 +68,8 @@ class Line(NamedTuple):
 
     def rows(self, measured: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
         """Its rows of ``measured``."""
-        same = [
-            measured[n].isna() if v != v else measured[n] == v for n, v in zip(conditions, self.condition, strict=True)
-        ]
+        keys = zip(conditions, self.condition, strict=True)
+        same = [measured[name].isna() if pd.isna(one) else measured[name] == one for name, one in keys]
         return measured[np.logical_and.reduce(same)]
 
 

@@ -23,7 +23,8 @@ def final(tables: Tables) -> pd.DataFrame:
     rows = tables.adaptation
     rows = rows[rows["step"] == rows.groupby(["trial_id", *EVALUATED])["step"].transform("max")]
     keys = [*EVALUATED, *tables.conditions, "seed"]
-    values = rows.pivot_table("value", keys, "metric", sort=False, dropna=False, observed=True).reset_index()
+    # not pivot_table, which with settings that may be null makes every combination of all values of each
+    values = rows.groupby([*keys, "metric"], sort=False, dropna=False)["value"].mean().unstack("metric").reset_index()
     values = values.dropna(how="all", subset=["meta_loss", "meta_accuracy"])
     return values.sort_values("phase", key=lambda column: column.map(tables.phases.index), kind="stable")
 

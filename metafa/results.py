@@ -200,8 +200,8 @@ def _study_text(store: Store) -> str:
         return store.read("study.toml").decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ResultsError(
-            f"{store.address} is not a results folder of metafa: it has no study.toml; `metafa run STUDY` says where its "
-            "results are"
+            f"{store.address} is not a results folder of metafa: it has no study.toml; `metafa run STUDY` says where "
+            "its results are"
         ) from error
 
 

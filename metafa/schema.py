@@ -35,10 +35,11 @@ SPACES = {
 def json_schema() -> dict[str, Any]:
     """The schema of a study file, as JSON Schema 2020-12."""
     schema = StudySettings.model_json_schema()
-    definitions, kinds = schema["$defs"], dict[str, type[Settings]](PHASES)
-    searched = {kind.__name__ for kind in (*PHASES.values(), NetworkSettings, MeasureSettings)}
-    for name in searched:
-        _allow_spaces(definitions[name]["properties"])
+    definitions: dict[str, Any] = schema["$defs"]
+    kinds: dict[str, type[Settings]] = PHASES
+    searched: list[type[Settings]] = [*kinds.values(), NetworkSettings, MeasureSettings]
+    for one in searched:
+        _allow_spaces(definitions[one.__name__]["properties"])
     _allow_spaces({name: schema["properties"][name] for name in ("seed", "seeds")})
     schema["required"].remove("name")  # by default the file's
     # by its kind, so that a mistake in a phase is told as that, and not as a phase that fits no kind

@@ -134,11 +134,9 @@ def read(path: Path) -> Study:
     try:
         raw = path.read_bytes()
     except IsADirectoryError as error:
-        raise StudyError([f"{path}: is a folder; give a study file in it, or a study of `metafa studies`"]) from error
+        raise StudyError([f"{path}: is a folder; give a study file in it, or one of `metafa studies`"]) from error
     except FileNotFoundError as error:
-        raise StudyError(
-            [f"{path}: there is no such study file; `metafa studies` lists those to begin from"]
-        ) from error
+        raise StudyError([f"{path}: no such study file; `metafa studies` lists those to begin from"]) from error
     except OSError as error:
         raise StudyError([f"{path}: cannot be read: {error.strerror or error}"]) from error
     if len(raw) > MAX_BYTES:

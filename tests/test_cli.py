@@ -132,3 +132,34 @@ def test_no_cluster_at_the_address(here: Path) -> None:
     assert done.stderr.startswith(f"metafa: no Ray cluster at '{address}': ")
     assert len(done.stderr.splitlines()) == 1
     assert [path.name for path in here.iterdir()] == ["good.toml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "To begin: metafa run quickstart"),
+        (["run", "."], ".: is a folder; give a study file in it, or one of `metafa studies`"),
+        (["run", "absent.toml"], "absent.toml: no such study file; `metafa studies` lists those to begin from"),
+        (["report", "absent"], "`metafa run STUDY` says where its results are"),
+        (["status", "absent"], "`metafa run STUDY` says where its results are"),
+    ],
+)
+def test_whoever_is_lost_is_told_what_to_do_next(here: Path, arguments: list[str], said: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == cli.UNUSABLE
+    assert said in " ".join(done.output.split())
+    assert list(here.iterdir()) == []
+
+
+def test_studies_that_come_with_metafa_go_by_name(here: Path) -> None:
+    listed = run("studies").output
+    for name in ("quickstart", "claims/claim_8_meta_loss", "studies/quickstart.toml"):
+        assert name.removeprefix("studies/").removesuffix(".toml") in listed
+        done = run("check", name)
+        assert done.exit_code == 0, done.output
+        assert f"{name.rpartition('/')[2].removesuffix('.toml')}: Does noise pretraining" in done.output
+
+
+def test_a_study_of_ones_own_comes_before_one_of_that_name(here: Path) -> None:
+    (here / "quickstart").write_text(STUDY)
+    assert "1 of 8 seeds" in run("check", "quickstart").output

@@ -112,6 +112,12 @@ def test_what_trials_record_is_what_is_explained() -> None:
     assert set(rows["metric"]) == set(METRICS)
 
 
+def test_a_wheel_is_installed_as_a_checkout_is() -> None:
+    """What builds learn2learn on a current Python stands in both, since a wheel does not carry it."""
+    of_wheel = tomllib.loads((ROOT / "docs" / "uv.toml").read_text())
+    assert of_wheel == tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
+
+
 def test_links_lead_somewhere() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):

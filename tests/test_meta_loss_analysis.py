@@ -143,6 +143,27 @@ def test_the_answer_is_a_sentence_about_the_rule_in_question(known: tuple[Path, 
     )
 
 
+def test_many_settings_drawn_at_random_are_compared_without_all_their_combinations(tmp_path: Path) -> None:
+    """Of 150 trials at random points of five settings the combinations of values would be 10^10."""
+    ranges = "learning_rate = { low = 1e-5, high = 1e-1, log = true }\nmean = { low = -1.0, high = 1.0 }\n"
+    ranges += "standard_deviation = { low = 0.5, high = 2.0 }\nweight_decay = { low = 0.0, high = 0.1 }\n"
+    text = STUDY.replace("{ choices = [0, 1000] }", "{ low = 1, high = 1000 }").replace("rule = ", "activation = ")
+    text = text.replace('["feedback_alignment", "backprop"]', '["relu", "tanh"]')
+    text = text.replace('[[phases]]\nphase = "evaluate"', ranges + '[[phases]]\nphase = "evaluate"')
+    text += '[search]\nmethod = "random"\ntrials = 150\n'
+    row = {"phase": "evaluate", "step": 2, "task": "glyphs"}
+
+    def measured(trial):
+        for seed in range(3):
+            yield row | {"seed": seed, "metric": "meta_loss", "value": trial.varied["noise.mean"]}
+            yield row | {"seed": seed, "metric": "meta_accuracy", "value": 0.5}
+
+    checked = made.results_of(tmp_path / "made", text, measured)
+    table = comparison.compare(conditions.read(tmp_path / "made"))
+    found = sorted(table["meta_loss"])
+    assert found == pytest.approx(sorted(trial.varied["noise.mean"] for trial in checked.trials))
+
+
 def test_a_folder_without_results_is_said_in_a_line(tmp_path: Path) -> None:
     done = made.run("meta_loss.py", tmp_path)
     assert done.returncode == 1
