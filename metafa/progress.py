@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from metafa.study import Trial
 
@@ -32,11 +33,13 @@ class Watcher:
         self.cpus, self.gpus = 0.0, 0.0
         self.bar = Progress(
             SpinnerColumn(),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=20, table_column=Column(min_width=20)),
             TaskProgressColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
+            # on a narrow terminal it takes more lines, and the bar stays
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=False)),
+            TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
             console=screen,
+            expand=True,
             transient=True,
         )
         self.task = self.bar.add_task("starting", total=total, completed=already)
