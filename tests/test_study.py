@@ -227,7 +227,7 @@ def test_hostile_files_are_refused(text: str) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path, content, said in [
         (tmp_path / "absent.toml", None, "no such study file"),
-        (tmp_path, None, "Is a directory"),
+        (tmp_path, None, "is a folder; give a study file in it"),
         (tmp_path / "latin.toml", "question = 'é'".encode("latin1"), "not UTF-8 at byte 12"),
         (tmp_path / "huge.toml", b"#" * (2**20 + 1), "at most"),
     ]:
