@@ -28,8 +28,7 @@ from rich.table import Table
 
 from metafa import appearance, comparison
 from metafa.appearance import named, short, value
-from metafa.comparison import EVALUATED
-from metafa.conditions import RULE, Tables
+from metafa.conditions import EVALUATED, RULE, Tables
 
 METRICS = ["meta_loss", "meta_accuracy"]
 

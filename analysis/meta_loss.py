@@ -38,8 +38,8 @@ from rich.table import Table
 
 from metafa import appearance, comparison, statistics
 from metafa.appearance import named, short
-from metafa.comparison import EVALUATED, bounds, significant
-from metafa.conditions import NOISE, RULE, Tables
+from metafa.comparison import bounds, significant
+from metafa.conditions import EVALUATED, NOISE, RULE, Tables
 
 
 def main() -> None:
@@ -169,7 +169,7 @@ def plot_differences(tables: Tables, table: pd.DataFrame) -> plt.Figure:
 def plot_profile(tables: Tables) -> plt.Figure:
     """Performance profiles (Agarwal et al. 2021): the fraction of runs, over seeds, whose meta-loss is at most so much;
     a panel an evaluation, the bands 95% intervals at each point."""
-    values = comparison.final(tables)
+    values = tables.final
     values = values[np.isfinite(values["meta_loss"])]
     evaluations = list(values[EVALUATED].drop_duplicates().itertuples(index=False, name=None))
     lines = appearance.lines(tables)

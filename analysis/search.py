@@ -36,7 +36,7 @@ from rich.table import Table
 
 from metafa import results
 from metafa import search as searches
-from metafa.appearance import short, value
+from metafa.appearance import short, value, wide
 from metafa.conditions import ResultsError
 from metafa.objectives import Objective, chosen, front, points
 from metafa.settings import SearchSettings
@@ -75,9 +75,7 @@ def main() -> None:
     save_best(output, study, found.loc[[best[0]]].to_dict("records")[0], objectives)
     if len(objectives) == 2:
         output.figure("search_pareto", plot_pareto(found, best, objectives))
-    # a setting that is an objective itself is its own explanation
-    weights = importances(as_optuna(study, objectives, found), objectives)
-    weights = weights[~weights["objective"].isin(study.spaces)]
+    weights = importances(as_optuna(study, objectives, found), study, objectives)
     objectives = [one for one in objectives if one.name not in study.spaces]
     if not objectives:
         return
@@ -110,10 +108,12 @@ def as_optuna(study: Study, objectives: list[Objective], found: pd.DataFrame) ->
     return searches.history(settings, spaces, known)
 
 
-def importances(searched: optuna.Study, objectives: list[Objective]) -> pd.DataFrame:
+def importances(searched: optuna.Study, study: Study, objectives: list[Objective]) -> pd.DataFrame:
     """One row an objective and setting: the share of each of Optuna's evaluators."""
     found = []
     for number, objective in enumerate(objectives):
+        if objective.name in study.spaces:  # a setting that is an objective itself is its own explanation
+            continue
         shares = {}
         for name, make in EVALUATORS.items():
             with warnings.catch_warnings():
@@ -187,11 +187,6 @@ def logarithmic(axis_of: str, axis: plt.Axes, low: float, high: float) -> None:
 
 def choice_label(choice: object) -> str:
     return ", ".join(map(str, choice)) if isinstance(choice, list) else str(choice)
-
-
-def wide(values: pd.Series) -> bool:
-    """Whether values are for a logarithmic axis."""
-    return values.min() > 0 and values.max() / values.min() > 20
 
 
 def plot_importance(weights: pd.DataFrame, objectives: list[Objective]) -> plt.Figure:

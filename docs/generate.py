@@ -163,8 +163,7 @@ def table(fields: dict[str, FieldInfo]) -> str:
 
 
 def type_of(field: FieldInfo) -> str:
-    limits = [str(one) for one in field.metadata if type(one).__name__ in ("Ge", "Gt", "Le", "Lt")]
-    return words(field.annotation) + bounds(field.metadata) if limits else words(field.annotation)
+    return words(field.annotation) + bounds(field.metadata)
 
 
 def bounds(metadata: list[Any]) -> str:

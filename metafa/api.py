@@ -16,34 +16,20 @@ import tomli_w
 from rich.console import Console
 from torch import Tensor
 
-from metafa import credit, episodes, feedback, launch, measures, meta, networks, noise, results, study, tasks, trial
+from metafa import episodes, feedback, launch, meta, networks, noise, results, study, tasks, trial
 from metafa.credit import RULES
 from metafa.feedback import Feedback
 from metafa.networks import Network
 from metafa.optimizers import Optimizer
-from metafa.results import Results, ResultsError, load
+from metafa.results import Results
+from metafa.results import ResultsError as ResultsError
+from metafa.results import load as load
 from metafa.settings import ActivationName, OptimizerName, RuleName, TaskDistributionName
 from metafa.streams import Streams
-from metafa.study import Study, StudyError
-from metafa.tasks import DataAbsent
+from metafa.study import Study
+from metafa.study import StudyError as StudyError
+from metafa.tasks import DataAbsent as DataAbsent
 from metafa.training import Step
-
-__all__ = [
-    "DataAbsent",
-    "Replicas",
-    "Results",
-    "ResultsError",
-    "Study",
-    "StudyError",
-    "define",
-    "evaluate",
-    "initialise",
-    "load",
-    "measure",
-    "pretrain",
-    "read",
-    "run",
-]
 
 
 @dataclass(frozen=True)
@@ -80,7 +66,7 @@ def initialise(
     """Networks as a trial starts with them: weights drawn from N(0, gain / in) (He et al. 2015, eq. 10), feedback from
     the same distribution, biases 0. The same ``seed`` and number of ``seeds`` give the same networks, as in a study.
 
-    rule: how errors travel back, such as ``"backprop"``; all are in the README.
+    rule: how errors travel back, such as ``"backprop"``; all are in docs/science.md.
     seeds: how many replicas, of seeds 0, 1, ...
     seed: the study's seed, part of every random stream.
     hidden: units of each hidden layer. inputs: pixels. outputs: classes, or the ways of a task.
@@ -116,12 +102,10 @@ def pretrain(
     The settings and their defaults are those of a study's ``noise`` phase; a second call sees the same noise again.
     """
     rule = RULES[replicas.rule]
-    if weight_decay is None:
-        weight_decay = 0.001 if rule.learning == "follows" else 0.0
     kind = noise.Noise(inputs, mean, standard_deviation, labels)
     moments = trial.measuring_steps(steps, points)
     found = [measure(replicas, step=0)]
-    how = Feedback(weight_decay=weight_decay)
+    how = Feedback(weight_decay=trial.weight_decay(rule, weight_decay, trial.STEP_DECAY))
     step: Step
     for step in noise.pretrain(
         replicas.network,
@@ -142,13 +126,7 @@ def pretrain(
 def measure(replicas: Replicas, *, step: int = 0) -> pd.DataFrame:
     """The weights of each layer: ``alignment_angle`` to their feedback (degrees), ``effective_dimensionality`` (the
     participation ratio of their squared singular values) and ``effective_rank``. ``step`` is what the rows say."""
-    found: list[tuple[str, int | None, Tensor]] = []
-    for layer, weights in enumerate(replicas.network.weights, start=1):
-        found.append(("effective_dimensionality", layer, measures.effective_dimensionality(weights)))
-        found.append(("effective_rank", layer, measures.effective_rank(weights)))
-    for layer, (path, sent_by) in enumerate(credit.compared(RULES[replicas.rule], replicas.network), start=2):
-        found.append(("alignment_angle", layer, measures.alignment_angle(path, sent_by)))
-    return _frame(replicas, "noise", step, found)
+    return _frame(replicas, "noise", step, trial.of_weights(RULES[replicas.rule], replicas.network))
 
 
 def evaluate(
@@ -185,15 +163,10 @@ def evaluate(
     drawn = episodes.draw(source, tasks, shots, generators)
     inner = meta.inner_loop(replicas.network, RULES[replicas.rule], inner_steps, inner_learning_rate)
     curve = meta.evaluate(replicas.network, inner, drawn)
-    found = []
-    for step in range(inner_steps + 1):
-        values = {
-            "meta_loss": curve.query_loss[step],
-            "meta_accuracy": curve.query_accuracy[step],
-            "generalization_error": curve.query_loss[step] - curve.support_loss[step],
-        }
-        rows = [(metric, None, value) for metric, value in values.items()]
-        found.append(_frame(replicas, "evaluate", step, rows, name))
+    found = [
+        _frame(replicas, "evaluate", step, [(metric, None, values)], name)
+        for step, metric, values in trial.of_adaptation(curve)
+    ]
     return pd.concat(found, ignore_index=True)
 
 

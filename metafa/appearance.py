@@ -106,6 +106,11 @@ def _shades(rules: list[str]) -> list[str]:
     return [colors.to_hex(colormaps["viridis"](0.2 + 0.75 * i / len(rules))) for i in range(len(rules))]
 
 
+def wide(values: pd.Series) -> bool:
+    """Whether values are for a logarithmic axis."""
+    return bool(values.min() > 0 and values.max() / values.min() > 20)
+
+
 def wrapped(text: str, width: int = 40) -> str:
     """``text`` with each of its lines broken to ``width`` letters."""
     return "\n".join(textwrap.fill(line, width) for line in text.splitlines())

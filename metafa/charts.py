@@ -10,10 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from metafa import comparison, statistics
-from metafa.appearance import Line, named, short, value
-from metafa.comparison import EVALUATED
-from metafa.conditions import NOISE, Tables
+from metafa import statistics
+from metafa.appearance import Line, named, short, value, wide
+from metafa.conditions import EVALUATED, NOISE, Tables
 from metafa.objectives import Objective
 from metafa.study import Study
 
@@ -158,7 +157,7 @@ def meta_losses(table: pd.DataFrame, tables: Tables, lines: list[Line]) -> go.Fi
 
 def profile(tables: Tables, lines: list[Line]) -> go.Figure:
     """The fraction of runs whose meta-loss is at most so much, a panel an evaluation."""
-    values = comparison.final(tables)
+    values = tables.final
     values = values[np.isfinite(values["meta_loss"])]
     evaluations = list(values[EVALUATED].drop_duplicates().itertuples(index=False, name=None))
     figure = _panels([", ".join(one) for one in evaluations], 3, named("meta_loss"), "fraction of runs at most this")
@@ -206,7 +205,7 @@ def slices(found: pd.DataFrame, study: Study, objectives: list[Objective]) -> go
         )
         if study.spaces[name].get("log"):
             figure.update_xaxes(type="log", dtick=1, tickformat="~g", **cell)
-    if found[objective.name].min() > 0 and found[objective.name].max() > 20 * found[objective.name].min():
+    if wide(found[objective.name]):
         figure.update_yaxes(type="log", dtick=1, tickformat="~g")
     return figure
 
@@ -274,6 +273,6 @@ def pareto(found: pd.DataFrame, best: list[int], objectives: list[Objective], st
             col=1,
         )
     for axis, one in ((figure.update_xaxes, second), (figure.update_yaxes, first)):
-        if found[one.name].min() > 0 and found[one.name].max() > 20 * found[one.name].min():
+        if wide(found[one.name]):
             axis(type="log", dtick=1, tickformat="~g")
     return figure

@@ -175,8 +175,7 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
         soft_wrap=True,
     )
     if checked.adaptive:
-        directions = checked.search.directions or ["minimize"] * len(checked.search.objectives)
-        aims = [" ".join(aim) for aim in zip(directions, checked.search.objectives, strict=True)]
+        aims = [" ".join(aim) for aim in zip(checked.search.sought, checked.search.objectives, strict=True)]
         screen.print(f"search   {checked.search.method}, to {' and '.join(aims)}", soft_wrap=True)
     elif checked.search.method != "grid":
         screen.print(f"search   {checked.search.method}")
@@ -288,7 +287,7 @@ def verify(
         checked = results.read_study(store)
         results.check(store, checked)
         known = proposals.known_trials(results.continued_rows(store))
-    whole = sorted(trial_id for trial_id, one in known.items() if one.status in ("done", "diverged"))
+    whole = sorted(trial_id for trial_id, one in known.items() if one.status in results.ENDED)
     if not whole:
         _stop(UNUSABLE, f"metafa: {store.address}: no trial is done yet")
     chosen = sorted(random.Random(checked.fingerprint).sample(whole, min(trials, len(whole))))

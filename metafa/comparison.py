@@ -12,21 +12,9 @@ import pandas as pd
 
 from metafa import statistics
 from metafa.appearance import in_words
-from metafa.conditions import NOISE, RULE, Tables
+from metafa.conditions import EVALUATED, NOISE, RULE, Tables
 
-EVALUATED = ["phase", "task"]  # what tells one evaluation of a network from another
 ALL = "all"  # tasks together, where a phase evaluates on several distributions
-
-
-def final(tables: Tables) -> pd.DataFrame:
-    """One row a condition, evaluation and seed: meta_loss and meta_accuracy after the last inner step."""
-    rows = tables.adaptation
-    rows = rows[rows["step"] == rows.groupby(["trial_id", *EVALUATED])["step"].transform("max")]
-    keys = [*EVALUATED, *tables.conditions, "seed"]
-    # not pivot_table, which with settings that may be null makes every combination of all values of each
-    values = rows.groupby([*keys, "metric"], sort=False, dropna=False)["value"].mean().unstack("metric").reset_index()
-    values = values.dropna(how="all", subset=["meta_loss", "meta_accuracy"])
-    return values.sort_values("phase", key=lambda column: column.map(tables.phases.index), kind="stable")
 
 
 def compare(tables: Tables) -> pd.DataFrame:
@@ -36,7 +24,7 @@ def compare(tables: Tables) -> pd.DataFrame:
     such comparisons. Where a phase evaluates on several task distributions, a row for ``all`` of them, stratified.
 
     Seeds whose meta-loss is not finite count as ``diverged`` and are left out. Empty where nothing was evaluated."""
-    values = final(tables)
+    values = tables.final
     if values.empty:
         return values
     conditions, others = tables.conditions, [name for name in tables.conditions if name != NOISE]
@@ -73,7 +61,7 @@ def compare(tables: Tables) -> pd.DataFrame:
 def pairs(tables: Tables) -> pd.DataFrame:
     """One row an evaluation and pair of the conditions that figures show: the difference of the first to the second, as
     in `compare`, its p-value corrected for the number of pairs."""
-    values = final(tables)
+    values = tables.final
     if values.empty:
         return values
     values = values.merge(tables.shown[tables.conditions], on=tables.conditions)

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from metafa import results
-from metafa.results import ResultsError
+from metafa.results import ENDED, MEASUREMENTS, ResultsError
 from metafa.store import Store
 
-ENDED = ("done", "diverged")  # a stopped or failed trial is no part of any analysis
+EVALUATED = ["phase", "task"]  # what tells one evaluation of a network from another
 RULE, NOISE, RATE = "network.rule", "noise_steps", "learning_rate"
 SHOWN = 12  # conditions that a figure can tell apart
 # by the kind of a phase, the setting that only such a phase has
@@ -29,7 +29,6 @@ SETTING_OF = {
     "evaluate": "task_distributions",
     "out_of_distribution": "translation",
 }
-COLUMNS = ["trial_id", "seed", "learning_rate", "phase", "step", "metric", "layer", "component", "task", "value"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Tables:
             wanted &= pc.field("phase").isin(_strings(phases))
         if len(chosen) < len(self.trials):
             wanted &= pc.field("trial_id").isin(_strings(chosen))
-        columns = [name for name in COLUMNS if name in self.dataset.schema.names]
+        columns = [name for name in MEASUREMENTS.names if name in self.dataset.schema.names]
         rows = self.dataset.to_table(columns=columns, filter=wanted).to_pandas()
         named = [name for name in self.conditions if name != RATE]
         return rows.merge(self.ended[["trial_id", *named]], on="trial_id")
@@ -90,6 +89,17 @@ class Tables:
         """The adaptation curves: meta-loss and meta-accuracy of the phases that evaluate, whose steps are inner
         steps."""
         return self.rows(["meta_loss", "meta_accuracy"], self.phases_of("evaluate"))
+
+    @cached_property
+    def final(self) -> pd.DataFrame:
+        """One row a condition, evaluation and seed: meta_loss and meta_accuracy after the last inner step."""
+        rows = self.adaptation
+        rows = rows[rows["step"] == rows.groupby(["trial_id", *EVALUATED])["step"].transform("max")]
+        keys = [*EVALUATED, *self.conditions, "seed", "metric"]
+        # not pivot_table, which with settings that may be null makes every combination of all values of each
+        values = rows.groupby(keys, sort=False, dropna=False)["value"].mean().unstack("metric").reset_index()
+        values = values.dropna(how="all", subset=["meta_loss", "meta_accuracy"])
+        return values.sort_values("phase", key=lambda column: column.map(self.phases.index), kind="stable")
 
     @cached_property
     def shown(self) -> pd.DataFrame:
@@ -132,7 +142,11 @@ def read(address: str | Path) -> Tables:
     """The tables at ``address``, a folder or an object store's. Raises `ResultsError` where there are none, or none of
     the trials has ended yet."""
     store = results.open_store(address)
-    trials = read_trials(store)
+    return of_trials(store, read_trials(store))
+
+
+def of_trials(store: Store, trials: pd.DataFrame) -> Tables:
+    """The tables of ``store``, whose table of trials is read already. Raises `ResultsError` where none has ended."""
     ended = trials[trials["status"].isin(ENDED)].reset_index(drop=True)
     if ended.empty:
         raise ResultsError(f"{store.address}: no trial is done yet; `metafa status {store.address}` says how far it is")

@@ -29,8 +29,8 @@ class Objective(NamedTuple):
 def chosen(tables: Tables, study: Study, asked: list[str] | None = None) -> list[Objective]:
     """The objectives: those asked about, the study's own, or what it measured last. Raises `ResultsError`."""
     if not asked and study.search.objectives:
-        directions = study.search.directions or ["minimize"] * len(study.search.objectives)
-        return [Objective(n, d == "maximize") for n, d in zip(study.search.objectives, directions, strict=True)]
+        sought = zip(study.search.objectives, study.search.sought, strict=True)
+        return [Objective(name, direction == "maximize") for name, direction in sought]
     if not asked:
         evaluated, trained = tables.phases_of("evaluate"), tables.phases_of("supervised")
         if not evaluated and not trained:

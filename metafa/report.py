@@ -15,9 +15,8 @@ import plotly.graph_objects as go
 
 from metafa import appearance, charts, claims, comparison, conditions, objectives, results
 from metafa.appearance import Line, named
-from metafa.comparison import EVALUATED
-from metafa.conditions import ENDED, Tables
-from metafa.results import ResultsError
+from metafa.conditions import EVALUATED, Tables
+from metafa.results import ENDED, ResultsError
 from metafa.settings import flatten
 from metafa.store import Store
 from metafa.study import Study
@@ -54,7 +53,6 @@ class Section:
     charts: list[dict[str, Any]] = field(default_factory=list)
     tables: list[dict[str, Any]] = field(default_factory=list)
     texts: list[tuple[str, str]] = field(default_factory=list)
-    open: bool = False
 
     def chart(self, figure: go.Figure, title: str, caption: str) -> None:
         self.charts.append(
@@ -69,7 +67,7 @@ def render(store: Store) -> str:
     """The report of the results in ``store``, as HTML that needs nothing else. Raises `ResultsError`."""
     study = results.read_study(store)
     trials = _trials(store)
-    tables = conditions.read(store.opened) if trials["status"].isin(ENDED).any() else None
+    tables = conditions.of_trials(store, trials) if trials["status"].isin(ENDED).any() else None
     lines = appearance.lines(tables) if tables is not None else []
     sections: list[Section] = []
     answers: list[str] = []

@@ -118,7 +118,8 @@ MEANINGS = {
     },
 }
 """What each column is; the settings of `trials` go by their dotted names besides, and so do versions."""
-FINISHED = ("done", "diverged", "stopped")  # a failed trial is tried again
+ENDED = ("done", "diverged")  # a stopped or failed trial is no part of any analysis
+FINISHED = (*ENDED, "stopped")  # a failed trial is tried again
 
 
 class Results(NamedTuple):

@@ -108,8 +108,10 @@ def _study(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = samplers[search.method]()
-    directions = search.directions or ["minimize"] * max(1, len(search.objectives))
-    return optuna.create_study(storage=storage, sampler=sampler, study_name=name, directions=directions)
+    # points drawn up front have no objective, but Optuna's study has
+    return optuna.create_study(
+        storage=storage, sampler=sampler, study_name=name, directions=search.sought or ["minimize"]
+    )
 
 
 def _distributions(spaces: Spaces) -> dict[str, BaseDistribution]:

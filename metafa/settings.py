@@ -412,6 +412,11 @@ class SearchSettings(Settings):
     whatever the number of workers. If not, each depends on all that is done by then, and no worker ever waits; for
     `tpe` and `gp`."""
 
+    @property
+    def sought(self) -> list[Literal["minimize", "maximize"]]:
+        """The direction of each objective, whether it is said or not."""
+        return self.directions or ["minimize"] * len(self.objectives)
+
 
 ADAPTIVE = ("tpe", "gp", "cmaes", "nsgaii")
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages
 
 PROBE_IMAGES = 256  # on which the readout is measured
+STEP_DECAY, OUTER_DECAY = 0.001, 0.03  # a training step and an outer step, of feedback that follows the weights
 CHECKPOINT_STEPS = noise.LABEL_STEPS  # of which every phase that trains can go on from any multiple
 
 
@@ -156,7 +157,7 @@ def _noise(bench: _Bench, phase: NoisePhase) -> None:
         steps=phase.steps,
         batch_size=phase.batch_size,
         optimizer=Optimizer(phase.optimizer, _rates(phase.learning_rate)),
-        how=bench.feedback(phase.weight_decay, unsaid=0.001),
+        how=bench.feedback(phase.weight_decay, STEP_DECAY),
         taken=bench.taken,
     )
     bench.train(phase.name, phase.steps, steps)
@@ -175,7 +176,7 @@ def _supervised(bench: _Bench, phase: SupervisedPhase) -> None:
         steps=total,
         batch_size=phase.batch_size,
         optimizer=Optimizer(phase.optimizer, _rates(phase.learning_rate)),
-        how=bench.feedback(phase.weight_decay, unsaid=0.001),
+        how=bench.feedback(phase.weight_decay, STEP_DECAY),
         taken=bench.taken,
     )
 
@@ -248,7 +249,7 @@ def _meta(bench: _Bench, phase: MetaPhase) -> None:
             iterations,
         ),
         iterations=iterations,
-        how=bench.feedback(phase.outer_weight_decay, unsaid=0.03),
+        how=bench.feedback(phase.outer_weight_decay, OUTER_DECAY),
         taken=bench.taken,
     )
     bench.train(phase.name, iterations, steps)
@@ -257,11 +258,8 @@ def _meta(bench: _Bench, phase: MetaPhase) -> None:
 def _evaluate(bench: _Bench, phase: EvaluatePhase) -> None:
     for distribution in phase.task_distributions:
         curve = meta.evaluate(bench.network, bench.inner_loop(phase), bench.tasks(phase, distribution, phase.tasks))
-        for step in range(phase.inner_steps + 1):
-            error = curve.query_loss[step] - curve.support_loss[step]
-            bench.record(phase.name, step, "meta_loss", curve.query_loss[step], task=distribution)
-            bench.record(phase.name, step, "meta_accuracy", curve.query_accuracy[step], task=distribution)
-            bench.record(phase.name, step, "generalization_error", error, task=distribution)
+        for step, metric, values in of_adaptation(curve):
+            bench.record(phase.name, step, metric, values, task=distribution)
     bench.advance(1.0)
 
 
@@ -350,15 +348,13 @@ class _Bench:
     def all_diverged(self) -> bool:
         return len(self.outcome.divergences) == len(self.seeds)
 
-    def feedback(self, weight_decay: float | None = None, unsaid: float = 0.0) -> Feedback:
+    def feedback(self, said: float | None = None, unsaid: float = 0.0) -> Feedback:
         """How feedback is drawn and learns; ``unsaid`` is the decay of feedback that follows where none is set."""
         how = self.settings.network
-        if weight_decay is None:
-            weight_decay = unsaid if self.rule.learning == "follows" else 0.0
         return Feedback(
             how.feedback_scale,
             how.feedback_distribution,
-            weight_decay,
+            weight_decay(self.rule, said, unsaid),
             how.mirror_learning_rate,
             how.mirror_batch_size,
         )
@@ -421,11 +417,8 @@ class _Bench:
         """Records the state of the network: its weights, its readout, and its meta-loss."""
         if self.settings.measure.weight_path:
             self._path[phase, step] = torch.cat([weights.flatten(1).cpu() for weights in self.network.weights], 1)
-        for layer, weights in enumerate(self.network.weights, start=1):
-            self.record(phase, step, "effective_dimensionality", measures.effective_dimensionality(weights), layer)
-            self.record(phase, step, "effective_rank", measures.effective_rank(weights), layer)
-        for layer, (path, sent_by) in enumerate(credit.compared(self.rule, self.network), start=2):
-            self.record(phase, step, "alignment_angle", measures.alignment_angle(path, sent_by), layer)
+        for metric, layer, values in of_weights(self.rule, self.network):
+            self.record(phase, step, metric, values, layer)
         if self.learned_rates is not None:
             for layer, rates in enumerate(self.learned_rates.detach().mean(1).unbind(1), start=1):
                 self.record(phase, step, "inner_learning_rate", rates, layer)
@@ -513,6 +506,32 @@ class _Bench:
         self._watch.progress((self._phases_done + fraction) / len(self.settings.phases))
         if keep:
             self._phases_done += fraction
+
+
+def of_weights(rule: credit.Rule, network: networks.Network) -> Iterator[tuple[str, int, Tensor]]:
+    """What is measured of the weights: metric, layer, and the value of each replica."""
+    for layer, weights in enumerate(network.weights, start=1):
+        yield "effective_dimensionality", layer, measures.effective_dimensionality(weights)
+        yield "effective_rank", layer, measures.effective_rank(weights)
+    for layer, (path, sent_by) in enumerate(credit.compared(rule, network), start=2):
+        yield "alignment_angle", layer, measures.alignment_angle(path, sent_by)
+
+
+def of_adaptation(curve: meta.AdaptationCurve) -> Iterator[tuple[int, str, Tensor]]:
+    """What is measured of adaptation: inner step, metric, and the value of each replica."""
+    for step, (query, accuracy, support) in enumerate(
+        zip(curve.query_loss, curve.query_accuracy, curve.support_loss, strict=True)
+    ):
+        yield step, "meta_loss", query
+        yield step, "meta_accuracy", accuracy
+        yield step, "generalization_error", query - support
+
+
+def weight_decay(rule: credit.Rule, said: float | None, unsaid: float) -> float:
+    """The decay that is ``said``; where none is, ``unsaid`` for feedback that follows the weights, else none."""
+    if said is not None:
+        return said
+    return unsaid if rule.learning == "follows" else 0.0
 
 
 def measuring_steps(total: int, points: int) -> frozenset[int]:
