@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 
@@ -11,6 +12,8 @@ from metafa import data, proposals, results
 from metafa.proposals import Known
 from metafa.store import Store
 from metafa.study import Study
+
+NO_CLUSTER = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 class LaunchError(Exception):
@@ -59,10 +62,8 @@ def sweep(
         + f"; results in {store.address}",
         soft_wrap=True,
     )
-    if address is None:
-        # Ray reads it when it is imported: on a machine by itself it listens on loopback alone
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    with progress.watch(screen, total=study.total, already=len(known)) as watcher:
+    alone = _on_loopback() if address is None else contextlib.nullcontext()
+    with alone, progress.watch(screen, total=study.total, already=len(known)) as watcher:
         from metafa import sweep as sweeps
 
         try:
@@ -77,6 +78,20 @@ def sweep(
         except KeyboardInterrupt:
             watcher.stop()
             raise
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Ray that is imported and started here listens on loopback alone, as it does where it knows no clusters; whatever
+    the process starts afterwards is told nothing of it."""
+    before = os.environ.get(NO_CLUSTER)
+    os.environ[NO_CLUSTER] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[NO_CLUSTER]
+        if before is not None:
+            os.environ[NO_CLUSTER] = before
 
 
 def seeds(study: Study) -> str:

@@ -1,6 +1,7 @@
 """metafa from Python: the same numbers as a study's, and defaults that are its schema's."""
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 import metafa
-from metafa import settings
+from metafa import launch, settings
 
 ROWS = ["seed", "step", "metric", "layer", "task", "value"]
 STUDY = dict(
@@ -36,6 +37,7 @@ def test_step_by_step_gives_what_a_study_gives(tmp_path: Path) -> None:
     study = metafa.define(STUDY)
     trials, measurements = metafa.run(study, tmp_path / "small")
     assert trials["status"].tolist() == ["done", "done"]
+    assert launch.NO_CLUSTER not in os.environ, "whatever Ray this process starts next may be a cluster"
     script = f"""
 import sys
 import metafa, torch
