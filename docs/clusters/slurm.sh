@@ -15,6 +15,8 @@ study=$1    # a study file
 results=$2  # a folder that all nodes share, or s3://BUCKET/FOLDER
 source "${METAFA_ENVIRONMENT:-.venv}/bin/activate"
 
+export RAY_USAGE_STATS_ENABLED="${RAY_USAGE_STATS_ENABLED:-0}" # metafa reports to nobody
+
 # all nodes of the cluster, and nobody else, know its token; a cluster's home folders would share it between jobs
 export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
