@@ -148,7 +148,7 @@ def plot_course(rows: pd.DataFrame, claim: ClaimSettings, others: list[str]) -> 
         x = "task" if shift == "other images" else "x"
         for shade, noisy, line in with_and_without(here):
             seeds = line.groupby([x, "seed"])["value"].mean().unstack("seed")
-            middle, bounds = seeds.mean(axis=1), statistics.intervals(seeds.to_numpy())
+            middle, bounds = seeds.mean(axis=1), statistics.intervals_by_row(seeds.to_numpy())
             if shift == "other images":  # there is no way from one to the next
                 filled = None if noisy else "white"
                 axis.errorbar(seeds.index, middle, np.abs(bounds - middle.to_numpy()), fmt="o", color=shade, mfc=filled)
@@ -180,7 +180,7 @@ def plot_spectra(spectra: pd.DataFrame, others: list[str]) -> plt.Figure:
                 axis,
                 seeds.index,
                 seeds.mean(axis=1),
-                statistics.intervals(seeds.to_numpy()),
+                statistics.intervals_by_row(seeds.to_numpy()),
                 shade,
                 "-" if noisy else "--",
             )
@@ -205,9 +205,10 @@ def plot_generalization(errors: pd.DataFrame, ranks: pd.DataFrame, sizes: str, o
         for shade, noisy, line in with_and_without(values[values["condition"] == condition]):
             style = "o-" if noisy else "o--"
             seeds, rank = (line.pivot_table(name, sizes, "seed") for name in ("error", "rank"))
-            draw(by_size, seeds.index, seeds.mean(axis=1), statistics.intervals(seeds.to_numpy()), shade, style)
+            draw(by_size, seeds.index, seeds.mean(axis=1), statistics.intervals_by_row(seeds.to_numpy()), shade, style)
             across, up = (
-                np.abs(statistics.intervals(one.to_numpy()) - one.mean(axis=1).to_numpy()) for one in (rank, seeds)
+                np.abs(statistics.intervals_by_row(one.to_numpy()) - one.mean(axis=1).to_numpy())
+                for one in (rank, seeds)
             )
             by_rank.errorbar(
                 rank.mean(axis=1), seeds.mean(axis=1), up, across, fmt=style, color=shade, markersize=4, elinewidth=0.8

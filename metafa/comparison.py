@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -28,27 +27,26 @@ def compare(tables: Tables) -> pd.DataFrame:
     if values.empty:
         return values
     conditions, others = tables.conditions, [name for name in tables.conditions if name != NOISE]
-    groups = {key: rows for key, rows in _evaluations(values, conditions)}
-    noise = len(EVALUATED) + conditions.index(NOISE)
-    without = {_but(key, noise): rows for key, rows in groups.items() if key[noise] == 0}
     found = []
-    for key, rows in groups.items():
-        strata = _strata(rows)
-        losses = np.concatenate(strata)
-        row = dict(zip([*EVALUATED, *conditions], key, strict=True))
-        row |= {
-            "seeds": rows["seed"].nunique(),
-            "diverged": int((~np.isfinite(rows["meta_loss"])).sum()),
-            "meta_loss": losses.mean() if len(losses) else math.nan,
-            "interquartile_mean": statistics.interquartile_mean(losses) if len(losses) else math.nan,
-            "meta_accuracy": rows.loc[np.isfinite(rows["meta_loss"]), "meta_accuracy"].mean(),
-        }
-        row["meta_loss_low"], row["meta_loss_high"] = statistics.interval(strata)
-        low, high = statistics.interval(strata, statistics.interquartile_mean)
-        row |= {"interquartile_mean_low": low, "interquartile_mean_high": high}
-        against = without.get(_but(key, noise)) if row[NOISE] else None
-        found.append(row | _difference(rows, against))
-    table = pd.DataFrame(found)
+    for evaluation, keys, losses, accuracies in _evaluations(values, conditions):
+        strata = [_strata(one) for one in losses]
+        every = [np.concatenate(one) for one in strata]
+        iqm = statistics.interquartile_mean
+        table = pd.DataFrame(dict(zip(EVALUATED, evaluation, strict=True)), keys.index).join(keys)
+        table["seeds"] = (~np.isnan(losses)).any(1).sum(1)
+        table["diverged"] = np.isinf(losses).sum((1, 2))
+        table["meta_loss"] = [one.mean() if len(one) else math.nan for one in every]
+        table["interquartile_mean"] = [iqm(one) if len(one) else math.nan for one in every]
+        kept = [one[np.isfinite(of)] for one, of in zip(accuracies, losses, strict=True)]
+        table["meta_accuracy"] = [one.mean() if len(one) else math.nan for one in kept]
+        table["meta_loss_low"], table["meta_loss_high"] = statistics.intervals(strata)
+        table["interquartile_mean_low"], table["interquartile_mean_high"] = statistics.intervals(strata, iqm)
+        same = keys.groupby(others, sort=False, dropna=False, observed=True).ngroup()
+        without = {same[i]: losses[i] for i in np.flatnonzero(keys[NOISE] == 0)}
+        unmeasured = np.full(losses.shape[1:], math.nan)
+        against = [without.get(same[i], unmeasured) if keys[NOISE][i] else unmeasured for i in keys.index]
+        found.append(table.join(_differences(list(zip(losses, against, strict=True)))))
+    table = pd.concat(found, ignore_index=True)
     table["p_corrected"] = statistics.corrected(table["p_value"])
     return table.sort_values(
         ["phase", "task", RULE, *[name for name in others if name != RULE], NOISE],
@@ -66,66 +64,68 @@ def pairs(tables: Tables) -> pd.DataFrame:
         return values
     values = values.merge(tables.shown[tables.conditions], on=tables.conditions)
     found = []
-    for evaluation, group in itertools.groupby(_evaluations(values, tables.conditions), key=lambda one: one[0][:2]):
-        ordered = sorted(group, key=lambda one: tuple(map(str, one[0])))
-        for (key, rows), (other, others) in itertools.combinations(ordered, 2):
-            words = [in_words(tables.conditions, one[len(EVALUATED) :]) for one in (key, other)]
-            row = dict(zip([*EVALUATED, "condition", "against"], [*evaluation, *words], strict=True))
-            found.append(row | _difference(rows, others))
-    table = pd.DataFrame(found)
+    for evaluation, keys, losses, _ in _evaluations(values, tables.conditions):
+        rows = list(keys.itertuples(index=False, name=None))
+        words = [in_words(tables.conditions, row) for row in rows]
+        ordered = sorted(range(len(rows)), key=lambda one: tuple(map(str, rows[one])))
+        chosen = list(itertools.combinations(ordered, 2))
+        said = [(*evaluation, words[one], words[other]) for one, other in chosen]
+        names = pd.DataFrame(said, columns=[*EVALUATED, "condition", "against"])
+        found.append(names.join(_differences([(losses[one], losses[other]) for one, other in chosen])))
+    table = pd.concat(found, ignore_index=True)
     if len(table):
         table["p_corrected"] = statistics.corrected(table["p_value"])
     return table
 
 
-def _but(key: tuple, place: int) -> tuple:
-    return key[:place] + key[place + 1 :]
-
-
-def _evaluations(values: pd.DataFrame, conditions: list[str]) -> list[tuple[tuple, pd.DataFrame]]:
-    """The rows of each condition in each phase, by task and of all tasks together; by phase, then task."""
-    found = []
-    for (phase, task), rows in _by_task(values):
-        for key, group in rows.groupby(conditions, sort=False, dropna=False, observed=True):
-            found.append(((phase, task, *key), group))
-    return found
-
-
-def _by_task(values: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    found = []
+def _evaluations(
+    values: pd.DataFrame, conditions: list[str]
+) -> Iterator[tuple[tuple[str, str], pd.DataFrame, np.ndarray, np.ndarray]]:
+    """Of each phase, by task and of all tasks together: phase and task, the conditions, a row each, and their
+    meta-losses and meta-accuracies ``[condition, task, seed]``: not a number where nothing was measured, and
+    meta-losses infinite where a seed diverged."""
     for phase, rows in values.groupby("phase", sort=False, observed=True):
-        tasks = list(rows.groupby("task", observed=True))
-        found += [((phase, task), group) for task, group in tasks]
+        keys = rows[conditions].drop_duplicates(ignore_index=True)
+        numbers = rows.groupby(conditions, sort=False, dropna=False, observed=True).ngroup().to_numpy()
+        (of_task, tasks), (of_seed, seeds) = (pd.factorize(rows[name], sort=True) for name in ("task", "seed"))
+        losses, accuracies = np.full((2, len(keys), len(tasks), len(seeds)), math.nan)
+        losses[numbers, of_task, of_seed] = rows["meta_loss"].where(np.isfinite(rows["meta_loss"]), math.inf)
+        accuracies[numbers, of_task, of_seed] = rows["meta_accuracy"]
+        for place, task in enumerate(tasks):
+            one, here = slice(place, place + 1), ~np.isnan(losses[:, place]).all(1)
+            yield (phase, task), keys[here].reset_index(drop=True), losses[here, one], accuracies[here, one]
         if len(tasks) > 1:
-            found.append(((phase, ALL), rows))
-    return found
+            yield (phase, ALL), keys, losses, accuracies
 
 
-def _strata(rows: pd.DataFrame) -> list[np.ndarray]:
-    finite = rows[np.isfinite(rows["meta_loss"])]
-    return [group.to_numpy() for _, group in finite.groupby("task", observed=True)["meta_loss"]] or [np.array([])]
+def _strata(losses: np.ndarray) -> list[np.ndarray]:
+    return [task[np.isfinite(task)] for task in losses]
 
 
-def _difference(rows: pd.DataFrame, against: pd.DataFrame | None) -> dict[str, Any]:
-    """What tells ``rows`` from those they are compared ``against``, over the seeds that both have."""
-    names = ["pairs", "of_pairs", "against_pairs", "difference", "difference_low", "difference_high", "effect_size"]
-    names += ["probability_of_improvement", "p_value"]
-    if against is None:
-        return dict.fromkeys(names, math.nan) | {"pairs": 0}
-    both = rows.merge(against, on=["task", "seed"], suffixes=("", "_against"))
-    both = both[np.isfinite(both["meta_loss"]) & np.isfinite(both["meta_loss_against"])]
-    paired = (both["meta_loss"] - both["meta_loss_against"]).groupby(both["seed"]).mean().to_numpy()
-    if not len(paired):
-        return dict.fromkeys(names, math.nan) | {"pairs": 0}
-    strata = [
-        [group[name].to_numpy() for _, group in both.groupby("task", observed=True)]
-        for name in ("meta_loss", "meta_loss_against")
-    ]
-    low, high = statistics.interval([paired])
-    improved = statistics.probability_of_improvement(*strata)
-    means = both["meta_loss"].mean(), both["meta_loss_against"].mean()
-    found = [len(paired), *means, paired.mean(), low, high, statistics.effect_size(paired), improved]
-    return dict(zip(names, [*found, statistics.paired_p(paired)], strict=True))
+def _differences(chosen: Sequence[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """What tells the first of two conditions' meta-losses ``[task, seed]`` from the second's, over the seeds that both
+    have, a row a pair; not a number where there are none."""
+    names = ["pairs", "of_pairs", "against_pairs", "difference", "effect_size", "probability_of_improvement", "p_value"]
+    found: list[list[float]] = []
+    paired = []
+    for of, against in chosen:
+        both = np.isfinite(of) & np.isfinite(against)
+        common = both.any(0)
+        differences = np.where(both, of, 0) - np.where(both, against, 0)
+        means = differences[:, common].sum(0) / both[:, common].sum(0)
+        paired.append([means])
+        if not len(means):
+            found.append([0] + [math.nan] * (len(names) - 1))
+            continue
+        strata = [[task[here] for task, here in zip(losses, both, strict=True)] for losses in (of, against)]
+        improved = statistics.probability_of_improvement(*strata)
+        row = [len(means), of[both].mean(), against[both].mean(), means.mean(), statistics.effect_size(means)]
+        found.append([*row, improved, statistics.paired_p(means)])
+    table = pd.DataFrame(found, columns=names)
+    low, high = statistics.intervals(paired)
+    table.insert(4, "difference_low", low)
+    table.insert(5, "difference_high", high)
+    return table
 
 
 def too_few(table: pd.DataFrame) -> str:
@@ -215,6 +215,6 @@ def curves(rows: pd.DataFrame, tables: Tables, keys: Sequence[str]) -> pd.DataFr
     groups = [*tables.conditions, *keys]
     finite = rows[np.isfinite(rows["value"])]
     by_seed = finite.groupby([*groups, "seed"], dropna=False, observed=True)["value"].mean().unstack("seed")
-    low, high = statistics.intervals(by_seed.to_numpy())
+    low, high = statistics.intervals_by_row(by_seed.to_numpy())
     found = {"value": by_seed.mean(axis=1), "low": low, "high": high, "seeds": by_seed.notna().sum(axis=1)}
     return pd.DataFrame(found, by_seed.index).reset_index()

@@ -15,6 +15,7 @@ from scipy import stats
 
 RESAMPLES = 4999
 LEVEL = 0.05  # of error: intervals hold 95%
+BLOCK = 2**21  # resampled values at a time; more do not fit a CPU's cache
 Strata = Sequence[np.ndarray]
 
 
@@ -32,23 +33,43 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
 def interval(strata: Strata, statistic: Callable[..., np.ndarray] = mean) -> tuple[float, float]:
     """The 95% interval of ``statistic`` over all values: stratified bootstrap, bias-corrected and accelerated (Efron
     1987). Not a number where there are fewer than two values or all are the same."""
-    strata = [values for values in strata if len(values)]
-    if min(map(len, strata), default=0) < 2 or np.ptp(np.concatenate(strata)) == 0:
-        return math.nan, math.nan
+    low, high = intervals([strata], statistic)[:, 0]
+    return float(low), float(high)
+
+
+def intervals(conditions: Sequence[Strata], statistic: Callable[..., np.ndarray] = mean) -> np.ndarray:
+    """The bounds ``[2, condition]`` of each condition's `interval`."""
 
     def of_all(*resampled: np.ndarray, axis: int = -1) -> np.ndarray:
         return statistic(np.concatenate(resampled, axis), axis)
 
-    with np.errstate(all="ignore"):
-        found = stats.bootstrap(
-            strata, of_all, n_resamples=RESAMPLES, method="BCa", axis=-1, vectorized=True, rng=np.random.default_rng(0)
-        )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    alike: dict[tuple[int, ...], list[int]] = {}  # by their numbers of values, so that they are resampled together
+    for number, strata in enumerate(conditions):
+        lengths = tuple(len(values) for values in strata if len(values))
+        if min(lengths, default=0) >= 2 and np.ptp(np.concatenate(strata)) > 0:
+            alike.setdefault(lengths, []).append(number)
+    found = np.full((2, len(conditions)), math.nan)
+    for lengths, members in alike.items():
+        together = max(1, BLOCK // (RESAMPLES * sum(lengths)))
+        for numbers in (members[i : i + together] for i in range(0, len(members), together)):
+            known = [[values for values in conditions[number] if len(values)] for number in numbers]
+            with np.errstate(all="ignore"):
+                resampled = stats.bootstrap(
+                    [np.stack(stratum) for stratum in zip(*known, strict=True)],
+                    of_all,
+                    n_resamples=RESAMPLES,
+                    method="BCa",
+                    axis=-1,
+                    vectorized=True,
+                    rng=np.random.default_rng(0),
+                )
+            found[:, numbers] = resampled.confidence_interval
+    return found
 
 
-def intervals(values: np.ndarray) -> np.ndarray:
-    """The bounds ``[2, row]`` of the means of each row's finite values, one a seed, as `interval` has them."""
-    return np.array([interval([row[np.isfinite(row)]]) for row in values]).reshape(-1, 2).T
+def intervals_by_row(values: np.ndarray) -> np.ndarray:
+    """The bounds ``[2, row]`` of the means of each row's finite values, one a seed."""
+    return intervals([[row[np.isfinite(row)]] for row in values])
 
 
 def effect_size(differences: np.ndarray) -> float:

@@ -53,6 +53,16 @@ def test_seeds_are_resampled_within_strata() -> None:
     assert low < (easy.mean() + hard.mean()) / 2 < high
 
 
+def test_conditions_together_have_the_intervals_that_each_has_by_itself() -> None:
+    """Whatever their numbers of seeds and strata, and with some that have none among them."""
+    shapes = [(9,), (5, 7), (1,), (9,), (), (5, 0, 7), (9,)]
+    conditions = [[RANDOM.normal(size=seeds) for seeds in shape] for shape in shapes]
+    for statistic in (statistics.mean, statistics.interquartile_mean):
+        expected = np.array([statistics.interval(strata, statistic) for strata in conditions]).T
+        # sums are rounded otherwise, which an interval's bias correction may take for one resample more
+        np.testing.assert_allclose(statistics.intervals(conditions, statistic), expected, atol=0.01)
+
+
 @pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0, 2.0]])
 def test_there_is_no_interval_where_nothing_varies(values: list[float]) -> None:
     assert np.isnan(statistics.interval([np.array(values)])).all()
