@@ -299,7 +299,7 @@ OF_TRAINING = [
     ),
     *((metric, None, None, "glyphs") for metric in ("meta_loss", "meta_accuracy")),
     *((metric, None, None, None) for metric in ("loss", "accuracy")),
-    *(("weight_path", None, component, None) for component in (1, 2)),
+    *((metric, None, i, None) for metric in ("weight_path", "weight_path_variance") for i in (1, 2)),
 ]
 
 
