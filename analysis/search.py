@@ -17,13 +17,11 @@ import contextlib
 import itertools
 import math
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import optuna
 import pandas as pd
 import tomli_w
 from figures import SCREEN_ROWS, Output, grid, label, output_folder, panels, parser, read, screen_table
@@ -31,22 +29,14 @@ from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.tri import Triangulation
-from optuna import importance
 from rich.table import Table
 
-from metafa import results
-from metafa import search as searches
-from metafa.appearance import short, value, wide
+from metafa import importance, results
+from metafa.appearance import EVALUATORS, short, value, wide
 from metafa.conditions import ResultsError
 from metafa.objectives import Objective, chosen, front, points
-from metafa.settings import SearchSettings
 from metafa.study import Study
 
-EVALUATORS = {
-    "fANOVA": lambda: importance.FanovaImportanceEvaluator(seed=0),
-    "impurity": lambda: importance.MeanDecreaseImpurityImportanceEvaluator(seed=0),
-    "PED-ANOVA": lambda: importance.PedAnovaImportanceEvaluator(),
-}
 SHARE = 0.2  # of trials, the best, that contours and lines bring forward
 CONTOURS = 4  # settings, the most important, of which pairs are drawn
 TRIALS = 1000  # that parallel coordinates draw
@@ -75,56 +65,17 @@ def main() -> None:
     save_best(output, study, found.loc[[best[0]]].to_dict("records")[0], objectives)
     if len(objectives) == 2:
         output.figure("search_pareto", plot_pareto(found, best, objectives))
-    weights = importances(as_optuna(study, objectives, found), study, objectives)
+    weights = importance.importances(study, objectives, found)
     objectives = [one for one in objectives if one.name not in study.spaces]
     if not objectives:
         return
     output.table("search_importance", weights, importance_table(weights))
-    ranked = list(weights.groupby("setting", sort=False)["fANOVA"].max().sort_values(ascending=False).index)
+    ranked = importance.ranked(weights)
     output.figure("search_importance", plot_importance(weights, objectives))
     output.figure("search_slices", plot_slices(found, study, objectives, ranked))
     if len(ranked) > 1:
         output.figure("search_contours", plot_contours(found, study, objectives, ranked[:CONTOURS]))
         output.figure("search_parallel", plot_parallel(found, study, objectives, ranked))
-
-
-def as_optuna(study: Study, objectives: list[Objective], found: pd.DataFrame) -> optuna.Study:
-    """The trials as Optuna has them; choices of numbers by their place, as what is in order."""
-    directions = ["maximize" if one.maximize else "minimize" for one in objectives]
-    settings = SearchSettings(method="random", objectives=[one.name for one in objectives], directions=directions)
-    numbers = {
-        name: sorted(space["choices"])
-        for name, space in study.spaces.items()
-        if all(type(choice) in (int, float) for choice in space.get("choices", "-"))
-    }
-    spaces = study.spaces | {name: {"low": 0, "high": len(of) - 1} for name, of in numbers.items()}
-    known = [
-        (
-            {name: numbers[name].index(row[name]) if name in numbers else row[name] for name in spaces},
-            tuple(float(row[one.name]) for one in objectives),
-        )
-        for row in found.to_dict("records")
-    ]
-    return searches.history(settings, spaces, known)
-
-
-def importances(searched: optuna.Study, study: Study, objectives: list[Objective]) -> pd.DataFrame:
-    """One row an objective and setting: the share of each of Optuna's evaluators."""
-    found = []
-    for number, objective in enumerate(objectives):
-        if objective.name in study.spaces:  # a setting that is an objective itself is its own explanation
-            continue
-        shares = {}
-        for name, make in EVALUATORS.items():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of settings that have but one value, and experimental evaluators
-                shares[name] = importance.get_param_importances(
-                    searched, evaluator=make(), target=lambda trial, number=number: trial.values[number]
-                )
-        for setting in sorted(shares["fANOVA"], key=lambda name: -shares["fANOVA"][name]):
-            row = {"objective": objective.name, "setting": setting}
-            found.append(row | {name: share.get(setting, math.nan) for name, share in shares.items()})
-    return pd.DataFrame(found, columns=["objective", "setting", *EVALUATORS])
 
 
 def as_rich(found: pd.DataFrame, best: list[int], study: Study, objectives: list[Objective]) -> Table:
@@ -194,7 +145,7 @@ def plot_importance(weights: pd.DataFrame, objectives: list[Objective]) -> plt.F
     for name, axis in placed:
         here = weights[weights["objective"] == name].iloc[::-1]
         places = np.arange(len(here))
-        for i, (evaluator, colour) in enumerate(zip(EVALUATORS, ("#0072B2", "#D55E00", "#009E73"), strict=True)):
+        for i, (evaluator, colour) in enumerate(EVALUATORS.items()):
             axis.barh(places + 0.27 * (1 - i), here[evaluator], 0.25, color=colour, label=evaluator)
         axis.set_yticks(places, [short(name) for name in here["setting"]], fontsize=8)
         label(axis, name, "share of importance", "")

@@ -24,6 +24,7 @@ COLOURS = {
     "sign_symmetry_uniform": "#999999",
     "sign_symmetry_random": "#8B5A2B",
 }
+EVALUATORS = {"fANOVA": "#0072B2", "impurity": "#D55E00", "PED-ANOVA": "#009E73"}  # of importance
 BETWEEN = ("dot", "dashdot")  # with some noise, but not the most
 SHORT = {RULE: "rule", NOISE: "noise steps", "task": "tasks"}
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from metafa import statistics
-from metafa.appearance import Line, named, short, value, wide
+from metafa.appearance import EVALUATORS, Line, named, short, value, wide
 from metafa.conditions import EVALUATED, NOISE, Tables
 from metafa.objectives import Objective
 from metafa.study import Study
@@ -183,9 +183,37 @@ def profile(tables: Tables, lines: list[Line]) -> go.Figure:
     return figure
 
 
-def slices(found: pd.DataFrame, study: Study, objectives: list[Objective]) -> go.Figure:
-    """Every trial's first objective against each setting that was searched."""
-    objective, names = objectives[0], list(study.spaces)
+def importances(shares: pd.DataFrame, objectives: list[Objective]) -> go.Figure:
+    """Each setting's share by each evaluator, a panel an objective."""
+    explained = [one for one in objectives if (shares["objective"] == one.name).any()]
+    figure = _panels([one.words for one in explained], 2, "share of importance", "", shared=False)
+    for place, objective in enumerate(explained):
+        here = shares[shares["objective"] == objective.name]
+        for evaluator, colour in EVALUATORS.items():
+            figure.add_trace(
+                go.Bar(
+                    x=here[evaluator],
+                    y=here["setting"].map(short),
+                    orientation="h",
+                    name=evaluator,
+                    marker=dict(color=colour),
+                    showlegend=place == 0,
+                    hovertemplate="<b>%{y}</b><br>%{fullData.name}: %{x:.2f}<extra></extra>",
+                ),
+                **_cell(place, min(2, len(explained))),
+            )
+    settings = shares["setting"].nunique()
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_xaxes(range=[0, 1])
+    height = (140 + 45 * settings) * math.ceil(len(explained) / 2)
+    legend = dict(orientation="h", x=1, xanchor="right", y=1, yanchor="bottom", traceorder="normal")
+    figure.update_layout(height=height, showlegend=True, legend=legend, margin=dict(l=10))
+    return figure
+
+
+def slices(found: pd.DataFrame, study: Study, objectives: list[Objective], names: list[str]) -> go.Figure:
+    """Every trial's first objective against each setting that was searched, in the order of ``names``."""
+    objective = objectives[0]
     figure = _panels([short(name) for name in names], 3, "", objective.words)
     columns = min(3, len(names))
     said = found.apply(lambda row: "<br>".join(f"{short(n)} {value(row[n])}" for n in names), axis=1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from rich.console import Console
 
@@ -12,8 +10,6 @@ from metafa import data, proposals, results
 from metafa.proposals import Known
 from metafa.store import Store
 from metafa.study import Study
-
-NO_CLUSTER = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 class LaunchError(Exception):
@@ -62,12 +58,12 @@ def sweep(
         + f"; results in {store.address}",
         soft_wrap=True,
     )
-    alone = _on_loopback() if address is None else contextlib.nullcontext()
-    with alone, progress.watch(screen, total=study.total, already=len(known)) as watcher:
+    with progress.watch(screen, total=study.total, already=len(known)) as watcher:
         from metafa import sweep as sweeps
 
         try:
-            sweeps.run(study, store, known, watcher, workers, address)
+            with sweeps.switched(alone=address is None):
+                sweeps.run(study, store, known, watcher, workers, address)
         except ConnectionError as error:
             raise LaunchError(
                 f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; without an address, studies run on this "
@@ -78,20 +74,6 @@ def sweep(
         except KeyboardInterrupt:
             watcher.stop()
             raise
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Ray that is imported and started here listens on loopback alone, as it does where it knows no clusters; whatever
-    the process starts afterwards is told nothing of it."""
-    before = os.environ.get(NO_CLUSTER)
-    os.environ[NO_CLUSTER] = "0"
-    try:
-        yield
-    finally:
-        del os.environ[NO_CLUSTER]
-        if before is not None:
-            os.environ[NO_CLUSTER] = before
 
 
 def seeds(study: Study) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from metafa import appearance, charts, claims, comparison, conditions, objectives, results
+from metafa import appearance, charts, claims, comparison, conditions, importance, objectives, results
 from metafa.appearance import Line, named
 from metafa.conditions import EVALUATED, Tables
 from metafa.results import ENDED, ResultsError
@@ -216,7 +216,15 @@ def _search(study: Study, tables: Tables, lines: list[Line], answers: list[str],
         section.chart(
             charts.pareto(found, best, asked, study), "Pareto front", "Trials that no other is better than in both."
         )
-    section.chart(charts.slices(found, study, asked), "Slices", "Every trial's objective against each setting.")
+    shares = importance.importances(study, asked, found)
+    if len(shares):
+        section.chart(
+            charts.importances(shares, asked),
+            "Importance",
+            "How much of what came out each setting accounts for, by three evaluators: shares of what they explain.",
+        )
+    names = importance.ranked(shares) or list(study.spaces)
+    section.chart(charts.slices(found, study, asked, names), "Slices", "Every trial's objective against each setting.")
     if len(study.spaces) > 2:
         section.chart(
             charts.parallel(found, study, asked),

@@ -18,18 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-# before ray is imported: no usage reports, no default loggers (they repeat every number as JSON and CSV),
-# and Ctrl-C reaches us instead of Tune, since whatever is done is already in the results
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # not every report measures what may stop a trial
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))  # a study is restored from its results, never from Tune's
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
 import ray
 from ray import tune
+from ray._private import ray_constants
 from ray.tune import schedulers
 from ray.tune.search import Searcher
 
@@ -40,6 +31,16 @@ from metafa.settings import NUMERICS, EarlyStoppingSettings, TrialSettings, flat
 from metafa.store import Store
 from metafa.study import Study, Trial
 
+# what Ray and Tune read from the environment; what is there already stays
+SWITCHES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they repeat every number as JSON and CSV
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: whatever is done is already in the results
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # not every report measures what may stop a trial
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),  # a study is restored from its results, never from Tune's
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 REPORT_EVERY = 1.0  # seconds
 HEARTBEAT_EVERY = 5.0  # seconds
 ATTEMPTS = 3  # at a trial whose process dies, without getting further than a checkpoint
@@ -143,9 +144,29 @@ def run(
         )
 
 
+@contextlib.contextmanager
+def switched(alone: bool) -> Iterator[None]:
+    """Within it Ray and Tune are as studies want them, and where they are ``alone`` on this machine listen on loopback
+    only, as Ray does where it knows no clusters; afterwards they are for others what they were before."""
+    logger = logging.getLogger("ray")
+    before, level, knows = dict(os.environ), logger.level, ray_constants.ENABLE_RAY_CLUSTER
+    logger.setLevel("CRITICAL")  # what goes wrong with a trial is in its row, and said in a line
+    os.environ.update({name: os.environ.get(name, setting) for name, setting in SWITCHES.items()})
+    if alone:
+        os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # of the processes that it starts
+        ray_constants.ENABLE_RAY_CLUSTER = False  # of this one, which has read it
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        ray_constants.ENABLE_RAY_CLUSTER = knows
+        for name in {*SWITCHES, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR}:
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
+
+
 def _start_ray(address: str | None, cpus: int | None) -> None:
-    # what goes wrong with a trial is in its row, and said in a line
-    logging.getLogger("ray").setLevel("CRITICAL")
     options: dict[str, Any] = dict(log_to_driver=False, logging_level="CRITICAL", configure_logging=False)
     if address is not None:
         host, _, port = address.rpartition(":")

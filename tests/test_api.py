@@ -1,6 +1,7 @@
 """metafa from Python: the same numbers as a study's, and defaults that are its schema's."""
 
 import inspect
+import logging
 import os
 import subprocess
 import sys
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from ray._private import ray_constants
 
 import metafa
-from metafa import launch, settings
+from metafa import settings
 
 ROWS = ["seed", "step", "metric", "layer", "task", "value"]
 STUDY = dict(
@@ -32,12 +34,18 @@ def ordered(rows: pd.DataFrame) -> pd.DataFrame:
     return plain.sort_values(ROWS[:-1], ignore_index=True)
 
 
+def of_ray() -> tuple:
+    """What this process tells Ray and Tune."""
+    said = {name: value for name, value in os.environ.items() if name.startswith(("RAY_", "TUNE_"))}
+    return said, ray_constants.ENABLE_RAY_CLUSTER, logging.getLogger("ray").level
+
+
 def test_step_by_step_gives_what_a_study_gives(tmp_path: Path) -> None:
     """To the bit: the same streams, and the same arithmetic."""
-    study = metafa.define(STUDY)
+    study, before = metafa.define(STUDY), of_ray()
     trials, measurements = metafa.run(study, tmp_path / "small")
     assert trials["status"].tolist() == ["done", "done"]
-    assert launch.NO_CLUSTER not in os.environ, "whatever Ray this process starts next may be a cluster"
+    assert of_ray() == before, "whatever else this process does with Ray and Tune is as if there had been no study"
     script = f"""
 import sys
 import metafa, torch

@@ -17,7 +17,7 @@ from disturbances import STUDY, assert_equal, metafa
 from metafa import results
 
 CLUSTERS = Path(__file__).parents[1] / "docs" / "clusters"
-# nodes that come up at once on one machine take each other's names, so here each waits for the one before
+# nodes that come up at once on one machine take each other's names, so here each waits for those before, the head's too
 SRUN = """\
 #!{python}
 import pathlib, subprocess, sys, time
@@ -26,11 +26,10 @@ tasks = next(int(o.split("=")[1]) for o in options if o.startswith("--ntasks="))
 command = sys.argv[1 + len(options):]
 up = lambda: pathlib.Path("{output}").read_text().count("Ray runtime started")
 running = []
-for _ in range(tasks):
-    before = up()
-    running.append(subprocess.Popen(command))
-    while tasks > 1 and up() == before and running[-1].poll() is None:
+for number in range(tasks):
+    while tasks > 1 and up() <= number:
         time.sleep(0.2)
+    running.append(subprocess.Popen(command))
 sys.exit(max(one.wait() for one in running))
 """
 # the study is small enough to be through before all nodes are up, so it waits for them, or for ever

@@ -50,9 +50,10 @@ CORE = [
             ["statistics", "conditions", "appearance", "comparison", "claims", "objectives"],
             {"torch", "ray", "learn2learn", "optuna", "matplotlib", "metafa.trial", "metafa.sweep"},
         ),
+        (["importance"], {"torch", "ray", "learn2learn", "matplotlib", "metafa.trial", "metafa.sweep"}),
         (["trial", "checkpoints"], {"ray", "learn2learn", "optuna", "metafa.results", "metafa.sweep"}),
     ],
-    ids=["core", "studies and the command", "task distributions", "analysis", "trial"],
+    ids=["core", "studies and the command", "task distributions", "analysis", "importance", "trial"],
 )
 def test_a_layer_imports_nothing_above_it(modules: list[str], barred: set[str]) -> None:
     imports = "; ".join(f"import metafa.{module}" for module in modules)

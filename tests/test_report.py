@@ -210,8 +210,10 @@ def test_of_a_search_the_front_and_every_trial_are_drawn(chromium: webdriver.Chr
     points = [len(chart.find_elements(By.CSS_SELECTOR, ".scatterlayer .point")) for chart in charts]
     front = len(column(page.find_element(By.ID, "search-table-0"), "trial id"))
     assert points[0] == 20 + front
-    assert points[1] == 20 * 3
-    assert charts[2].find_elements(By.CSS_SELECTOR, ".parcoords")
+    bars = charts[1].find_elements(By.CSS_SELECTOR, ".barlayer .point")
+    assert len(bars) == 3 * 3, "a setting, an evaluator; steps explain themselves as an objective"
+    assert points[2] == 20 * 3
+    assert charts[3].find_elements(By.CSS_SELECTOR, ".parcoords")
 
 
 def test_what_is_no_results_is_said_in_a_line(tmp_path: Path) -> None:
