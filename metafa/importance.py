@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable
@@ -24,9 +25,10 @@ EVALUATORS: dict[str, Callable[[], Any]] = {
 
 
 def importances(study: Study, objectives: list[Objective], found: pd.DataFrame) -> pd.DataFrame:
-    """One row an objective and setting, the most important first: the share that each evaluator gives it, by the
-    trials ``found``, as `objectives.points` has them; fANOVA (Hutter et al. 2014), mean decrease in impurity (Louppe et
-    al. 2013) and PED-ANOVA (Watanabe et al. 2023). Without objectives that are settings, which explain themselves."""
+    """One row an objective and setting, the most important first: the share that each evaluator gives it by the trials
+    ``found``, as `objectives.points` has them, or not a number where these are all alike. Without objectives that are
+    settings, which explain themselves. fANOVA is of Hutter et al. (2014), mean decrease in impurity of Louppe et al.
+    (2013), PED-ANOVA of Watanabe et al. (2023)."""
     searched, rows = _as_optuna(study, objectives, found), []
     for number, objective in enumerate(objectives):
         if objective.name in study.spaces:
@@ -35,14 +37,16 @@ def importances(study: Study, objectives: list[Objective], found: pd.DataFrame) 
         def outcome(trial: optuna.trial.FrozenTrial, number: int = number) -> float:
             return trial.values[number]
 
-        shares = {}
+        shares: dict[str, dict[str, float]] = {}
         for name, make in EVALUATORS.items():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of settings that have but one value, and experimental evaluators
+            # warnings are of settings that have but one value, and of experimental evaluators; the error is of trees
+            # that find nothing to explain
+            with warnings.catch_warnings(), contextlib.suppress(RuntimeError):
+                warnings.simplefilter("ignore")
                 shares[name] = importance.get_param_importances(searched, evaluator=make(), target=outcome)
-        for setting in sorted(shares["fANOVA"], key=lambda name: -shares["fANOVA"][name]):
-            row = {"objective": objective.name, "setting": setting}
-            rows.append(row | {name: share.get(setting, math.nan) for name, share in shares.items()})
+        for setting in sorted(study.spaces, key=lambda name: -shares.get("fANOVA", {}).get(name, 0)):
+            row = {name: shares.get(name, {}).get(setting, math.nan) for name in EVALUATORS}
+            rows.append({"objective": objective.name, "setting": setting, **row})
     return pd.DataFrame(rows, columns=["objective", "setting", *EVALUATORS])
 
 

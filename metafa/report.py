@@ -30,6 +30,7 @@ CAPTIONS = {
     "meta_loss": "The meta-loss on unseen classes while a phase trains.",
     "accuracy": "The accuracy on test images while a phase trains.",
 }
+EXPLAINED = 10  # trials that importance is told of
 TABLE_ROWS = 2000  # the CSV of analysis/ and the Parquet have the rest
 MADE_BY = [*(name for name in results.RUN_COLUMNS if name not in ("started", "seconds")), "numerics"]
 
@@ -216,14 +217,14 @@ def _search(study: Study, tables: Tables, lines: list[Line], answers: list[str],
         section.chart(
             charts.pareto(found, best, asked, study), "Pareto front", "Trials that no other is better than in both."
         )
-    shares = importance.importances(study, asked, found)
-    if len(shares):
+    names = list(study.spaces)
+    if len(found) >= EXPLAINED and len(shares := importance.importances(study, asked, found)):
+        names = importance.ranked(shares)
         section.chart(
             charts.importances(shares, asked),
             "Importance",
             "How much of what came out each setting accounts for, by three evaluators: shares of what they explain.",
         )
-    names = importance.ranked(shares) or list(study.spaces)
     section.chart(charts.slices(found, study, asked, names), "Slices", "Every trial's objective against each setting.")
     if len(study.spaces) > 2:
         section.chart(

@@ -149,7 +149,9 @@ def switched(alone: bool) -> Iterator[None]:
     """Within it Ray and Tune are as studies want them, and where they are ``alone`` on this machine listen on loopback
     only, as Ray does where it knows no clusters; afterwards they are for others what they were before."""
     logger = logging.getLogger("ray")
-    before, level, knows = dict(os.environ), logger.level, ray_constants.ENABLE_RAY_CLUSTER
+    names = {*SWITCHES, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR}
+    before = {name: said for name, said in os.environ.items() if name in names}
+    level, knows = logger.level, ray_constants.ENABLE_RAY_CLUSTER
     logger.setLevel("CRITICAL")  # what goes wrong with a trial is in its row, and said in a line
     os.environ.update({name: os.environ.get(name, setting) for name, setting in SWITCHES.items()})
     if alone:
@@ -160,10 +162,9 @@ def switched(alone: bool) -> Iterator[None]:
     finally:
         logger.setLevel(level)
         ray_constants.ENABLE_RAY_CLUSTER = knows
-        for name in {*SWITCHES, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR}:
+        for name in names:
             os.environ.pop(name, None)
-            if name in before:
-                os.environ[name] = before[name]
+        os.environ.update(before)
 
 
 def _start_ray(address: str | None, cpus: int | None) -> None:

@@ -37,6 +37,7 @@ def ordered(rows: pd.DataFrame) -> pd.DataFrame:
 def of_ray() -> tuple:
     """What this process tells Ray and Tune."""
     said = {name: value for name, value in os.environ.items() if name.startswith(("RAY_", "TUNE_"))}
+    said.pop("RAY_AUTH_MODE", None)  # Ray's own doing, which it goes by afterwards
     return said, ray_constants.ENABLE_RAY_CLUSTER, logging.getLogger("ray").level
 
 

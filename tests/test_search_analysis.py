@@ -78,6 +78,21 @@ def test_importance_and_best_are_the_known_ones(known: tuple[Path, study.Study])
         assert (folder / "analysis" / f"search_{name}.svg").exists()
 
 
+def test_where_nothing_varies_nothing_matters(tmp_path: Path) -> None:
+    made.results_of(
+        tmp_path / "made",
+        STUDY.replace("trials = 60", "trials = 5"),
+        lambda trial: [
+            {"seed": 0, "phase": "evaluate", "step": 5, "metric": "meta_loss", "task": "glyphs", "value": 1.0}
+        ],
+    )
+    done = made.run("search.py", tmp_path / "made")
+    assert done.returncode == 0, done.stderr
+    weights = pd.read_csv(tmp_path / "made" / "analysis" / "search_importance.csv")
+    assert len(weights) == 4
+    assert not (weights["fANOVA"] > 0).any()
+
+
 def test_of_two_objectives_there_is_a_front(known: tuple[Path, study.Study]) -> None:
     folder, checked = known
     done = made.run("search.py", folder, "--objective", "evaluate.meta_loss", "--objective", "noise.steps")
