@@ -66,8 +66,8 @@ def sweep(
                 sweeps.run(study, store, known, watcher, workers, address)
         except ConnectionError as error:
             raise LaunchError(
-                f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; without an address, studies run on this "
-                "machine"
+                f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; a cluster that asks for a token "
+                "wants RAY_AUTH_MODE=token; without an address, studies run on this machine"
             ) from error
         except sweeps.ResourcesError as error:
             raise LaunchError(str(error)) from error
