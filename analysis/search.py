@@ -32,7 +32,7 @@ from matplotlib.tri import Triangulation
 from rich.table import Table
 
 from metafa import importance, results
-from metafa.appearance import EVALUATORS, short, value, wide
+from metafa.appearance import EVALUATORS, beyond, reach, short, value, wide
 from metafa.conditions import ResultsError
 from metafa.objectives import Objective, chosen, front, points
 from metafa.study import Study
@@ -128,6 +128,21 @@ def of_space(axis_of: str, axis: plt.Axes, name: str, study: Study, values: pd.S
     return values.map(lambda one: choices.index(choice_label(one))).astype(float)
 
 
+def of_objective(axis_of: str, axis: plt.Axes, found: pd.DataFrame, objective: Objective) -> None:
+    """Makes an axis that of an objective, and says how many trials lie beyond it."""
+    low, high = reach(found[objective.name], objective.maximize)
+    if wide(pd.Series([low, high])):
+        logarithmic(axis_of, axis, low, high)
+        room = (high / low) ** 0.05
+        limits = low / room, high * room
+    else:
+        room = 0.05 * (high - low) or 0.05
+        limits = low - room, high + room
+    getattr(axis, f"set_{axis_of}lim")(*limits)
+    if off := beyond(found[objective.name], objective.maximize):
+        axis.set_title(f"{off} of {len(found)} beyond the axis", loc="right", fontsize=7, color="#666666")
+
+
 def logarithmic(axis_of: str, axis: plt.Axes, low: float, high: float) -> None:
     getattr(axis, f"set_{axis_of}scale")("log")
     ticks = getattr(axis, f"{axis_of}axis")
@@ -162,8 +177,7 @@ def plot_slices(found: pd.DataFrame, study: Study, objectives: list[Objective], 
             if "choices" in study.spaces[setting]:  # beside each other
                 places = places + np.random.default_rng(0).uniform(-0.15, 0.15, len(places))
             axis.scatter(places, found[objective.name], c="#0072B2", s=14, alpha=0.6, linewidth=0)
-            if wide(found[objective.name]):
-                logarithmic("y", axis, *np.quantile(found[objective.name], [0, 1]))
+            of_objective("y", axis, found, objective)
             label(axis, "", short(setting), objective.words)
     return figure
 
@@ -246,8 +260,7 @@ def plot_pareto(found: pd.DataFrame, best: list[int], objectives: list[Objective
     line = found.loc[best].sort_values(second.name)
     axis.plot(line[second.name], line[first.name], "o-", color="#D55E00", markersize=5, label="Pareto front")
     for axis_of, one in (("x", second), ("y", first)):
-        if wide(found[one.name].astype(float)):
-            logarithmic(axis_of, axis, *np.quantile(found[one.name], [0, 1]))
+        of_objective(axis_of, axis, found, one)
     label(axis, "", second.words, first.words)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -110,6 +111,28 @@ def _shades(rules: list[str]) -> list[str]:
 def wide(values: pd.Series) -> bool:
     """Whether values are for a logarithmic axis."""
     return bool(values.min() > 0 and values.max() / values.min() > 20)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Of a logarithmic axis: by decades, and where those are few by 1, 2 and 5."""
+    parts = (1, 2, 5) if high / low < 200 else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [part * 10.0**n for n in decades for part in parts if low <= part * 10.0**n <= high]
+
+
+def reach(values: pd.Series, maximize: bool = False) -> tuple[float, float]:
+    """What an axis of an objective shows: all values but those so much worse that the others could not be told apart,
+    beyond Tukey's outer fence."""
+    low, first, third, high = values.astype(float).quantile([0, 0.25, 0.75, 1])
+    if third == first:
+        return low, high
+    fence = 3 * (third - first)
+    return (max(low, first - fence), high) if maximize else (low, min(high, third + fence))
+
+
+def beyond(values: pd.Series, maximize: bool = False) -> int:
+    """How many values such an axis does not show."""
+    return int((~values.astype(float).between(*reach(values, maximize))).sum())
 
 
 def wrapped(text: str, width: int = 40) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from metafa import statistics
-from metafa.appearance import EVALUATORS, Line, named, short, value, wide
+from metafa.appearance import EVALUATORS, Line, named, reach, short, ticks, value, wide
 from metafa.conditions import EVALUATED, NOISE, Tables
 from metafa.objectives import Objective
 from metafa.study import Study
@@ -88,8 +89,8 @@ def _ticks(steps: pd.Series) -> dict[str, list]:
     few that they are shown as they are."""
     if not steps.max() > 20:
         return {}
-    ticks = [0, *(10**n for n in range(9) if 10**n <= steps.max())]
-    return dict(tickvals=[math.log10(1 + tick) for tick in ticks], ticktext=[f"{tick:,}" for tick in ticks])
+    shown = [0, *(10**n for n in range(9) if 10**n <= steps.max())]
+    return dict(tickvals=[math.log10(1 + tick) for tick in shown], ticktext=[f"{tick:,}" for tick in shown])
 
 
 def by_steps(
@@ -108,13 +109,13 @@ def by_steps(
     for place, key in enumerate(titles):
         here = curves[np.logical_and.reduce([curves[name] == one for name, one in zip(keys, key, strict=True)])]
         cell = _cell(place, columns)
-        ticks = _ticks(here["step"])
+        axis = _ticks(here["step"])
         for number, line in enumerate(lines):
             curve = line.rows(here, tables.conditions)
             if len(curve):
-                stretched = np.log10(1 + curve["step"]) if ticks else curve["step"]
+                stretched = np.log10(1 + curve["step"]) if axis else curve["step"]
                 _add_curve(figure, cell, number, line, stretched, curve)
-        figure.update_xaxes(**ticks, **cell)
+        figure.update_xaxes(**axis, **cell)
     if metric == "meta_loss":
         figure.update_yaxes(type="log", tickvals=LOSSES, ticktext=[f"{one:g}" for one in LOSSES])
     return figure
@@ -232,10 +233,23 @@ def slices(found: pd.DataFrame, study: Study, objectives: list[Objective], names
             **cell,
         )
         if study.spaces[name].get("log"):
-            figure.update_xaxes(type="log", dtick=1, tickformat="~g", **cell)
-    if wide(found[objective.name]):
-        figure.update_yaxes(type="log", dtick=1, tickformat="~g")
+            figure.update_xaxes(**_logarithmic(study.spaces[name]["low"], study.spaces[name]["high"]), **cell)
+    figure.update_yaxes(**_of_objective(found, objective))
     return figure
+
+
+def _logarithmic(low: float, high: float) -> dict[str, Any]:
+    said = ticks(low, high)
+    return dict(type="log", tickvals=said, ticktext=[f"{one:g}" for one in said])
+
+
+def _of_objective(found: pd.DataFrame, objective: Objective) -> dict[str, Any]:
+    """An axis that shows what `reach` says, with a little room."""
+    low, high = reach(found[objective.name], objective.maximize)
+    logarithmic = wide(pd.Series([low, high]))
+    ends = [math.log10(low), math.log10(high)] if logarithmic else [low, high]
+    room = 0.05 * (ends[1] - ends[0]) or 0.05
+    return dict(range=[ends[0] - room, ends[1] + room]) | (_logarithmic(low, high) if logarithmic else {})
 
 
 def parallel(found: pd.DataFrame, study: Study, objectives: list[Objective]) -> go.Figure:
@@ -250,10 +264,10 @@ def parallel(found: pd.DataFrame, study: Study, objectives: list[Objective]) -> 
             )
         elif space.get("log"):
             low, high = math.log10(space["low"]), math.log10(space["high"])
-            ticks = [*range(math.ceil(low), math.floor(high) + 1)]
-            said = [f"{10.0**tick:g}" for tick in ticks]
+            shown = ticks(space["low"], space["high"])
             numbers = np.log10(found[name].astype(float))
-            dimensions.append(dict(label=short(name), values=numbers, range=[low, high], tickvals=ticks, ticktext=said))
+            said = dict(tickvals=np.log10(shown).tolist(), ticktext=[f"{one:g}" for one in shown])
+            dimensions.append(dict(label=short(name), values=numbers, range=[low, high], **said))
         else:
             dimensions.append(dict(label=short(name), values=found[name], range=[space["low"], space["high"]]))
     ranks = found[objective.name].rank(ascending=not objective.maximize)
@@ -269,10 +283,10 @@ def parallel(found: pd.DataFrame, study: Study, objectives: list[Objective]) -> 
             ticktext=[value(float(ordered[part - 1])) for part in parts],
         )
     )
-    figure = go.Figure(
-        go.Parcoords(line=dict(color=ranks, colorscale="Viridis", cmin=1, cmax=worst), dimensions=dimensions)
-    )
-    figure.update_layout(height=420, margin=dict(l=80, r=80, t=60, b=30))
+    shades = dict(color=ranks, colorscale="Viridis", cmin=1, cmax=worst)
+    fonts = dict(labelfont=dict(size=12), tickfont=dict(size=11))
+    figure = go.Figure(go.Parcoords(line=shades, dimensions=dimensions, **fonts))
+    figure.update_layout(height=420, margin=dict(l=110, r=110, t=60, b=30))
     return figure
 
 
@@ -301,6 +315,5 @@ def pareto(found: pd.DataFrame, best: list[int], objectives: list[Objective], st
             col=1,
         )
     for axis, one in ((figure.update_xaxes, second), (figure.update_yaxes, first)):
-        if wide(found[one.name]):
-            axis(type="log", dtick=1, tickformat="~g")
+        axis(**_of_objective(found, one))
     return figure

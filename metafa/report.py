@@ -210,12 +210,15 @@ def _search(study: Study, tables: Tables, lines: list[Line], answers: list[str],
     best = objectives.front(found, asked)
     row = found.loc[best[0]]
     reached = ", ".join(f"{one.words} {appearance.value(row[one.name])}" for one in asked)
-    at = appearance.in_words(list(study.spaces), [row[name] for name in study.spaces])
-    answers.append(f"Of {len(found)} trials the best has {reached}, at {at}.")
+    others = [name for name in study.spaces if name not in [one.name for one in asked]]
+    at = appearance.in_words(others, [row[name] for name in others])
+    answers.append(f"Of {len(found)} trials the best has {reached}{f', at {at}' if at else ''}.")
     section = Section("search", "What the settings did", [answers[-1]])
     if len(asked) == 2:
         section.chart(
-            charts.pareto(found, best, asked, study), "Pareto front", "Trials that no other is better than in both."
+            charts.pareto(found, best, asked, study),
+            "Pareto front",
+            "Trials that no other is better than in both." + _off(found, asked),
         )
     names = list(study.spaces)
     if len(found) >= EXPLAINED and len(shares := importance.importances(study, asked, found)):
@@ -225,7 +228,11 @@ def _search(study: Study, tables: Tables, lines: list[Line], answers: list[str],
             "Importance",
             "How much of what came out each setting accounts for, by three evaluators: shares of what they explain.",
         )
-    section.chart(charts.slices(found, study, asked, names), "Slices", "Every trial's objective against each setting.")
+    section.chart(
+        charts.slices(found, study, asked, names),
+        "Slices",
+        "Every trial's objective against each setting." + _off(found, asked[:1]),
+    )
     if len(study.spaces) > 2:
         section.chart(
             charts.parallel(found, study, asked),
@@ -234,6 +241,12 @@ def _search(study: Study, tables: Tables, lines: list[Line], answers: list[str],
         )
     section.table(found.loc[best], "The best" if len(asked) == 1 else "The front")
     return section
+
+
+def _off(found: pd.DataFrame, asked: list[objectives.Objective]) -> str:
+    """What the axes of objectives leave out, in words."""
+    off = max(appearance.beyond(found[one.name], one.maximize) for one in asked)
+    return f" {off} of {len(found)} lie beyond the axis; a double click shows them." if off else ""
 
 
 def _course(study: Study, tables: Tables, lines: list[Line], answers: list[str], warnings: list[str]) -> Section | None:
