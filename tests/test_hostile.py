@@ -101,13 +101,14 @@ def refused(content: bytes, folder: Path) -> bool:
     """Whether a study file is refused, as it should be if it is."""
     path = folder / "study.toml"
     path.write_bytes(content)
-    before, began = set(folder.rglob("*")), time.perf_counter()
+    before, began = set(folder.rglob("*")), time.process_time()
     checked, messages = None, []
     try:
         checked = study.read(path)
     except study.StudyError as error:
         messages = error.messages
-    assert time.perf_counter() - began < 1
+    # ten times what the longest takes: what grows with the square of a file's length would take minutes
+    assert time.process_time() - began < 10
     if checked is not None:
         assert re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", checked.name)
         return False
