@@ -22,7 +22,7 @@ quickstart: setup
 	$(BIN)/metafa report results/quickstart
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 benchmark: setup
 	$(BIN)/python -m pytest tests/benchmarks/benchmark_core.py -p no:jaxtyping --override-ini addopts= --device $(DEVICE) -rs \

@@ -92,11 +92,20 @@ def run(
     Raises `ConnectionError` where no cluster answers at ``address``, `ResourcesError` and `ResultsError`, all before
     anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
+    _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
+    try:
+        _run(study, store, known, watcher, workers, alone=address is None)
+    finally:
+        ray.shutdown()
+
+
+def _run(
+    study: Study, store: Store, known: Mapping[str, Known], watcher: Watcher, workers: int | None, alone: bool
+) -> None:
     from metafa import trial as trials
 
-    _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
     found = ray.cluster_resources()
-    if address is None:  # a cluster may grow; this machine does not, and Tune would wait for ever
+    if alone:  # a cluster may grow; this machine does not, and Tune would wait for ever
         _check_resources(study, found)
     results.prepare(store, study)
     needed = study.examples if study.adaptive else [trial.settings for trial in study.trials]
@@ -111,32 +120,29 @@ def run(
     bridge = _Bridge(study, store, watcher, tries, ended)
     bridge.beat(0.0)
     resources = {"cpu": study.resources.cpus_per_trial, "gpu": study.resources.gpus_per_trial}
-    try:
-        with tempfile.TemporaryDirectory(prefix="metafa-") as scratch:  # for what Tune keeps of its own
-            tune.Tuner(
-                tune.with_resources(trainable, resources),
-                tune_config=tune.TuneConfig(
-                    search_alg=tries,
-                    num_samples=-1,  # until there are no more proposals
-                    scheduler=_scheduler(study.early_stopping),
-                    max_concurrent_trials=workers,
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="study",
-                    storage_path=scratch,
-                    verbose=0,
-                    stop=_WhenUnwritten(bridge),
-                    # an error in a trial is caught there, so what Tune sees fail is a process that died
-                    failure_config=tune.FailureConfig(max_failures=DEATHS),
-                    callbacks=[bridge],
-                ),
-            ).fit()
-        bridge.beat(0.0)
-        if study.adaptive and not bridge.unwritten:
-            proposals.keep_journal(study, store, ended)
-    finally:
-        ray.shutdown()
+    with tempfile.TemporaryDirectory(prefix="metafa-") as scratch:  # for what Tune keeps of its own
+        tune.Tuner(
+            tune.with_resources(trainable, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=tries,
+                num_samples=-1,  # until there are no more proposals
+                scheduler=_scheduler(study.early_stopping),
+                max_concurrent_trials=workers,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="study",
+                storage_path=scratch,
+                verbose=0,
+                stop=_WhenUnwritten(bridge),
+                # an error in a trial is caught there, so what Tune sees fail is a process that died
+                failure_config=tune.FailureConfig(max_failures=DEATHS),
+                callbacks=[bridge],
+            ),
+        ).fit()
+    bridge.beat(0.0)
+    if study.adaptive and not bridge.unwritten:
+        proposals.keep_journal(study, store, ended)
     if bridge.unwritten:
         raise results.ResultsError(
             f"{store.address} cannot be written: {bridge.unwritten}; nothing that was done is lost, and when it can be "

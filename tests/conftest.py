@@ -6,10 +6,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# two files of tests run side by side, and threads that spin while they wait take each other's cores
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import pytest
 import torch
 
 torch.set_num_threads(2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest first, so that nothing waits for them at the end."""
+    longest = ["test_sweep", "test_search_sweep"]
+    items.sort(key=lambda item: longest.index(item.path.stem) if item.path.stem in longest else len(longest))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -66,19 +67,30 @@ def assert_equal(one: Path | str, other: Path | str) -> None:
         pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
-def kill_driver(folder: Path, study: str, address: str, after: float) -> set[str]:
-    """Runs a study and kills its driver after so many seconds; returns the trials that were done by then."""
+def kill_driver(folder: Path, study: str, address: str, when: Callable[[], bool]) -> set[str]:
+    """Runs a study and kills its driver as soon as ``when`` says so; returns the trials that were done by then."""
     command = [*METAFA, "run", study, "--results", address]
     driver = subprocess.Popen(
         command, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    try:
-        driver.wait(after)
-    except subprocess.TimeoutExpired:
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
+    deadline = time.time() + 280
+    while driver.poll() is None and not when():
+        assert time.time() < deadline
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
     place = store.at(folder / address)
     return set(results.statuses(place)) if place.exists("study.toml") else set()
+
+
+def begun(address: Path) -> bool:
+    """Whether a trial has left a checkpoint to go on from."""
+    return any((address / results.PARTIAL).glob("*.safetensors"))
+
+
+def ended(address: Path, trials: int = 1) -> bool:
+    """Whether so many trials have their rows."""
+    return len(list((address / "trials").glob("[!.]*.parquet"))) >= trials
 
 
 def kill_workers(folder: Path, study: str, address: str, kills: int, chance: random.Random) -> int:
@@ -89,8 +101,8 @@ def kill_workers(folder: Path, study: str, address: str, kills: int, chance: ran
     while driver.poll() is None:
         assert time.time() < deadline
         # once there is something to go on from
-        begun = killed < kills and any((folder / address / results.PARTIAL).glob("*.safetensors"))
-        if begun and (running := trial_processes(driver.pid)):
+        ready = killed < kills and begun(folder / address)
+        if ready and (running := trial_processes(driver.pid)):
             os.kill(chance.choice(running), signal.SIGKILL)
             killed += 1
             time.sleep(chance.uniform(0.5, 2))
@@ -190,13 +202,14 @@ def main() -> None:
         for kill in range(arguments.kills):
             # while trials run, for the most part: before that, nothing is there to be lost
             address = f"driver{kill // 5}"
-            ended = kill_driver(folder, "small.toml", address, chance.uniform(0.4, 1) * whole)
-            trials = results.load(folder / address).trials if ended else pd.DataFrame({"trial_id": [], "started": []})
+            moment = time.time() + chance.uniform(0.4, 1) * whole
+            through = kill_driver(folder, "small.toml", address, lambda moment=moment: time.time() > moment)
+            trials = results.load(folder / address).trials if through else pd.DataFrame({"trial_id": [], "started": []})
             started = dict(zip(trials["trial_id"], trials["started"], strict=True))
             before = kept.get(address, {})
             assert before.items() <= started.items(), "a trial that was done has been done again"
             kept[address] = started
-            print(f"killed driver {kill + 1}: {len(ended)} trials done", flush=True)
+            print(f"killed driver {kill + 1}: {len(through)} trials done", flush=True)
         for address in kept:
             assert metafa(folder, "run", "small.toml", "--results", address).returncode == 0
             assert_equal(folder / "undisturbed", folder / address)

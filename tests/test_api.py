@@ -12,7 +12,7 @@ import pytest
 from ray._private import ray_constants
 
 import metafa
-from metafa import settings
+from metafa import launch, settings
 
 ROWS = ["seed", "step", "metric", "layer", "task", "value"]
 STUDY = dict(
@@ -44,6 +44,8 @@ def of_ray() -> tuple:
 def test_step_by_step_gives_what_a_study_gives(tmp_path: Path) -> None:
     """To the bit: the same streams, and the same arithmetic."""
     study, before = metafa.define(STUDY), of_ray()
+    with pytest.raises(launch.LaunchError, match="gpus_per_trial is 9"):
+        metafa.run(metafa.define(STUDY | {"resources": {"gpus_per_trial": 9}}), tmp_path / "greedy")
     trials, measurements = metafa.run(study, tmp_path / "small")
     assert trials["status"].tolist() == ["done", "done"]
     assert of_ray() == before, "whatever else this process does with Ray and Tune is as if there had been no study"

@@ -155,5 +155,13 @@ def test_a_search_goes_on_whatever_of_a_batch_is_done() -> None:
 
 def test_an_asynchronous_search_never_waits_and_tries_nothing_twice() -> None:
     checked, ended = study.parse(TEXT + "synchronous = false\n"), {}
-    tried = [trial.trial_id for trial in proposals.to_try(checked, ended) if trial]
-    assert 1 <= len(set(tried)) == len(tried) <= 6
+    tried = [trial for trial in proposals.to_try(checked, ended) if trial]
+    assert len({trial.trial_id for trial in tried}) == len(tried) == 6
+    # stopped when some had ended, not the first ones: as many trials all the same
+    for through in ([0], [1], [0, 2], [2, 3, 5]):
+        ended = {tried[i].trial_id: Known("done", tried[i].varied, (1.0,)) for i in through}
+        left = {trial.trial_id for trial in proposals.to_try(checked, ended) if trial}
+        assert len(left | ended.keys()) == 6
+    # there are but two
+    small = study.parse(TEXT.replace("{ low = 0, high = 1000 }", "10") + "synchronous = false\n")
+    assert len({trial.trial_id for trial in proposals.to_try(small, {}) if trial}) == 2
