@@ -18,12 +18,12 @@ from figures import (
     grid,
     label,
     legend,
+    of_losses,
     output_folder,
     parse_arguments,
     read,
     screen_table,
 )
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from rich.table import Table
 
 from metafa import appearance, comparison
@@ -81,10 +81,7 @@ def plot(curves: pd.DataFrame, tables: Tables) -> plt.Figure:
             axis.xaxis.get_major_locator().set_params(integer=True)
             if metric == "meta_loss":
                 # a meta-trained network may be far off before its first inner step: equal ratios, equal lengths
-                axis.set_yscale("log")
-                axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5, 7)))
-                axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-                axis.yaxis.set_minor_formatter(NullFormatter())
+                of_losses(axis)
             label(axis, f"{phase}\n{task}", "inner steps", named(metric))
     legend(figure, lines, tables.excerpt)
     return figure

@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -130,7 +131,16 @@ def by_steps(axis: plt.Axes, steps: pd.Series) -> None:
     first = steps[steps > 0].min()
     if np.isfinite(first) and steps.max() / first > 20:
         axis.set_xscale("symlog", linthresh=first)
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_xlim(left=0)
+
+
+def of_losses(axis: plt.Axes) -> None:
+    """A logarithmic axis of losses, which span less than a decade more often than not."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5, 7)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def legend(figure: plt.Figure, lines: Iterable[Line], excerpt: str = "") -> None:

@@ -22,6 +22,7 @@ from figures import (
     grid,
     label,
     legend,
+    of_losses,
     output_folder,
     parse_arguments,
     read,
@@ -163,9 +164,9 @@ def plot(measured: pd.DataFrame, phase: str) -> plt.Figure:
             bounds = by_seed.min(axis=1), by_seed.max(axis=1)
             draw(axis, by_seed.index, by_seed.median(axis=1), bounds, COLOURS[rule])
         by_steps(axis, here["step"])
-        axis.set_yscale("log")
-        axis.set_ylim(top=20)  # beyond it all is lost
+        of_losses(axis)
         label(axis, f"{task}, {noise} noise steps", "outer steps", named("meta_loss"))
+    axes.flat[0].set_ylim(top=min(20, axes.flat[0].get_ylim()[1]))  # beyond it all is lost; axes are shared
     legend(figure, [Line((rule,), rule, COLOURS[rule], "solid") for rule in rules])
     return figure
 
