@@ -138,7 +138,7 @@ def by_steps(axis: plt.Axes, steps: pd.Series) -> None:
 def of_losses(axis: plt.Axes) -> None:
     """A logarithmic axis of losses, which span less than a decade more often than not."""
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5, 7)))
+    axis.yaxis.set_major_locator(LogLocator(subs=appearance.LOSSES))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
 

@@ -27,12 +27,12 @@ import tomli_w
 from figures import SCREEN_ROWS, Output, grid, label, output_folder, panels, parser, read, screen_table
 from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import NullFormatter
 from matplotlib.tri import Triangulation
 from rich.table import Table
 
 from metafa import importance, results
-from metafa.appearance import EVALUATORS, beyond, reach, short, value, wide
+from metafa.appearance import EVALUATORS, beyond, reach, short, ticks, value, with_room
 from metafa.conditions import ResultsError
 from metafa.objectives import Objective, chosen, front, points
 from metafa.study import Study
@@ -131,24 +131,19 @@ def of_space(axis_of: str, axis: plt.Axes, name: str, study: Study, values: pd.S
 def of_objective(axis_of: str, axis: plt.Axes, found: pd.DataFrame, objective: Objective) -> None:
     """Makes an axis that of an objective, and says how many trials lie beyond it."""
     low, high = reach(found[objective.name], objective.maximize)
-    if wide(pd.Series([low, high])):
+    *ends, as_ratios = with_room(low, high)
+    if as_ratios:
         logarithmic(axis_of, axis, low, high)
-        room = (high / low) ** 0.05
-        limits = low / room, high * room
-    else:
-        room = 0.05 * (high - low) or 0.05
-        limits = low - room, high + room
-    getattr(axis, f"set_{axis_of}lim")(*limits)
+    getattr(axis, f"set_{axis_of}lim")(*ends)
     if off := beyond(found[objective.name], objective.maximize):
         axis.set_title(f"{off} of {len(found)} beyond the axis", loc="right", fontsize=7, color="#666666")
 
 
 def logarithmic(axis_of: str, axis: plt.Axes, low: float, high: float) -> None:
     getattr(axis, f"set_{axis_of}scale")("log")
-    ticks = getattr(axis, f"{axis_of}axis")
-    ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 200 else (1,)))
-    ticks.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ticks.set_minor_formatter(NullFormatter())
+    said = ticks(low, high)
+    getattr(axis, f"set_{axis_of}ticks")(said, [f"{one:g}" for one in said])
+    getattr(axis, f"{axis_of}axis").set_minor_formatter(NullFormatter())
 
 
 def choice_label(choice: object) -> str:

@@ -26,6 +26,7 @@ COLOURS = {
     "sign_symmetry_random": "#8B5A2B",
 }
 EVALUATORS = {"fANOVA": "#0072B2", "impurity": "#D55E00", "PED-ANOVA": "#009E73"}  # of importance
+LOSSES = (1, 1.2, 1.5, 2, 3, 5, 7)  # said in each decade of an axis of losses
 BETWEEN = ("dot", "dashdot")  # with some noise, but not the most
 SHORT = {RULE: "rule", NOISE: "noise steps", "task": "tasks"}
 
@@ -108,11 +109,6 @@ def _shades(rules: list[str]) -> list[str]:
     return [colors.to_hex(colormaps["viridis"](0.2 + 0.75 * i / len(rules))) for i in range(len(rules))]
 
 
-def wide(values: pd.Series) -> bool:
-    """Whether values are for a logarithmic axis."""
-    return bool(values.min() > 0 and values.max() / values.min() > 20)
-
-
 def ticks(low: float, high: float) -> list[float]:
     """Of a logarithmic axis: by decades, and where those are few by 1, 2 and 5."""
     parts = (1, 2, 5) if high / low < 200 else (1,)
@@ -128,6 +124,15 @@ def reach(values: pd.Series, maximize: bool = False) -> tuple[float, float]:
         return low, high
     fence = 3 * (third - first)
     return (max(low, first - fence), high) if maximize else (low, min(high, third + fence))
+
+
+def with_room(low: float, high: float) -> tuple[float, float, bool]:
+    """The ends of an axis that shows values from ``low`` to ``high``, and whether it is logarithmic."""
+    if low > 0 and high / low > 20:
+        room = (high / low) ** 0.05
+        return low / room, high * room, True
+    room = 0.05 * (high - low) or 0.05
+    return low - room, high + room, False
 
 
 def beyond(values: pd.Series, maximize: bool = False) -> int:

@@ -12,13 +12,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from metafa import statistics
-from metafa.appearance import EVALUATORS, Line, named, reach, short, ticks, value, wide
+from metafa.appearance import EVALUATORS, LOSSES, Line, named, reach, short, ticks, value, with_room
 from metafa.conditions import EVALUATED, NOISE, Tables
 from metafa.objectives import Objective
 from metafa.study import Study
 
 HEIGHT = 330  # pixels of a row of panels
-LOSSES = [one * 10.0**n for n in range(-4, 5) for one in (1, 1.2, 1.5, 2, 3, 5, 7)]  # said on an axis of meta-losses
+TICKS_OF_LOSSES = [one * 10.0**n for n in range(-4, 5) for one in LOSSES]
 BAND = 0.18  # of a colour's opacity
 # every trace of conditions says in `meta` the numbers of those that it shows, in the order of `appearance.lines`
 
@@ -117,7 +117,7 @@ def by_steps(
                 _add_curve(figure, cell, number, line, stretched, curve)
         figure.update_xaxes(**axis, **cell)
     if metric == "meta_loss":
-        figure.update_yaxes(type="log", tickvals=LOSSES, ticktext=[f"{one:g}" for one in LOSSES])
+        figure.update_yaxes(type="log", tickvals=TICKS_OF_LOSSES, ticktext=[f"{one:g}" for one in TICKS_OF_LOSSES])
     return figure
 
 
@@ -246,10 +246,8 @@ def _logarithmic(low: float, high: float) -> dict[str, Any]:
 def _of_objective(found: pd.DataFrame, objective: Objective) -> dict[str, Any]:
     """An axis that shows what `reach` says, with a little room."""
     low, high = reach(found[objective.name], objective.maximize)
-    logarithmic = wide(pd.Series([low, high]))
-    ends = [math.log10(low), math.log10(high)] if logarithmic else [low, high]
-    room = 0.05 * (ends[1] - ends[0]) or 0.05
-    return dict(range=[ends[0] - room, ends[1] + room]) | (_logarithmic(low, high) if logarithmic else {})
+    *ends, logarithmic = with_room(low, high)
+    return dict(range=np.log10(ends).tolist()) | _logarithmic(low, high) if logarithmic else dict(range=ends)
 
 
 def parallel(found: pd.DataFrame, study: Study, objectives: list[Objective]) -> go.Figure:

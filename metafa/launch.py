@@ -62,8 +62,7 @@ def sweep(
         from metafa import sweep as sweeps
 
         try:
-            with sweeps.switched(alone=address is None):
-                sweeps.run(study, store, known, watcher, workers, address)
+            sweeps.run(study, store, known, watcher, workers, address)
         except ConnectionError as error:
             raise LaunchError(
                 f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; a cluster that asks for a token "

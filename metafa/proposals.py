@@ -53,11 +53,10 @@ def _by_batches(study: Study, ended: dict[str, Known]) -> Iterator[Trial | None]
 
 def _as_they_end(study: Study, ended: dict[str, Known]) -> Iterator[Trial | None]:
     tried = {trial_id: known.point for trial_id, known in ended.items()}
-    number, seen, again, wanted = len(tried), len(tried), 0, study.search.trials or 0
+    seen, again, wanted = len(tried), 0, study.search.trials or 0
     while seen < wanted and again < wanted:
         known = [(point, ended[id_].objectives if id_ in ended else None) for id_, point in tried.items()]
-        trial = _trial(study, search.propose(study.search, study.seed + number, study.spaces, known))
-        number += 1
+        trial = _trial(study, search.propose(study.search, study.seed + seen + again, study.spaces, known))
         if trial and trial.trial_id in tried:  # a space may be small, and a study that was stopped has tried some
             again += 1
             continue

@@ -92,11 +92,12 @@ def run(
     Raises `ConnectionError` where no cluster answers at ``address``, `ResourcesError` and `ResultsError`, all before
     anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
-    _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
-    try:
-        _run(study, store, known, watcher, workers, alone=address is None)
-    finally:
-        ray.shutdown()
+    with _switched(alone=address is None):
+        _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
+        try:
+            _run(study, store, known, watcher, workers, alone=address is None)
+        finally:
+            ray.shutdown()
 
 
 def _run(
@@ -151,7 +152,7 @@ def _run(
 
 
 @contextlib.contextmanager
-def switched(alone: bool) -> Iterator[None]:
+def _switched(alone: bool) -> Iterator[None]:
     """Within it Ray and Tune are as studies want them, and where they are ``alone`` on this machine listen on loopback
     only, as Ray does where it knows no clusters; afterwards they are for others what they were before."""
     logger = logging.getLogger("ray")

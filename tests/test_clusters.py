@@ -79,6 +79,7 @@ def test_the_slurm_script_runs_a_study_on_all_its_nodes(tmp_path: Path) -> None:
         said = output.read()
     assert status == 0, said
     assert "4 of 4 trials done" in said
+    assert said.count("Ray runtime started.") == 3
     assert_equal(tmp_path / "here", tmp_path / "there")
 
 
