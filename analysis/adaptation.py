@@ -38,9 +38,11 @@ def main() -> None:
     tables = read(arguments.results)
     if tables.adaptation.empty:
         sys.exit(f'{arguments.results}: no phase evaluated a meta-loss; give the study one with phase = "evaluate"')
-    output = Output(arguments.output or output_folder(tables))
     keys = [*EVALUATED, "metric", "step"]
     curves = comparison.curves(tables.of_shown(tables.adaptation), tables, keys)
+    if curves.empty:
+        sys.exit(f"{arguments.results}: every seed of every condition diverged: there is no adaptation to show")
+    output = Output(arguments.output or output_folder(tables))
     groups = [*tables.conditions, *keys]
     every = tables.adaptation.groupby(groups, dropna=False)["value"].agg(mean="mean", deviation="std").reset_index()
     every = every.merge(curves[[*groups, "low", "high", "seeds"]], how="left", on=groups)

@@ -59,7 +59,8 @@ def noise_before(tables: Tables, claim: ClaimSettings) -> pd.DataFrame:
     noise = set(tables.phases_of("noise")) - {claim.phase}
     rows = tables.rows([claim.metric], noise)
     rows = rows[rows["layer"] == claim.layer] if claim.layer else rows[rows["layer"].notna()]
-    return rows.assign(step=rows["step"] - rows.groupby(["trial_id", "phase"])["step"].transform("max"))
+    rows = rows.assign(step=rows["step"] + tables.noise_steps_before(rows))
+    return rows.assign(step=rows["step"] - rows.groupby("trial_id")["step"].transform("max"))
 
 
 def as_rich(table: pd.DataFrame) -> Table:

@@ -50,6 +50,9 @@ def main() -> None:
         sys.exit(f'{arguments.results}: no phase evaluated a meta-loss; give the study one with phase = "evaluate"')
     output = Output(arguments.output or output_folder(tables))
     output.table("meta_loss", table, as_rich(table, tables.conditions))
+    if table["meta_loss"].isna().all():
+        output.say("every seed of every condition diverged: there is no meta-loss to compare or to draw")
+        return
     for sentence in comparison.verdicts(table, tables.conditions)[:SCREEN_ROWS]:
         output.say(sentence)
     if said := comparison.too_few(table):
@@ -116,6 +119,7 @@ def plot_noise_steps(tables: Tables, table: pd.DataFrame) -> plt.Figure:
     shown = tables.shown[alike].drop_duplicates()
     rows = tables.rows_of_shown(["meta_loss"], tables.phases_of("noise"))
     rows = rows[rows[NOISE] == rows.groupby(alike, dropna=False)[NOISE].transform("max")]
+    rows = rows.assign(step=rows["step"] + tables.noise_steps_before(rows))
     during = comparison.curves(rows, tables, ["task", "step"]) if len(rows) else pd.DataFrame()
     during = during.assign(phase="during noise pretraining", **({NOISE: during["step"]} if len(during) else {}))
     names = {"meta_loss": "value", "meta_loss_low": "low", "meta_loss_high": "high"}
@@ -124,14 +128,18 @@ def plot_noise_steps(tables: Tables, table: pd.DataFrame) -> plt.Figure:
     tasks, phases = list(values["task"].unique()), list(values["phase"].unique())
     figure, axes = grid(len(tasks), len(phases))
     lines = {
-        tuple(v for n, v in zip(tables.conditions, line.condition, strict=True) if n != NOISE): line
+        appearance.key(v for n, v in zip(tables.conditions, line.condition, strict=True) if n != NOISE): line
         for line in appearance.lines(tables)
     }
     for (task, phase), axis in zip([(t, p) for t in tasks for p in phases], axes.flat, strict=True):
         here = values[(values["task"] == task) & (values["phase"] == phase)]
         for key, line in here.groupby(alike, sort=False, dropna=False):
+            (quiet,) = tables.without_noise(here[tables.conditions], line[tables.conditions].tail(1))
+            if quiet is not None and not (line[NOISE] == 0).any():
+                line = pd.concat([here.iloc[[quiet]], line])
             line = line.sort_values(NOISE)
-            draw(axis, line[NOISE], line["value"], (line["low"], line["high"]), lines[key].colour)
+            colour = lines[appearance.key(key)].colour
+            draw(axis, line[NOISE], line["value"], (line["low"], line["high"]), colour)
         by_steps(axis, here[NOISE])
         label(axis, f"{phase}\n{task}", "noise steps", named("meta_loss"))
     named_by = alike if tables.several_rules or len(alike) == 1 else alike[1:]
@@ -178,6 +186,8 @@ def plot_profile(tables: Tables) -> plt.Figure:
         here = values[(values["phase"] == phase) & (values["task"] == task)]
         drawn = [(line, line.rows(here, tables.conditions)["meta_loss"].to_numpy()) for line in lines]
         every = np.concatenate([losses for _, losses in drawn])
+        if not len(every):
+            continue  # all of the conditions shown diverged
         thresholds = np.linspace(*np.quantile(every, [0, 1]) + 0.03 * np.ptp(every) * np.array([-1, 1]), 200)
         for line, losses in drawn:
             if len(losses):

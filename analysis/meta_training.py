@@ -31,7 +31,7 @@ from figures import (
 from rich.table import Table
 
 from metafa import statistics
-from metafa.appearance import COLOURS, Line, named
+from metafa.appearance import COLOURS, Line, key, named
 from metafa.conditions import NOISE, RULE, Tables
 
 TRAINED_ON = "trained on"
@@ -44,7 +44,7 @@ def main() -> None:
     if not tables.phases_of("meta"):
         sys.exit(f'{arguments.results}: no meta-training here; give the study a phase with phase = "meta"')
     phase = tables.phases_of("meta")[-1]
-    splits = {name: tables.ended[f"{name}.split"].iloc[0] for name in tables.phases_of("evaluate")}
+    splits = {name: tables.ended[f"{name}.split"].dropna().iloc[0] for name in tables.phases_of("evaluate")}
     ends = {split: [name for name, s in splits.items() if s == split] for split in ("validation", "test")}
     if not ends["test"]:
         sys.exit(f"{arguments.results}: no phase evaluated a meta-loss on test classes")
@@ -58,7 +58,7 @@ def main() -> None:
             measured = at_best(measured, tried, settings)
     table = summarise(measured, phase, ends["test"][-1], settings)
     output.table("meta_training", table, as_rich(table, settings))
-    output.figure("meta_training", plot(measured, phase))
+    output.figure("meta_training", plot(measured, phase, settings))
 
 
 def read_measured(tables: Tables, phases: list[str]) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def at_best(measured: pd.DataFrame, tried: pd.DataFrame, settings: list[str]) ->
     """The measurements of each condition at those of its ``settings`` whose mean meta-loss in ``tried`` is lowest; one
     at which a seed diverged is worse than any at which none did."""
     ranked = tried.sort_values(["diverged", "meta_loss"])
-    best = ranked.groupby(KEYS, as_index=False).first()[[*KEYS, *settings]]
+    best = ranked.drop_duplicates(KEYS)[[*KEYS, *settings]]
     return measured.merge(best, on=[*KEYS, *settings])
 
 
@@ -92,14 +92,14 @@ def summarise(measured: pd.DataFrame, phase: str, evaluation: str, settings: lis
     angles = last_step(measured, phase, "alignment_angle")
     angles = angles[angles["layer"] == angles["layer"].max()]
     means = {
-        name: frame.groupby(keys)["value"].mean()
+        name: {key(of): mean for of, mean in frame.groupby(keys, dropna=False)["value"].mean().items()}
         for name, frame in {"meta_accuracy": accuracies, "alignment_angle": angles}.items()
     }
-    for key, group in losses.groupby(keys):
+    for values, group in losses.groupby(keys, dropna=False):
         kept = group["value"][np.isfinite(group["value"])].to_numpy()
         low, high = statistics.interval([kept])
         rows.append(
-            dict(zip(keys, key, strict=True))
+            dict(zip(keys, values, strict=True))
             | {
                 "seeds": len(group),
                 "diverged": len(group) - len(kept),
@@ -108,7 +108,7 @@ def summarise(measured: pd.DataFrame, phase: str, evaluation: str, settings: lis
                 "meta_loss_high": high,
                 "meta_loss_worst": kept.max() if len(kept) else np.nan,
             }
-            | {name: values.get(key, np.nan) for name, values in means.items()}
+            | {name: of_condition.get(key(values), np.nan) for name, of_condition in means.items()}
         )
     return pd.DataFrame(rows).sort_values([TRAINED_ON, NOISE, "meta_loss"], ignore_index=True)
 
@@ -150,17 +150,17 @@ def as_rich(table: pd.DataFrame, settings: list[str]) -> Table:
     return shown
 
 
-def plot(measured: pd.DataFrame, phase: str) -> plt.Figure:
-    """Meta-loss on unseen classes against outer steps, one line a rule: the median over seeds, since a diverging one
-    would carry a mean away, with the range of all seeds as a band."""
+def plot(measured: pd.DataFrame, phase: str, settings: list[str]) -> plt.Figure:
+    """Meta-loss on unseen classes against outer steps, one line a rule and its ``settings``: the median over seeds,
+    since a diverging one would carry a mean away, with the range of all seeds as a band."""
     during = measured[(measured["phase"] == phase) & (measured["metric"] == "meta_loss")]
     rules = sorted(during[RULE].unique())
     tasks, noises = sorted(during[TRAINED_ON].unique()), sorted(during[NOISE].unique())
     figure, axes = grid(len(tasks), len(noises))
     for (task, noise), axis in zip([(t, n) for t in tasks for n in noises], axes.flat, strict=True):
         here = during[(during[TRAINED_ON] == task) & (during[NOISE] == noise)]
-        for rule in rules:
-            by_seed = here[here[RULE] == rule].pivot_table("value", "step", "seed")
+        for (rule, *_), of_rule in here.groupby([RULE, *settings], dropna=False):
+            by_seed = of_rule.pivot_table("value", "step", "seed")
             bounds = by_seed.min(axis=1), by_seed.max(axis=1)
             draw(axis, by_seed.index, by_seed.median(axis=1), bounds, COLOURS[rule])
         by_steps(axis, here["step"])

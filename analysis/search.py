@@ -32,7 +32,7 @@ from matplotlib.tri import Triangulation
 from rich.table import Table
 
 from metafa import importance, results
-from metafa.appearance import EVALUATORS, beyond, reach, short, ticks, value, with_room
+from metafa.appearance import EVALUATORS, beyond, choice_labels, reach, short, ticks, value, with_room
 from metafa.conditions import ResultsError
 from metafa.objectives import Objective, chosen, front, points
 from metafa.study import Study
@@ -122,10 +122,10 @@ def of_space(axis_of: str, axis: plt.Axes, name: str, study: Study, values: pd.S
         logarithmic(axis_of, axis, space["low"], space["high"])
     if "choices" not in space:
         return values.astype(float)
-    choices = [choice_label(choice) for choice in space["choices"]]
-    getattr(axis, f"set_{axis_of}ticks")(range(len(choices)), choices, fontsize=8)
+    choices = space["choices"]
+    getattr(axis, f"set_{axis_of}ticks")(range(len(choices)), choice_labels(choices), fontsize=8)
     getattr(axis, f"set_{axis_of}lim")(-0.5, len(choices) - 0.5)
-    return values.map(lambda one: choices.index(choice_label(one))).astype(float)
+    return values.map(choices.index).astype(float)
 
 
 def of_objective(axis_of: str, axis: plt.Axes, found: pd.DataFrame, objective: Objective) -> None:
@@ -144,10 +144,6 @@ def logarithmic(axis_of: str, axis: plt.Axes, low: float, high: float) -> None:
     said = ticks(low, high)
     getattr(axis, f"set_{axis_of}ticks")(said, [f"{one:g}" for one in said])
     getattr(axis, f"{axis_of}axis").set_minor_formatter(NullFormatter())
-
-
-def choice_label(choice: object) -> str:
-    return ", ".join(map(str, choice)) if isinstance(choice, list) else str(choice)
 
 
 def plot_importance(weights: pd.DataFrame, objectives: list[Objective]) -> plt.Figure:
@@ -228,8 +224,7 @@ def plot_parallel(found: pd.DataFrame, study: Study, objectives: list[Objective]
 def height(values: pd.Series, space: dict[str, Any]) -> pd.Series:
     """Where on an axis from 0 to 1 each value of a setting is."""
     if "choices" in space:
-        choices = [choice_label(choice) for choice in space["choices"]]
-        return values.map(lambda one: choices.index(choice_label(one)) / max(1, len(choices) - 1))
+        return values.map(space["choices"].index) / max(1, len(space["choices"]) - 1)
     numbers, low, high = values.astype(float), space["low"], space["high"]
     if space.get("log"):
         numbers, low, high = np.log(numbers), math.log(low), math.log(high)
@@ -242,7 +237,7 @@ def ends(values: pd.Series, space: dict[str, Any] | None) -> list[tuple[float, s
         return [(part, value(float(values.quantile(part)))) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
     if "choices" in space:
         number = max(1, len(space["choices"]) - 1)
-        return [(i / number, choice_label(choice)) for i, choice in enumerate(space["choices"])]
+        return [(i / number, label) for i, label in enumerate(choice_labels(space["choices"]))]
     return [(0.0, value(space["low"])), (1.0, value(space["high"]))]
 
 

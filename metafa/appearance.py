@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from metafa.conditions import NOISE, RULE, Tables
-from metafa.settings import METRICS
+from metafa.conditions import NOISE, ORDER, RENAMED, RULE, Tables
+from metafa.settings import METRICS, as_text
 
 # Okabe and Ito's colours, told apart by people of every colour vision, and grey
 COLOURS = {
@@ -27,8 +27,11 @@ COLOURS = {
 }
 EVALUATORS = {"fANOVA": "#0072B2", "impurity": "#D55E00", "PED-ANOVA": "#009E73"}  # of importance
 LOSSES = (1, 1.2, 1.5, 2, 3, 5, 7)  # said in each decade of an axis of losses
+LABEL = 20  # letters of a choice on an axis
 BETWEEN = ("dot", "dashdot")  # with some noise, but not the most
-SHORT = {RULE: "rule", NOISE: "noise steps", "task": "tasks"}
+SHORT = {RULE: "rule", NOISE: "noise steps", "task": "tasks", ORDER: "phases"} | {
+    name: name.replace("_", " ") for name in RENAMED.values()
+}
 
 
 def named(metric: str) -> str:
@@ -44,21 +47,35 @@ def short(setting: str) -> str:
 
 
 def value(shown: Any) -> str:
-    """A setting's value, or a number, as it is shown."""
-    return f"{shown:.4g}" if isinstance(shown, float) else str(shown)
+    """A setting's value, or a number, as it is shown; nothing where it is missing."""
+    if isinstance(shown, np.ndarray):
+        return as_text(shown.tolist())
+    return as_text(shown)
+
+
+def choice_labels(choices: Sequence[Any]) -> list[str]:
+    """What the choices of a setting are called where there is little room: a long one by its number and beginning."""
+    texts = [str(one) if isinstance(one, float) else value(one) for one in choices]
+    return [text if len(text) <= LABEL else f"{n}: {text[: LABEL - 6]}…" for n, text in enumerate(texts, start=1)]
 
 
 def in_words(names: Sequence[str], values: Iterable[Any]) -> str:
-    """A condition in words, such as ``feedback_alignment, 4000 noise steps, meta.iterations 200``."""
+    """A condition in words, such as ``feedback_alignment, 4000 noise steps, meta.iterations 200``, without the settings
+    of phases that it does not have."""
     found = []
     for name, one in zip(names, values, strict=True):
         if name == RULE:
             found.append(str(one))
         elif name == NOISE:
             found.append(f"{one} noise steps" if one else "no noise")
-        else:
-            found.append(f"{short(name)} {value(one)}")
+        elif text := value(one):
+            found.append(f"{short(name)} {text}")
     return ", ".join(found)
+
+
+def key(values: Iterable[Any]) -> tuple:
+    """A condition as a key of a dictionary: what is missing is equal to itself."""
+    return tuple(None if pd.isna(one) else one for one in values)
 
 
 class Line(NamedTuple):
@@ -83,8 +100,8 @@ def lines(tables: Tables) -> list[Line]:
     keys = tables.shown[tables.conditions].drop_duplicates()
     keys = keys.sort_values([RULE, *tables.others, NOISE], kind="stable")
     alike = [name for name in tables.conditions if name != NOISE]
-    combinations = [tuple(row) for row in keys[alike].drop_duplicates().itertuples(index=False)]
-    shades = dict(zip(combinations, _shades([key[0] for key in combinations]), strict=True))
+    combinations = [key(row) for row in keys[alike].drop_duplicates().itertuples(index=False)]
+    shades = dict(zip(combinations, _shades([one[0] for one in combinations]), strict=True))
     noises = sorted({*keys[NOISE]} - {0})
     between = noises[:-1]
     skipped = 0 if tables.several_rules else 1
@@ -93,7 +110,7 @@ def lines(tables: Tables) -> list[Line]:
         condition = tuple(row)
         noise = condition[tables.conditions.index(NOISE)]
         dash = "dash" if noise == 0 else BETWEEN[between.index(noise) % 2] if noise in between else "solid"
-        colour = shades[tuple(v for n, v in zip(tables.conditions, condition, strict=True) if n != NOISE)]
+        colour = shades[key(v for n, v in zip(tables.conditions, condition, strict=True) if n != NOISE)]
         words = in_words(tables.conditions[skipped:], condition[skipped:])
         found.append(Line(condition, words, colour, dash))
     return found

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from metafa import statistics
-from metafa.appearance import EVALUATORS, LOSSES, Line, named, reach, short, ticks, value, with_room
+from metafa.appearance import EVALUATORS, LOSSES, Line, choice_labels, named, reach, short, ticks, value, with_room
 from metafa.conditions import EVALUATED, NOISE, Tables
 from metafa.objectives import Objective
 from metafa.study import Study
@@ -165,6 +165,8 @@ def profile(tables: Tables, lines: list[Line]) -> go.Figure:
     for place, (phase, task) in enumerate(evaluations):
         here = values[(values["phase"] == phase) & (values["task"] == task)]
         every = [line.rows(here, tables.conditions)["meta_loss"].to_numpy() for line in lines]
+        if not any(map(len, every)):
+            continue  # all of the conditions shown diverged
         least, most = np.quantile(np.concatenate(every), [0, 1])
         thresholds = np.linspace(least, most, 100)
         for number, (line, losses) in enumerate(zip(lines, every, strict=True)):
@@ -220,7 +222,10 @@ def slices(found: pd.DataFrame, study: Study, objectives: list[Objective], names
     said = found.apply(lambda row: "<br>".join(f"{short(n)} {value(row[n])}" for n in names), axis=1)
     for place, name in enumerate(names):
         cell = _cell(place, columns)
-        of = found[name].map(str) if "choices" in study.spaces[name] else found[name]
+        of = found[name]
+        if choices := study.spaces[name].get("choices"):
+            labels = choice_labels(choices)
+            of = of.map(lambda one, choices=choices, labels=labels: labels[choices.index(one)])
         figure.add_trace(
             go.Scatter(
                 x=of,
@@ -255,8 +260,8 @@ def parallel(found: pd.DataFrame, study: Study, objectives: list[Objective]) -> 
     objective, dimensions = objectives[0], []
     for name, space in study.spaces.items():
         if "choices" in space:
-            labels = [str(choice) for choice in space["choices"]]
-            places = found[name].map(lambda one, labels=labels: labels.index(str(one)))
+            labels = choice_labels(space["choices"])
+            places = found[name].map(space["choices"].index)
             dimensions.append(
                 dict(label=short(name), values=places, tickvals=list(range(len(labels))), ticktext=labels)
             )

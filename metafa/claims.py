@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pandas as pd
 
@@ -25,7 +23,7 @@ def judge_all(tables: Tables, claims: list[ClaimSettings]) -> pd.DataFrame:
         rows = of_claim(tables, claim)
         if rows.empty:
             raise ResultsError(f"{where}: no {claim.metric!r} in phase {claim.phase!r}")
-        judged = judge(rows, claim, tables.others)
+        judged = judge(rows, claim, tables)
         if judged.empty:
             raise ResultsError(f"{where}: not all of the trials that it compares are done")
         found.append(judged)
@@ -83,30 +81,30 @@ def by_seed(rows: pd.DataFrame, others: list[str], step: str) -> pd.Series:
     return values.groupby([*keys, "seed"], dropna=False).mean()
 
 
-def judge(rows: pd.DataFrame, claim: ClaimSettings, others: list[str]) -> pd.DataFrame:
+def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFrame:
     """One row a number of noise steps and other condition: what is compared, their difference's mean over seeds with
     its 95% interval, paired by seed, and whether by the claim's rule it ``holds``, ``fails`` or is ``undecided``."""
-    values = by_seed(rows, others, claim.step)
-    starts = by_seed(rows, others, "first")
-    rule, compare = claim.rule, claim.compare
-    noises = sorted({0, *values.index.get_level_values(NOISE)} - {0})
-    groups = list(values.groupby(others, dropna=False)) if others else [((), values)]
+    others = tables.others
+    values, starts = (by_seed(rows, others, step).unstack("seed") for step in (claim.step, "first"))
+    starts = starts.reindex(values.index)
+    keys = values.index.to_frame(index=False)
+    quiet, by_backprop = (tables.without_noise(keys, wanted) for wanted in (keys, keys.assign(**{RULE: "backprop"})))
     found = []
-    for (key, group), noise in itertools.product(groups, noises):
-        group = group.droplevel(others)
-        done = group.droplevel("seed").index
-        if (rule, noise) not in done or (compare == "noise" and (rule, 0) not in done):
-            continue  # not yet
-        with_noise = group.loc[rule, noise]
-        if compare == "noise":
-            against = group.loc[rule, 0]
-        elif compare == "start":
-            start = starts.groupby(others, dropna=False).get_group(key) if others else starts
-            against = start.droplevel(others).loc[rule, noise]
+    for row in keys.sort_values([*others, NOISE], kind="stable").index:
+        noise = int(keys[NOISE][row])
+        if keys[RULE][row] != claim.rule or not noise or (claim.compare == "noise" and quiet[row] is None):
+            continue  # or not yet
+        key = [keys[name][row] for name in others]
+        with_noise = values.iloc[row]
+        if claim.compare == "noise":
+            against = values.iloc[quiet[row]]
+        elif claim.compare == "start":
+            against = starts.iloc[row]
         else:
             against = pd.Series(claim.reference, with_noise.index)
+        both = np.isfinite(with_noise - against)
+        with_noise, against = with_noise[both], against[both]
         differences = (with_noise - against).to_numpy()
-        differences = differences[np.isfinite(differences)]
         low, high = statistics.interval([differences])
         found.append(
             {
@@ -117,7 +115,7 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, others: list[str]) -> pd.Dat
                 "seeds": len(differences),
                 "with_noise": with_noise.mean(),
                 "against": against.mean(),
-                "backprop": group.loc["backprop", 0].mean() if ("backprop", 0) in done else np.nan,
+                "backprop": np.nan if by_backprop[row] is None else values.iloc[by_backprop[row]].mean(),
                 "difference": differences.mean() if len(differences) else np.nan,
                 "difference_low": low,
                 "difference_high": high,

@@ -22,7 +22,8 @@ def compare(tables: Tables) -> pd.DataFrame:
     paired by seed, its effect size, the probability of improvement, and the p-value, corrected for the number of
     such comparisons. Where a phase evaluates on several task distributions, a row for ``all`` of them, stratified.
 
-    Seeds whose meta-loss is not finite count as ``diverged`` and are left out. Empty where nothing was evaluated."""
+    Seeds that diverged by then count as ``diverged`` and are left out of all of it. Empty where nothing was
+    evaluated."""
     values = tables.final
     if values.empty:
         return values
@@ -41,10 +42,8 @@ def compare(tables: Tables) -> pd.DataFrame:
         table["meta_accuracy"] = [one.mean() if len(one) else math.nan for one in kept]
         table["meta_loss_low"], table["meta_loss_high"] = statistics.intervals(strata)
         table["interquartile_mean_low"], table["interquartile_mean_high"] = statistics.intervals(strata, iqm)
-        same = keys.groupby(others, sort=False, dropna=False, observed=True).ngroup()
-        without = {same[i]: losses[i] for i in np.flatnonzero(keys[NOISE] == 0)}
         unmeasured = np.full(losses.shape[1:], math.nan)
-        against = [without.get(same[i], unmeasured) if keys[NOISE][i] else unmeasured for i in keys.index]
+        against = [unmeasured if row is None else losses[row] for row in tables.without_noise(keys)]
         found.append(table.join(_differences(list(zip(losses, against, strict=True)))))
     table = pd.concat(found, ignore_index=True)
     table["p_corrected"] = statistics.corrected(table["p_value"])

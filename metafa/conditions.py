@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import graphlib
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +21,9 @@ from metafa.results import ENDED, MEASUREMENTS, ResultsError
 from metafa.store import Store
 
 EVALUATED = ["phase", "task"]  # what tells one evaluation of a network from another
-RULE, NOISE, RATE = "network.rule", "noise_steps", "learning_rate"
+RULE, NOISE, RATE, ORDER = "network.rule", "noise_steps", "learning_rate", "phase_order"
+# settings of a trial whose names mean something else in the table `measurements`, and what they are called here
+RENAMED = {"seed": "study_seed", "seeds": "number_of_seeds"}
 SHOWN = 12  # conditions that a figure can tell apart
 # by the kind of a phase, the setting that only such a phase has
 SETTING_OF = {
@@ -37,14 +41,18 @@ class Tables:
 
     trials: one row a trial, whatever became of it.
     ended: those that came to an end, with a column `noise_steps`, all noise phases together.
-    conditions: the columns that tell conditions apart: the rule, the noise steps, and every other setting of which
-        the study has several values, `learning_rate` among them where several are trained side by side.
+    conditions: the columns that tell conditions apart: the rule, the noise steps of all noise phases together, and
+        every other setting that differs between trials, `learning_rate` among them where several are trained side by
+        side, and `phase_order` where trials differ in nothing but which phases they have, or in which order. No two
+        trials share a condition.
+    of_noise: those of them that describe noise pretraining alone, and say nothing where there is none.
     """
 
     store: Store
     trials: pd.DataFrame
     ended: pd.DataFrame
     conditions: list[str]
+    of_noise: list[str]
 
     @property
     def others(self) -> list[str]:
@@ -55,14 +63,79 @@ class Tables:
     def several_rules(self) -> bool:
         return self.ended[RULE].nunique() > 1
 
-    @property
+    @cached_property
     def phases(self) -> list[str]:
-        """The phases in the order they ran."""
-        return list(self.ended["phases"].iloc[0])
+        """The phases of all trials, in the order they ran; of phases that ran in both orders, as they are first met."""
+        orders = [list(one) for one in {tuple(phases): None for phases in self.ended["phases"]}]
+        before: dict[str, set[str]] = {name: set() for order in orders for name in order}
+        for first, second in (pair for order in orders for pair in itertools.pairwise(order)):
+            before[second].add(first)
+        try:
+            return list(graphlib.TopologicalSorter(before).static_order())
+        except graphlib.CycleError:
+            return list(before)
 
     def phases_of(self, kind: str) -> list[str]:
         """The phases of a kind, such as ``evaluate``, in their order."""
         return [name for name in self.phases if f"{name}.{SETTING_OF[kind]}" in self.ended]
+
+    def without_noise(self, keys: pd.DataFrame, wanted: pd.DataFrame | None = None) -> list[int | None]:
+        """For each row of ``wanted`` (by default ``keys``), the number, from 0, of the row of ``keys`` that is the same
+        condition without noise; None where there is none, or where the row has no noise itself. What describes noise
+        alone may differ; a row in which it does not is taken first."""
+        both = pd.concat([keys, keys if wanted is None else wanted], ignore_index=True)
+        if ORDER in both:
+            noises = set(self.phases_of("noise"))
+            others = both[ORDER].map(lambda text: ", ".join(one for one in text.split(", ") if one not in noises))
+            both = both.assign(**{ORDER: others})
+        apart = [name for name in self.conditions if name != NOISE]
+        exact, same = (
+            both.groupby(names, dropna=False, sort=False, observed=True).ngroup().tolist()
+            for names in (apart, [name for name in apart if name not in self.of_noise])
+        )
+        noisy = (both[NOISE] > 0).tolist()
+        quiet = [row for row in range(len(keys)) if not noisy[row]]
+        by_exact, by_same = ({group[row]: row for row in reversed(quiet)} for group in (exact, same))
+        found = range(len(keys), len(both))
+        return [by_exact.get(exact[row], by_same.get(same[row])) if noisy[row] else None for row in found]
+
+    @cached_property
+    def diverged(self) -> pd.DataFrame:
+        """The phases of replicas that do not count: one row a trial_id, seed, learning_rate and phase, for the phase in
+        which a replica diverged and each after it."""
+        found = [
+            (row["trial_id"], one["seed"], one["learning_rate"], phase)
+            for _, row in self.ended[self.ended["status"] == "diverged"].iterrows()
+            for one in _divergences(row)
+            for phase in list(row["phases"])[list(row["phases"]).index(one["phase"]) :]
+        ]
+        columns = ["trial_id", "seed", "learning_rate", "phase"]
+        return pd.DataFrame(found, columns=columns).astype({"learning_rate": float}).drop_duplicates()
+
+    def noise_steps_before(self, rows: pd.DataFrame) -> pd.Series:
+        """How many steps of noise each of ``rows``, measured in noise phases, had behind it when its phase began."""
+        noises = self.phases_of("noise")
+        trials = self.ended.set_index("trial_id")
+        before = pd.DataFrame(0, index=trials.index, columns=noises)
+        for trial_id, phases in trials["phases"].items():
+            steps = 0
+            for name in (one for one in phases if one in noises):
+                before.loc[trial_id, name] = steps
+                steps += int(trials.loc[trial_id, f"{name}.steps"])
+        numbers = before.stack().rename("before").rename_axis(["trial_id", "phase"])
+        return rows[["trial_id", "phase"]].join(numbers, on=["trial_id", "phase"])["before"]
+
+    @property
+    def left_out(self) -> list[str]:
+        """What is to be said of replicas that diverged; nothing where none did."""
+        if not len(self.diverged):
+            return []
+        number = len(self.diverged[["trial_id", "seed", "learning_rate"]].drop_duplicates())
+        trials = self.diverged["trial_id"].nunique()
+        return [
+            f"{number} network{'s' * (number > 1)} of {trials} trial{'s' * (trials > 1)} diverged: their seeds count "
+            "neither in the phase in which they did nor in any after it"
+        ]
 
     @cached_property
     def dataset(self) -> ds.Dataset:
@@ -72,7 +145,10 @@ class Tables:
     def rows(
         self, metrics: Sequence[str], phases: Iterable[str] | None = None, trial_ids: Iterable[str] | None = None
     ) -> pd.DataFrame:
-        """The measurements of these metrics in trials that ended, with their conditions; no others are read."""
+        """The measurements of these metrics in trials that ended, with their conditions; no others are read.
+
+        A replica that diverged counts neither in the phase in which it did nor in any after it, whatever was measured
+        there: its values are not a number. So every number of a condition is of the same seeds."""
         chosen = set(self.ended["trial_id"]) if trial_ids is None else set(trial_ids)
         wanted = pc.field("metric").isin(_strings(metrics))
         if phases is not None:
@@ -81,6 +157,10 @@ class Tables:
             wanted &= pc.field("trial_id").isin(_strings(chosen))
         columns = [name for name in MEASUREMENTS.names if name in self.dataset.schema.names]
         rows = self.dataset.to_table(columns=columns, filter=wanted).to_pandas()
+        if len(self.diverged):
+            keys = list(self.diverged)
+            rows = rows.merge(self.diverged.assign(lost=True), how="left", on=keys)
+            rows = rows.assign(value=rows["value"].where(rows["lost"].isna())).drop(columns="lost")
         named = [name for name in self.conditions if name != RATE]
         return rows.merge(self.ended[["trial_id", *named]], on="trial_id")
 
@@ -98,7 +178,6 @@ class Tables:
         keys = [*EVALUATED, *self.conditions, "seed", "metric"]
         # not pivot_table, which with settings that may be null makes every combination of all values of each
         values = rows.groupby(keys, sort=False, dropna=False)["value"].mean().unstack("metric").reset_index()
-        values = values.dropna(how="all", subset=["meta_loss", "meta_accuracy"])
         return values.sort_values("phase", key=lambda column: column.map(self.phases.index), kind="stable")
 
     @cached_property
@@ -150,16 +229,16 @@ def of_trials(store: Store, trials: pd.DataFrame) -> Tables:
     ended = trials[trials["status"].isin(ENDED)].reset_index(drop=True)
     if ended.empty:
         raise ResultsError(f"{store.address}: no trial is done yet; `metafa status {store.address}` says how far it is")
-    return Tables(store, trials, *_with_conditions(ended))
+    return Tables(store, trials, *_with_conditions(store, ended))
 
 
 def read_trials(store: Store) -> pd.DataFrame:
     """The table of trials. Raises `ResultsError`."""
     try:
-        dataset = ds.dataset(store.path("trials"), filesystem=store.filesystem, format="parquet")
-        if not dataset.files:
+        table = results.trials_table(store)
+        if not len(table):
             raise FileNotFoundError("no trial has ended yet")
-        return dataset.to_table().to_pandas()
+        return table.to_pandas(integer_object_nulls=True)  # so that whole numbers stay whole where some have none
     except (OSError, ValueError) as error:
         raise ResultsError(
             f"{store.address}: no tables `trials` and `measurements` of metafa here ({results.reason(error)}); give "
@@ -167,22 +246,60 @@ def read_trials(store: Store) -> pd.DataFrame:
         ) from error
 
 
-def _with_conditions(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    noises = [name for name in trials if name.endswith(f".{SETTING_OF['noise']}")]
-    steps = [name.replace(f".{SETTING_OF['noise']}", ".steps") for name in noises]
-    trials = trials.assign(**{NOISE: trials[steps].fillna(0).sum(axis=1).astype(int) if steps else 0})
+def _divergences(trial: pd.Series) -> list[dict[str, Any]]:
+    """Of each replica of a trial that diverged, its seed, its learning rate, and the phase in which it did."""
+    if _is_list(trial.get("divergences")):
+        return list(trial["divergences"])
+    # results of before say in which phase the first one did, and not which of several learning rates
+    rates = trial.get(RATE, [None])
+    seeds = trial["diverged_seeds"] if _is_list(trial.get("diverged_seeds")) else []
+    return [
+        {"seed": seed, "learning_rate": rate, "phase": trial["diverged_phase"]}
+        for seed, rate in itertools.product(seeds, rates)
+    ]
+
+
+def _with_conditions(store: Store, trials: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
+    noises = [name.rpartition(".")[0] for name in trials if name.endswith(f".{SETTING_OF['noise']}")]
+    steps = [f"{name}.steps" for name in noises]
+    totals = trials[steps].astype(float).fillna(0).sum(axis=1).astype(int) if steps else 0
+    trials = trials.assign(**{NOISE: totals, **{new: trials[old] for old, new in RENAMED.items() if old in trials}})
     lists = [name for name in trials if name.endswith("rate") and trials[name].map(_is_list).any()]
-    others = [
+    differing = [
         name
         for name in trials
-        if (name in ("seed", "seeds") or "." in name)  # a setting goes by its dotted name
-        and name not in {*steps, *lists, RULE}
-        and trials[name].map(repr).nunique() > 1
+        if (name in RENAMED.values() or "." in name)  # a setting goes by its dotted name
+        and name not in {*lists, RULE}
+        and trials.loc[_has_phase_of(trials, name), name].map(repr).nunique() > 1
     ]
-    trials = trials.assign(**{name: trials[name].map(_plain) for name in others})
+    if len(told := set(steps) & set(differing)) == 1:  # their sum tells them apart
+        differing = [name for name in differing if name not in told]
+    trials = trials.assign(**{name: trials[name].map(_plain) for name in differing})
     if lists:
         trials = trials.assign(**{RATE: trials[lists[0]]})
-    return trials, [RULE, NOISE, *others, *([RATE] if lists else [])]
+    conditions = [RULE, NOISE, *differing, *([RATE] if lists else [])]
+    if _alike(trials, conditions).any():
+        trials = trials.assign(**{ORDER: trials["phases"].map(_plain)})
+        conditions.append(ORDER)
+    if (twice := _alike(trials, conditions)).any():
+        raise ResultsError(
+            f"{store.address}: trials {' and '.join(trials['trial_id'][twice].head(2))} stand for the same condition; "
+            "one of them is a copy, or not of this study"
+        )
+    of_noise = [name for name in conditions if name.rpartition(".")[0] in noises]
+    return trials, conditions, of_noise + ([RATE] if lists and lists[0].rpartition(".")[0] in noises else [])
+
+
+def _has_phase_of(trials: pd.DataFrame, setting: str) -> pd.Series:
+    """Whether each trial has what ``setting`` is of: a phase, or what all have."""
+    holder = setting.rpartition(".")[0]
+    found = trials["phases"].map(lambda phases: holder in phases)
+    return found if found.any() else ~found
+
+
+def _alike(trials: pd.DataFrame, conditions: list[str]) -> pd.Series:
+    """Which trials have a condition that another has too."""
+    return trials[conditions].map(repr).duplicated(keep=False)
 
 
 def _strings(values: Iterable[str]) -> pa.Array:

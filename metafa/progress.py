@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from metafa.settings import as_text
 from metafa.study import Trial
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def describe(trial: Trial) -> str:
     """A trial by what the study varies."""
     return (
         ", ".join(
-            f"{name.split('.')[-1] if name.startswith('network.') else name} {value}"
+            f"{name.split('.')[-1] if name.startswith('network.') else name} {as_text(value)}"
             for name, value in trial.varied.items()
         )
         or "the only trial"

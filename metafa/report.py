@@ -74,6 +74,7 @@ def render(store: Store) -> str:
     answers: list[str] = []
     warnings: list[str] = []
     if tables is not None:
+        warnings += tables.left_out
         for make in (_claims, _meta_loss, _search, _course):
             found = make(study, tables, lines, answers, warnings)
             sections += [found] if found is not None else []
@@ -163,6 +164,11 @@ def _meta_loss(
     if tables.adaptation.empty:
         return None
     table = comparison.compare(tables)
+    if table["meta_loss"].isna().all():
+        answers.append("No meta-loss is to be told: every seed of every condition diverged.")
+        section = Section("meta-loss", "Meta-loss", [answers[-1]])
+        section.table(table[[*EVALUATED, *tables.conditions, "seeds", "diverged"]])
+        return section
     if said := comparison.answer(table, tables.conditions):
         answers.append(said)
     sentences = comparison.verdicts(table, tables.conditions)[: conditions.SHOWN]
@@ -261,6 +267,8 @@ def _course(study: Study, tables: Tables, lines: list[Line], answers: list[str],
         if rows.empty:
             continue
         curves = comparison.curves(rows, tables, [*where, "step"])
+        if curves.empty:  # all diverged
+            continue
         of = curves["layer"].map(lambda layer: f"layer {layer:.0f}").where(curves["layer"].notna(), curves["task"])
         curves = curves.assign(of=of)
         keys = set(zip(curves["of"], curves["phase"], strict=True))
@@ -285,17 +293,23 @@ def _problems(trials: pd.DataFrame) -> Section:
             "status": row["status"],
             "where": _where(row),
             "settings": _point(row),
-            "error": (row.get("error") or "").strip().splitlines()[-1:],
+            "error": "".join(_error(row)[-1:]),
         }
         for _, row in bad.iterrows()
     ]
-    section.table(pd.DataFrame([row | {"error": "".join(row["error"])} for row in rows]))
+    section.table(pd.DataFrame(rows))
     section.texts = [
-        (f"{row['trial_id']}: the whole error", row["error"])
+        (f"{row['trial_id']}: the whole error", "\n".join(_error(row)))
         for _, row in bad.head(20).iterrows()
-        if len((row.get("error") or "").strip().splitlines()) > 1
+        if len(_error(row)) > 1
     ]
     return section
+
+
+def _error(row: pd.Series) -> list[str]:
+    """The lines of a trial's error; none where it has none, as one that was stopped."""
+    error = row.get("error")
+    return error.strip().splitlines() if isinstance(error, str) else []
 
 
 def _where(row: pd.Series) -> str:
@@ -316,7 +330,7 @@ def _all_trials(study: Study, trials: pd.DataFrame) -> Section:
         frame = pd.DataFrame({"trial_id": trials["trial_id"], "status": trials["status"]})
         points = trials["point"].map(lambda text: json.loads(text or "{}"))
         for name in study.spaces:
-            frame[name] = points.map(lambda point, name=name: appearance.value(point[name]) if name in point else "")
+            frame[name] = points.map(lambda point, name=name: appearance.value(point.get(name)))
             if all(type(point.get(name)) in (int, float) for point in points):
                 frame[name] = points.map(lambda point, name=name: point[name])
         for name in ("seconds", "host", "device"):

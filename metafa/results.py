@@ -138,7 +138,8 @@ def load(address: str | Path) -> Results:
     none."""
     store = open_store(address)
     _study_text(store)
-    return Results(*(pq.read_table(store.path(table), filesystem=store.filesystem).to_pandas() for table in TABLES))
+    measurements = pq.read_table(store.path("measurements"), filesystem=store.filesystem)
+    return Results(trials_table(store).to_pandas(), measurements.to_pandas())
 
 
 def open_store(address: str | Path) -> Store:
@@ -227,14 +228,25 @@ def trial_rows(store: Store, columns: Sequence[str] = ("trial_id", "status")) ->
     """The rows of `trials`, None in columns that they lack. Raises `ResultsError`."""
     if not parts(store, "trials"):
         return []
-    from pyarrow import dataset  # which imports pandas
-
     try:
-        table = dataset.dataset(store.path("trials"), filesystem=store.filesystem, format="parquet")
-        found = [name for name in columns if name in table.schema.names]
-        return [dict.fromkeys(columns) | row for row in table.to_table(columns=found).to_pylist()]
+        return [dict.fromkeys(columns) | row for row in trials_table(store, columns).to_pylist()]
     except (OSError, pa.ArrowException) as error:
         raise ResultsError(f"{store.address}: {reason(error)}; `metafa run` finds damaged parts") from error
+
+
+def trials_table(store: Store, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table `trials`, or those of ``columns`` that it has. Its parts need not have the same columns: a study that
+    has grown may vary more than it did. Raises OSError and `pyarrow.ArrowException`."""
+    from pyarrow import dataset  # which imports pandas
+
+    def read(part: dataset.Fragment) -> pa.Table:
+        names = part.physical_schema.names
+        return part.to_table(schema=part.physical_schema, columns=[n for n in columns or names if n in names])
+
+    found = dataset.dataset(store.path("trials"), filesystem=store.filesystem, format="parquet")
+    with ThreadPoolExecutor(READERS) as pool:
+        parts = list(pool.map(read, found.get_fragments()))
+    return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
 
 
 def continued_rows(store: Store) -> list[dict[str, Any]]:
@@ -256,8 +268,10 @@ def statuses(store: Store) -> dict[str, str]:
 
 def trials_schema(study: Study) -> pa.Schema:
     """The columns of `trials`: the outcome, every setting by its dotted name, then what describes the run."""
-    inferred = pa.Table.from_pylist([flatten(settings) for settings in study.examples]).schema
-    fields = [*OUTCOME.items(), *((field.name, field.type) for field in inferred), *RUN_COLUMNS.items()]
+    examples = [flatten(settings) for settings in study.examples]
+    names = dict.fromkeys(name for example in examples for name in example)  # not every trial has every phase
+    settings = {name: pa.array([example.get(name) for example in examples]).type for name in names}
+    fields = [*OUTCOME.items(), *settings.items(), *RUN_COLUMNS.items()]
     return pa.schema(fields, metadata={"metafa.study": study.text, "metafa.fingerprint": study.fingerprint})
 
 
@@ -387,7 +401,7 @@ def _groups(store: Store) -> Iterator[tuple[list[str], pa.Table, pa.Table]]:
 
 def _together(kept: list[tuple[str, pa.Table, pa.Table]]) -> tuple[list[str], pa.Table, pa.Table]:
     names, *tables = zip(*kept, strict=True)
-    trials, measurements = (pa.concat_tables(table, promote_options="default") for table in tables)
+    trials, measurements = (pa.concat_tables(table, promote_options="permissive") for table in tables)
     # so that whoever asks for one metric reads little more
     return list(names), trials, measurements.sort_by([("metric", "ascending"), ("phase", "ascending")])
 

@@ -534,6 +534,19 @@ def flatten(settings: TrialSettings) -> dict[str, Any]:
     return flat
 
 
+def as_text(value: Any) -> str:
+    """A setting's value as people read it, such as ``100, 100`` or ``noise (steps 64), evaluate (tasks 20)``; nothing
+    where it is missing."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(as_text, value))
+    if isinstance(value, dict):  # a phase
+        settings = [f"{key} {as_text(one)}" for key, one in value.items() if key not in ("phase", "name")]
+        return f"{value.get('name', value.get('phase'))} ({', '.join(settings)})"
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def task_needs(settings: TrialSettings) -> list[TaskNeed]:
     """The tasks that a trial draws."""
     needs: list[TaskNeed] = []

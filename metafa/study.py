@@ -183,6 +183,7 @@ def _parse(text: str, default_name: str, file: str) -> Study:
     mistakes.raise_if_any()
     assert settings is not None
 
+    mistakes.check_phases([example for example in examples if example is not None], spaces)
     mistakes.check_whole(settings, spaces)
     mistakes.raise_if_any()
     points = () if settings.search.method in ADAPTIVE else _points(tree, settings, spaces)
@@ -351,24 +352,40 @@ class _Mistakes:
             self._explain(error, point, (), StudySettings)
         return None
 
+    def check_phases(self, examples: list[StudySettings], spaces: dict[Path_, dict]) -> None:
+        """What has to hold of the phases of every trial, and of all trials together."""
+        kinds: dict[str, str] = {}
+        side_by_side = examples[0].side_by_side.keys()
+        for settings in examples:
+            seen: set[str] = set()
+            for i, phase in enumerate(settings.phases):
+                if phase.name in StudySettings.model_fields:
+                    self.add(("phases", i, "name"), f"{phase.name!r} is the name of another setting; choose another")
+                if phase.name in seen:
+                    self.add(("phases", i), f"two phases are called {phase.name!r}; give one of them another `name`")
+                elif kinds.setdefault(phase.name, phase.phase) != phase.phase:
+                    self.add(
+                        ("phases",),
+                        f"{phase.name!r} is called a phase of kind {kinds[phase.name]!r} in one choice and one of kind "
+                        f"{phase.phase!r} in another; give one of them another `name`",
+                    )
+                seen.add(phase.name)
+            if not settings.pixels:
+                self.add(("phases",), 'no phase has images; add one with phase = "evaluate", "meta" or "supervised"')
+            of_lists = [
+                path for path in spaces if _place(path, self.tree) in settings.side_by_side.keys() | side_by_side
+            ]
+            for path in of_lists:
+                self.add(path, "a list of learning rates, side by side in one trial, cannot be one of `choices`")
+            if not of_lists and settings.side_by_side.keys() != side_by_side:
+                self.add(("phases",), "every choice has to list its learning rates in the same setting, or none any")
+
     def check_whole(self, settings: StudySettings, spaces: dict[Path_, dict]) -> None:
         """What no single setting is to blame for."""
         names = [phase.name for phase in settings.phases]
-        reserved = set(StudySettings.model_fields)
-        for i, name in enumerate(names):
-            if name in names[:i]:
-                self.add(("phases", i), f"two phases are called {name!r}; give one of them another `name`")
-            if name in reserved:
-                self.add(("phases", i, "name"), f"{name!r} is the name of another setting; choose another")
         for i, claim in enumerate(settings.claims):
             if claim.phase not in names:
                 self.add(("claims", i, "phase"), f"found {claim.phase!r}, but the phases are {_listed(names)}")
-        if not settings.pixels:
-            self.add(("phases",), 'no phase has images; add one with phase = "evaluate", "meta" or "supervised"')
-        for name in settings.side_by_side:
-            for path in spaces:
-                if _place(path, self.tree) == name:
-                    self.add(path, "a list of learning rates, side by side in one trial, cannot be one of `choices`")
         self.check_search(settings, spaces)
         if (stopping := settings.early_stopping) is not None:
             trained = [phase.name for phase in settings.phases if phase.phase in ("noise", "supervised", "meta")]

@@ -13,6 +13,7 @@ import pytest
 
 from metafa import results, store, study
 from metafa.claims import judge
+from metafa.conditions import NOISE, RULE, Tables
 from metafa.settings import ClaimSettings, flatten
 
 SCRIPT = Path(__file__).parents[1] / "analysis" / "claims.py"
@@ -155,7 +156,7 @@ def test_a_claim_has_a_row_for_each_number_of_noise_steps() -> None:
     ]
     rows = rows_of("trial_id seed noise_steps layer value", found, step=0, phase="noise")
     claim = ClaimSettings(claim=3, statement="s", metric="alignment_angle", phase="noise", expect="lower")
-    judged = judge(rows, claim, [])
+    judged = judge(rows, claim, Tables(store.at("nowhere"), rows, rows, [RULE, NOISE], []))
     assert judged["compared"].tolist() == [
         f"alignment_angle: {noise} noise steps against no noise" for noise in (500, 1000)
     ]

@@ -1,0 +1,330 @@
+"""What tells the conditions of a study apart, and which seeds count, on results whose answers are known."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import runpy
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import made
+import numpy as np
+import pandas as pd
+import pytest
+
+from metafa import claims, comparison, conditions, report, results, store, study
+from metafa.appearance import in_words
+from metafa.settings import ClaimSettings
+from metafa.study import StudyError, Trial
+
+EVALUATE = '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs"]\ninner_steps = 1\n'
+NOISE = '[[phases]]\nphase = "noise"\nsteps = { choices = [0, 64] }\n'
+
+
+def measured(
+    value: Callable[[Trial], float], seeds: int = 6, phases: Iterable[str] = ("evaluate",)
+) -> Callable[[Trial], list[dict[str, Any]]]:
+    """The meta-loss of a trial after its inner step is ``value`` and a tenth of a seed's number, its accuracy that less
+    one."""
+
+    def rows(trial: Trial) -> list[dict[str, Any]]:
+        return [
+            {"seed": seed, "phase": phase, "step": step, "metric": metric, "task": "glyphs", "value": found}
+            for seed, phase, step in itertools.product(range(seeds), phases, (0, 1))
+            for metric, found in (("meta_loss", value(trial) + 0.1 * seed), ("meta_accuracy", value(trial) - 1))
+        ]
+
+    return rows
+
+
+def analysed(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a script of analysis/ in this process, where a warning is an error."""
+    monkeypatch.setattr(sys, "argv", [script, str(folder)])
+    monkeypatch.syspath_prepend(str(made.ANALYSIS))
+    runpy.run_path(str(made.ANALYSIS / script), run_name="__main__")
+
+
+def test_noise_phases_of_the_same_length_are_conditions_of_their_own(tmp_path: Path) -> None:
+    """64 steps of one kind of noise are not 64 of another: each is compared with none of either."""
+    text = "".join(
+        f'[[phases]]\nphase = "noise"\nname = "{name}"\ninputs = "{name}"\nsteps = {{ choices = [0, 64] }}\n'
+        for name in ("normal", "uniform")
+    )
+    losses = {(0, 0): 1.475, (64, 0): 1.410, (0, 64): 1.610, (64, 64): 1.611}
+
+    def loss(trial: Trial) -> float:
+        return losses[trial.varied["normal.steps"], trial.varied["uniform.steps"]]
+
+    made.results_of(tmp_path, "seeds = 6\n" + text + EVALUATE, measured(loss))
+    tables = conditions.read(tmp_path)
+    assert tables.conditions == ["network.rule", "noise_steps", "normal.steps", "uniform.steps"]
+    table = comparison.compare(tables).set_index(["normal.steps", "uniform.steps"])
+    for steps, found in losses.items():
+        assert table.loc[steps, "meta_loss"] == pytest.approx(found + 0.25)
+        expected = np.nan if steps == (0, 0) else found - losses[0, 0]
+        assert table.loc[steps, "difference"] == pytest.approx(expected, nan_ok=True)
+        assert table.loc[steps, "noise_steps"] == sum(steps)
+    html = report.render(store.at(tmp_path))
+    assert "64 noise steps, normal.steps 64, uniform.steps 0" in html
+    assert "64 noise steps, normal.steps 0, uniform.steps 64" in html
+
+
+def test_what_describes_noise_is_compared_with_no_noise_whatever_it_says(tmp_path: Path) -> None:
+    """Noise at another rate differs from no noise; so does noise in a phase that other trials do not have."""
+    with_noise = '{ phase = "noise", steps = 64, learning_rate = 1e-3, batch_size = 32 }'
+    evaluate = '{ phase = "evaluate", task_distributions = ["glyphs"], inner_steps = 1 }'
+    text = f"seeds = 6\nphases = {{ choices = [[{with_noise}, {evaluate}], [{evaluate}]] }}\n"
+    made.results_of(tmp_path, text, measured(lambda trial: 1.0 + len(trial.settings.phases)))
+    tables = conditions.read(tmp_path)
+    assert tables.conditions == ["network.rule", "noise_steps"]
+    table = comparison.compare(tables).set_index("noise_steps")
+    assert table["difference"].tolist() == pytest.approx([np.nan, 1.0], nan_ok=True)
+
+
+def test_phases_as_choices_keep_every_setting(tmp_path: Path) -> None:
+    evaluate = '{ phase = "evaluate", task_distributions = ["glyphs"], inner_steps = 1 }'
+    first = [
+        '{ phase = "noise", steps = 64 }',
+        '{ phase = "supervised", dataset = "glyphs", steps = 5 }',
+        '{ phase = "supervised", dataset = "glyphs", steps = 500, learning_rate = 1e-3 }',
+    ]
+    text = f"seeds = 6\nphases = {{ choices = [{', '.join(f'[{one}, {evaluate}]' for one in first)}] }}\n"
+    steps = ("noise", 64), ("supervised", 5), ("supervised", 500)
+
+    def loss(trial: Trial) -> float:
+        phase: Any = trial.settings.phases[0]
+        return 1.0 + steps.index((phase.phase, phase.steps))
+
+    made.results_of(tmp_path, text, measured(loss))
+    trials = results.load(tmp_path).trials.sort_values("supervised.steps")
+    assert trials["supervised.steps"].tolist() == pytest.approx([5, 500, np.nan], nan_ok=True)
+    assert trials["supervised.learning_rate"].tolist() == pytest.approx([1e-4, 1e-3, np.nan], nan_ok=True)
+    assert trials["noise.steps"].tolist() == pytest.approx([np.nan, np.nan, 64], nan_ok=True)
+    tables = conditions.read(tmp_path)
+    table = comparison.compare(tables)
+    named = [in_words(tables.conditions[1:], row) for row in table[tables.conditions[1:]].itertuples(index=False)]
+    assert dict(zip(named, table["meta_loss"].round(6), strict=True)) == {
+        "64 noise steps": 1.25,
+        "no noise, supervised.steps 5, supervised.learning rate 0.0001": 2.25,
+        "no noise, supervised.steps 500, supervised.learning rate 0.001": 3.25,
+    }
+    assert "supervised (dataset glyphs, steps 5)" in report.render(store.at(tmp_path))
+
+
+def test_the_order_of_phases_tells_conditions_apart(tmp_path: Path) -> None:
+    """Noise before data is one condition, noise after it another; both are compared with no noise."""
+    noise, data = '{ phase = "noise", steps = 64 }', '{ phase = "supervised", dataset = "glyphs", steps = 5 }'
+    evaluate = '{ phase = "evaluate", task_distributions = ["glyphs"], inner_steps = 1 }'
+    orders = f"[{noise}, {data}, {evaluate}], [{data}, {noise}, {evaluate}], [{data}, {evaluate}]"
+    losses = {("noise", "supervised"): 1.0, ("supervised", "noise"): 3.0, ("supervised", "evaluate"): 2.0}
+    made.results_of(
+        tmp_path,
+        f"seeds = 6\nphases = {{ choices = [{orders}] }}\n",
+        measured(lambda trial: losses[trial.settings.phases[0].name, trial.settings.phases[1].name]),
+    )
+    table = comparison.compare(conditions.read(tmp_path)).set_index("phase_order")
+    assert table["difference"].to_dict() == pytest.approx(
+        {"noise, supervised, evaluate": -1.0, "supervised, noise, evaluate": 1.0, "supervised, evaluate": np.nan},
+        nan_ok=True,
+    )
+    claim = ClaimSettings(claim=8, statement="s", metric="meta_loss", phase="evaluate", task="glyphs", expect="lower")
+    judged = claims.judge_all(conditions.read(tmp_path), [claim])
+    assert judged["difference"].tolist() == pytest.approx([-1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("setting", "column", "seeds"), [("seed", "study_seed", [4, 4]), ("seeds", "number_of_seeds", [2, 3])]
+)
+def test_seeds_may_be_varied(
+    setting: str, column: str, seeds: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though a measurement has a seed too, and a table says how many seeds a number is of."""
+    choices = [0, 1] if setting == "seed" else seeds
+    fixed = "" if setting == "seeds" else "seeds = 4\n"
+    text = f"{fixed}{setting} = {{ choices = {choices} }}\n" + NOISE + EVALUATE
+
+    def rows(trial: Trial) -> list[dict[str, Any]]:
+        value = getattr(trial.settings, setting) + trial.varied["noise.steps"] / 64
+        return measured(lambda _: value, trial.settings.seeds)(trial)
+
+    made.results_of(tmp_path, text, rows)
+    table = comparison.compare(conditions.read(tmp_path)).sort_values([column, "noise_steps"])
+    assert table[column].tolist() == [choices[0]] * 2 + [choices[1]] * 2
+    assert table["seeds"].tolist() == [seeds[0]] * 2 + [seeds[1]] * 2
+    means = [choice + noise + 0.05 * (n - 1) for choice, n in zip(choices, seeds, strict=True) for noise in (0, 1)]
+    assert table["meta_loss"].tolist() == pytest.approx(means)
+    assert table["difference"].tolist() == pytest.approx([np.nan, 1, np.nan, 1], nan_ok=True)
+    report.render(store.at(tmp_path))
+    for script in ("meta_loss.py", "adaptation.py", "search.py"):
+        analysed(script, tmp_path, monkeypatch)
+
+
+def put(folder: Path, checked: study.Study, trial: Trial, status: str, rows: list[dict[str, Any]]) -> None:
+    """A trial of that status, with all that it then has: of one that diverged, seeds 1 and 2 did, in `after`."""
+    lost = [{"seed": seed, "learning_rate": None, "phase": "after", "step": 1} for seed in (1, 2)]
+    outcome: dict[str, dict[str, Any]] = {
+        "done": {},
+        "diverged": {"divergences": lost, "diverged_seeds": [1, 2], "diverged_phase": "after", "diverged_step": 1},
+        "stopped": {"stopped_phase": "noise", "stopped_step": 16},
+        "failed": {"error": "Traceback\n  of two lines\nRuntimeError: [oops]"},
+    }
+    kept = rows if status in ("done", "diverged") else rows[:2] if status == "stopped" else []
+    made.put(folder, checked, trial, kept, status=status, **outcome[status])
+
+
+def test_a_seed_that_diverged_counts_in_no_number_from_then_on(tmp_path: Path) -> None:
+    """Neither in the loss nor in the accuracy, though its accuracy was measured; what it was before still counts."""
+    text = "seeds = 6\n" + NOISE + EVALUATE + EVALUATE.replace("inner_steps", 'name = "after"\ninner_steps')
+    checked = study.parse(text, default_name="made")
+    results.prepare(store.at(tmp_path), checked)
+    for trial in checked.trials:
+        noisy = trial.varied["noise.steps"] > 0
+        rows = measured(lambda trial: 2.0, phases=("evaluate", "after"))(trial)
+        for row in rows:
+            if noisy and row["phase"] == "after" and row["seed"] in (1, 2):
+                row["value"] = {"meta_loss": 1e9, "meta_accuracy": 0.2}[row["metric"]]
+        put(tmp_path, checked, trial, "diverged" if noisy else "done", rows)
+    tables = conditions.read(tmp_path)
+    table = comparison.compare(tables).set_index(["phase", "noise_steps"])
+    assert table["meta_loss"].to_dict() == pytest.approx(
+        {
+            ("evaluate", 0): 2.25,
+            ("evaluate", 64): 2.25,
+            ("after", 0): 2.25,
+            ("after", 64): 2 + 0.1 * (0 + 3 + 4 + 5) / 4,
+        }
+    )
+    assert table["meta_accuracy"].tolist() == pytest.approx([1.0] * 4)
+    assert table.loc[("after", 64), ["seeds", "diverged", "pairs"]].tolist() == [6, 2, 4]
+    assert table.loc[("after", 64), "difference"] == pytest.approx(0.0)
+    curves = comparison.curves(tables.adaptation, tables, ["phase", "metric", "step"])
+    assert set(curves.loc[(curves["phase"] == "after") & (curves["noise_steps"] == 64), "seeds"]) == {4}
+    claim = ClaimSettings(
+        claim=8, statement="s", metric="meta_loss", phase="after", task="glyphs", expect="near", margin=1
+    )
+    (judged,) = claims.judge_all(tables, [claim]).to_dict("records")
+    assert (judged["seeds"], judged["with_noise"], judged["against"]) == pytest.approx((4, 2.3, 2.3))
+    assert "2 networks of 1 trial diverged" in report.render(store.at(tmp_path))
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["with divergences", "results of before"])
+def test_of_several_learning_rates_the_one_that_diverged_is_left_out(earlier: bool, tmp_path: Path) -> None:
+    """Results of before do not say which; there the seed is left out at all of them."""
+    text = "seeds = 3\n" + NOISE.replace("steps = ", "learning_rate = [1e-3, 1e-1]\nsteps = ") + EVALUATE
+    checked = study.parse(text, default_name="made")
+    results.prepare(store.at(tmp_path), checked)
+    for trial in checked.trials:
+        rows = [
+            row | {"learning_rate": rate} for rate in (1e-3, 1e-1) for row in measured(lambda _: 1.0, seeds=3)(trial)
+        ]
+        lost = {"diverged_seeds": [0], "diverged_phase": "evaluate", "diverged_step": 1}
+        if not earlier:
+            lost["divergences"] = [{"seed": 0, "learning_rate": 1e-1, "phase": "evaluate", "step": 1}]
+        made.put(tmp_path, checked, trial, rows, status="diverged", **lost)
+    table = comparison.compare(conditions.read(tmp_path))
+    assert table.groupby("learning_rate")["diverged"].sum().tolist() == [2 if earlier else 0, 2]
+
+
+STATUSES = ("done", "diverged", "stopped", "failed")
+MIXTURES = [mixture for size in range(1, 5) for mixture in itertools.combinations(STATUSES, size)]
+
+
+@pytest.mark.parametrize("mixture", MIXTURES, ids="+".join)
+def test_a_report_is_made_of_every_mixture_of_statuses(mixture: tuple[str, ...], tmp_path: Path) -> None:
+    text = (
+        "seeds = 3\n[network]\nhidden = { choices = [[5], [6]] }\n"
+        + NOISE
+        + EVALUATE
+        + EVALUATE.replace("inner_steps", 'name = "after"\ninner_steps')
+        + '[early_stopping]\nmethod = "asha"\nmetric = "noise.meta_loss"\n'
+    )
+    checked = study.parse(text, default_name="made")
+    results.prepare(store.at(tmp_path), checked)
+    for number, trial in enumerate(checked.trials):
+        status = mixture[number % len(mixture)]
+        put(tmp_path, checked, trial, status, measured(lambda _: 1.0, 3, ("evaluate", "after"))(trial))
+    html = report.render(store.at(tmp_path))
+    for status in set(mixture) - {"done"}:
+        count = sum(mixture[number % len(mixture)] == status for number in range(4))
+        assert f"{count} {status}" in html
+    assert ("step 16 of noise" in html) == ("stopped" in mixture)
+    assert ("RuntimeError: [oops]" in html) == ("failed" in mixture)
+    assert not re.search(r"\bnan\b", html.partition("<script")[0], re.IGNORECASE)
+
+
+def test_a_study_whose_every_seed_diverged_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    text = "seeds = 3\n" + NOISE + EVALUATE
+    checked = study.parse(text, default_name="made")
+    results.prepare(store.at(tmp_path), checked)
+    for trial in checked.trials:
+        lost = [{"seed": seed, "learning_rate": None, "phase": "evaluate", "step": 1} for seed in range(3)]
+        outcome = {"divergences": lost, "diverged_seeds": [0, 1, 2], "diverged_phase": "evaluate", "diverged_step": 1}
+        made.put(tmp_path, checked, trial, measured(lambda _: np.nan, 3)(trial), status="diverged", **outcome)
+    assert "every seed of every condition diverged" in report.render(store.at(tmp_path))
+    analysed("meta_loss.py", tmp_path, monkeypatch)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "every seed of every condition diverged: there is no meta-loss to compare" in said
+    table = pd.read_csv(tmp_path / "analysis" / "meta_loss.csv")
+    assert (table["diverged"] == 3).all()
+    for script in ("adaptation.py", "alignment.py", "search.py"):
+        with pytest.raises(SystemExit) as stopped:
+            analysed(script, tmp_path, monkeypatch)
+        assert str(stopped.value).startswith(str(tmp_path)), "one sentence"
+
+
+def test_a_study_that_grew_keeps_what_it_varied_before_and_since(tmp_path: Path) -> None:
+    """Its parts have other columns then, and other types: none is lost, compacted or not."""
+    evaluate = '{ phase = "evaluate", task_distributions = ["glyphs"], inner_steps = 1 }'
+    data = '{ phase = "supervised", dataset = "glyphs", steps = 5, training_images = 100 }'
+    first, second = f"[{evaluate}]", f"[{data}, {evaluate}]"
+    for choices in (first, f"{first}, {second}"):
+        text = f"seeds = 6\nphases = {{ choices = [{choices}] }}\n"
+        made.results_of(tmp_path, text, measured(lambda trial: float(len(trial.settings.phases))))
+        for compacted in (False, True):
+            trials = results.load(tmp_path).trials
+            found = trials["supervised.training_images"] if len(trials) > 1 else pd.Series([np.nan])
+            assert sorted(found.fillna(-1)) == ([-1, 100] if len(trials) > 1 else [-1]), compacted
+            results.compact(store.at(tmp_path))
+    assert sorted(comparison.compare(conditions.read(tmp_path))["meta_loss"]) == pytest.approx([1.25, 2.25])
+
+
+def test_a_copy_of_a_part_is_not_one_more_trial(tmp_path: Path) -> None:
+    made.results_of(tmp_path, "seeds = 6\n" + NOISE + EVALUATE, measured(lambda trial: 1.0))
+    part = next((tmp_path / "trials").glob("*.parquet"))
+    shutil.copy(part, part.with_name("copy.parquet"))
+    with pytest.raises(results.ResultsError, match="stand for the same condition; one of them is a copy"):
+        conditions.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        (
+            '[[{ phase = "noise", name = "a", steps = 1 }, EVALUATE], '
+            '[{ phase = "supervised", name = "a", dataset = "glyphs", steps = 1 }, EVALUATE]]',
+            "'a' is called a phase of kind 'noise' in one choice and one of kind 'supervised' in another",
+        ),
+        ('[[EVALUATE], [{ phase = "noise", steps = 1 }]]', "no phase has images"),
+        ("[[EVALUATE], [EVALUATE, EVALUATE]]", "two phases are called 'evaluate'"),
+        (
+            '[[EVALUATE], [{ phase = "noise", steps = 1, learning_rate = [1e-3, 1e-2] }, EVALUATE]]',
+            "every choice has to list its learning rates in the same setting",
+        ),
+    ],
+)
+def test_every_choice_of_phases_is_checked(choices: str, sentence: str) -> None:
+    """Not the first alone."""
+    evaluate = '{ phase = "evaluate", task_distributions = ["glyphs"] }'
+    with pytest.raises(StudyError, match=sentence):
+        study.parse(f"phases = {{ choices = {choices.replace('EVALUATE', evaluate)} }}")
+
+
+def test_a_list_of_rates_is_no_choice_wherever_it_stands() -> None:
+    with pytest.raises(StudyError, match="cannot be one of `choices`"):
+        study.parse(NOISE + "learning_rate = { choices = [1e-3, [1e-3, 1e-2]] }\n" + EVALUATE)
