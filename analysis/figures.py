@@ -43,11 +43,15 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def read(address: str) -> Tables:
-    """The tables at ``address``; says what is wrong with them in a line, and stops."""
+    """The tables at ``address``. Prints what has to be said beside every number; says what is wrong with the tables in
+    a line, and stops."""
     try:
-        return conditions.read(address)
+        tables = conditions.read(address)
     except ResultsError as error:
         sys.exit(str(error))
+    for sentence in tables.remarks:
+        print(f"{address}: {sentence}", file=sys.stderr)
+    return tables
 
 
 def output_folder(tables: Tables) -> Path:

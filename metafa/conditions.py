@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 
 from metafa import results
 from metafa.results import ENDED, MEASUREMENTS, ResultsError
+from metafa.settings import NUMERICS
 from metafa.store import Store
 
 EVALUATED = ["phase", "task"]  # what tells one evaluation of a network from another
@@ -126,16 +127,23 @@ class Tables:
         return rows[["trial_id", "phase"]].join(numbers, on=["trial_id", "phase"])["before"]
 
     @property
-    def left_out(self) -> list[str]:
-        """What is to be said of replicas that diverged; nothing where none did."""
-        if not len(self.diverged):
-            return []
-        number = len(self.diverged[["trial_id", "seed", "learning_rate"]].drop_duplicates())
-        trials = self.diverged["trial_id"].nunique()
-        return [
-            f"{number} network{'s' * (number > 1)} of {trials} trial{'s' * (trials > 1)} diverged: their seeds count "
-            "neither in the phase in which they did nor in any after it"
-        ]
+    def remarks(self) -> list[str]:
+        """What has to be said beside every number: that replicas are left out, or that this version of metafa would
+        compute something else."""
+        found = []
+        if number := len(self.diverged[["trial_id", "seed", "learning_rate"]].drop_duplicates()):
+            trials = self.diverged["trial_id"].nunique()
+            found.append(
+                f"{number} network{'s' * (number > 1)} of {trials} trial{'s' * (trials > 1)} diverged: their seeds count "
+                "neither in the phase in which they did nor in any after it"
+            )
+        made_by = set(self.ended["numerics"].dropna()) if "numerics" in self.ended else set()
+        if earlier := sorted(int(one) for one in made_by - {NUMERICS}):
+            found.append(
+                f"these results were computed by numerics {', '.join(map(str, earlier))} of metafa, where this version "
+                f"has {NUMERICS}: they are shown as they are, and cannot be continued"
+            )
+        return found
 
     @cached_property
     def dataset(self) -> ds.Dataset:

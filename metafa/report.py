@@ -74,7 +74,7 @@ def render(store: Store) -> str:
     answers: list[str] = []
     warnings: list[str] = []
     if tables is not None:
-        warnings += tables.left_out
+        warnings += tables.remarks
         for make in (_claims, _meta_loss, _search, _course):
             found = make(study, tables, lines, answers, warnings)
             sections += [found] if found is not None else []

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from metafa.transport import TRANSPORT
 
 # Raised by whoever changes what the same settings compute, a default among them; part of every trial_id.
-NUMERICS = 4
+NUMERICS = 5
 
 MAX_TRIALS = 100_000
 

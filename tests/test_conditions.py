@@ -18,7 +18,7 @@ import pytest
 
 from metafa import claims, comparison, conditions, report, results, store, study
 from metafa.appearance import in_words
-from metafa.settings import ClaimSettings
+from metafa.settings import NUMERICS, ClaimSettings
 from metafa.study import StudyError, Trial
 
 EVALUATE = '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs"]\ninner_steps = 1\n'
@@ -208,7 +208,23 @@ def test_a_seed_that_diverged_counts_in_no_number_from_then_on(tmp_path: Path) -
     )
     (judged,) = claims.judge_all(tables, [claim]).to_dict("records")
     assert (judged["seeds"], judged["with_noise"], judged["against"]) == pytest.approx((4, 2.3, 2.3))
-    assert "2 networks of 1 trial diverged" in report.render(store.at(tmp_path))
+    html = report.render(store.at(tmp_path))
+    assert "2 networks of 1 trial diverged: their seeds count neither in the phase" in html
+    assert "numerics" not in html.partition("<section")[0]
+
+
+def test_results_of_before_are_read_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    text = "seeds = 6\n" + NOISE + EVALUATE
+    checked = study.parse(text, default_name="made")
+    results.prepare(store.at(tmp_path), checked)
+    for trial in checked.trials:
+        made.put(tmp_path, checked, trial, measured(lambda _: 1.0)(trial), numerics=NUMERICS - 1)
+    said = f"these results were computed by numerics {NUMERICS - 1} of metafa, where this version has {NUMERICS}"
+    assert said in report.render(store.at(tmp_path))
+    analysed("meta_loss.py", tmp_path, monkeypatch)
+    assert said in capsys.readouterr().err
+    with pytest.raises(results.ResultsError, match="other numerics"):
+        results.continued_rows(store.at(tmp_path))
 
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["with divergences", "results of before"])
