@@ -134,8 +134,8 @@ class Tables:
         if number := len(self.diverged[["trial_id", "seed", "learning_rate"]].drop_duplicates()):
             trials = self.diverged["trial_id"].nunique()
             found.append(
-                f"{number} network{'s' * (number > 1)} of {trials} trial{'s' * (trials > 1)} diverged: their seeds count "
-                "neither in the phase in which they did nor in any after it"
+                f"{number} network{'s' * (number > 1)} of {trials} trial{'s' * (trials > 1)} diverged: their seeds "
+                "count neither in the phase in which they did nor in any after it"
             )
         made_by = set(self.ended["numerics"].dropna()) if "numerics" in self.ended else set()
         if earlier := sorted(int(one) for one in made_by - {NUMERICS}):
