@@ -156,9 +156,11 @@ def evaluate(
         outputs = replicas.network.biases[-1].shape[-1]
         raise ValueError(f"tasks of {ways} ways, but these networks have {outputs} outputs; say outputs = {ways}")
     name = task_distribution if isinstance(task_distribution, str) else "taskset"
-    taskset = _taskset(name, split, ways, shots + queries) if name != "taskset" else task_distribution
     device = replicas.streams.device
-    source = episodes.with_gram(episodes.to(episodes.from_taskset(taskset), device))
+    source = (
+        _source(name, split, ways, shots + queries) if name != "taskset" else episodes.from_taskset(task_distribution)
+    )
+    source = episodes.with_gram(episodes.to(source, device))
     generators = replicas.streams.generators(f"evaluate/{name}/{split}", device="cpu")
     drawn = episodes.draw(source, tasks, shots, generators)
     inner = meta.inner_loop(replicas.network, RULES[replicas.rule], inner_steps, inner_learning_rate)
@@ -170,10 +172,11 @@ def evaluate(
     return pd.concat(found, ignore_index=True)
 
 
-def _taskset(name: str, split: str, ways: int, images_per_class: int) -> Any:
+def _source(name: str, split: str, ways: int, images_per_class: int) -> episodes.EpisodeSource:
     if name not in tasks.TASK_DISTRIBUTIONS:
         raise ValueError(f"no task distribution {name!r}; there are {', '.join(tasks.TASK_DISTRIBUTIONS)}")
-    return tasks.taskset(tasks.TASK_DISTRIBUTIONS[name].load(split, True), ways, images_per_class)
+    images = tasks.TASK_DISTRIBUTIONS[name].load(split, True)
+    return episodes.from_images(images.images, images.labels, ways, images_per_class)
 
 
 def _frame(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import datetime
+import importlib
 import json
 import random
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -85,9 +88,13 @@ def bundled(name: str) -> Path | None:
 
 
 def _studies() -> Path:
-    """The studies that come with metafa: in the package, or, in a checkout, beside it."""
+    return _folder("studies")
+
+
+def _folder(name: str) -> Path:
+    """A folder that comes with metafa: in the package, or, in a checkout, beside it."""
     package = Path(__file__).parent
-    return package / "studies" if (package / "studies").is_dir() else package.parent / "studies"
+    return package / name if (package / name).is_dir() else package.parent / name
 
 
 @contextlib.contextmanager
@@ -261,6 +268,35 @@ def report(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     screen.print(f"report   {path}  ({len(text) / 1e6:.1f} MB; open it in a browser)", soft_wrap=True)
+
+
+scripts = typer.Typer(
+    help="Run a script that reads results: [bold]metafa analyse meta_loss RESULTS[/]. Each explains itself: "
+    "[bold]metafa analyse meta_loss --help[/].",
+    no_args_is_help=True,
+)
+app.add_typer(scripts, name="analyse")
+
+
+def _add_script(script: Path) -> None:
+    """Makes a script of the folder analysis a command, which hands it all of its arguments."""
+    explained = ast.get_docstring(ast.parse(script.read_text("utf-8"))) or ""
+
+    @scripts.command(
+        script.stem,
+        help=" ".join(explained.partition("\n\n")[0].split()),
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
+    def run_script(context: typer.Context) -> None:
+        sys.argv = [f"metafa analyse {script.stem}", *context.args]
+        sys.path.insert(0, str(script.parent))  # scripts share a module there
+        importlib.import_module(script.stem).main()
+
+
+for _script in sorted(_folder("analysis").glob("*.py")):
+    if _script.stem != "figures":  # what they share
+        _add_script(_script)
 
 
 @app.command()

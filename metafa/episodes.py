@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor
 
 GRAM_BYTES = 2**28
@@ -83,6 +83,24 @@ def with_gram(source: EpisodeSource | TasksetSource) -> EpisodeSource | TasksetS
     if isinstance(source, TasksetSource) or len(source.images) ** 2 * source.images.element_size() > GRAM_BYTES:
         return source
     return replace(source, gram=(source.images @ source.images.mT).add_(1))
+
+
+def from_images(
+    images: UInt8[np.ndarray, "image row column"], labels: Int64[np.ndarray, "image"], ways: int, images_per_class: int
+) -> EpisodeSource:
+    """The source of tasks of ``ways`` random classes, ``images_per_class`` random images of each.
+
+    images: 0 to 255; their pixels become 0 to 1. labels: the class of each image. Classes are numbered in the order in
+    which they first appear, as a learn2learn taskset over these images numbers them, so that both draw the same tasks.
+    """
+    present, first, sizes = np.unique(labels, return_index=True, return_counts=True)
+    appeared = np.argsort(first)
+    class_images = torch.full((len(present), int(sizes.max())), -1)
+    for row, label in zip(class_images, present[appeared], strict=True):
+        members = np.flatnonzero(labels == label)
+        row[: len(members)] = torch.from_numpy(members)
+    pixels = torch.from_numpy(images.reshape(len(images), -1).astype(np.float32) / 255)
+    return EpisodeSource(pixels, class_images, torch.from_numpy(sizes[appeared]), ways, images_per_class)
 
 
 def from_taskset(taskset: Any) -> EpisodeSource | TasksetSource:

@@ -6,7 +6,7 @@ import functools
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,16 @@ def of_software() -> dict[str, Any]:
         "metafa_commit": _commit(),
         "metafa_version": metafa.__version__,
         "python_version": platform.python_version(),
-        **{f"{package}_version": version(package) for package in PACKAGES},
+        **{f"{package}_version": version_of(package) for package in PACKAGES},
     }
+
+
+def version_of(package: str) -> str | None:
+    """The version of an installed package; None where it is not installed, as extras may not be."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def of_machine(device: str) -> dict[str, Any]:

@@ -94,8 +94,8 @@ def source_key(need: TaskNeed) -> tuple[str, str, int, int]:
 
 
 def load_sources(*trials: TrialSettings) -> Sources:
-    """The task distributions that these trials draw from, each once, as a learn2learn taskset's `episodes` source, and
-    the datasets that they train on."""
+    """The task distributions that these trials draw from, each once, as an `episodes` source, and the
+    datasets that they train on."""
     from metafa import tasks
     from metafa.tasks.classification import DATASETS, PARTS
 
@@ -103,8 +103,9 @@ def load_sources(*trials: TrialSettings) -> Sources:
     for need in (need for settings in trials for need in task_needs(settings)):
         if source_key(need) not in sources:
             images = tasks.TASK_DISTRIBUTIONS[need.distribution].load(need.split, True)
-            taskset = tasks.taskset(images, need.ways, need.images_per_class)
-            sources[source_key(need)] = episodes.from_taskset(taskset)
+            sources[source_key(need)] = episodes.from_images(
+                images.images, images.labels, need.ways, need.images_per_class
+            )
     names = sorted({need.dataset for settings in trials for need in dataset_needs(settings)})
     datasets = {}
     for name in names:

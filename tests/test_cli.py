@@ -1,13 +1,16 @@
 """Bad input: one line each, exit status 2, nothing written, no traceback."""
 
+import itertools
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import made
 import pytest
 from typer.testing import CliRunner
 
-from metafa import cli
+from metafa import cli, study
 
 STUDY = """\
 [[phases]]
@@ -163,3 +166,52 @@ def test_studies_that_come_with_metafa_go_by_name(here: Path) -> None:
 def test_a_study_of_ones_own_comes_before_one_of_that_name(here: Path) -> None:
     (here / "quickstart").write_text(STUDY)
     assert "1 of 8 seeds" in run("check", "quickstart").output
+
+
+SCRIPTS = ["adaptation", "alignment", "claims", "meta_loss", "meta_training", "search", "weight_path"]
+
+
+def test_analyse_lists_the_scripts_with_what_they_ask(here: Path) -> None:
+    rows = [line.strip("│ ").split(maxsplit=1) for line in run("analyse", "--help").stdout.splitlines()]
+    listed = {row[0]: row[1] for row in rows if row and row[0] in SCRIPTS}
+    assert list(listed) == SCRIPTS
+    assert listed["meta_loss"].startswith("Did noise pretraining lower the meta-loss?")
+    assert "No such command 'meta_los'" in run("analyse", "meta_los", "results").stderr
+
+
+def test_analyse_runs_a_script_with_all_of_its_options(here: Path) -> None:
+    """As `python analysis/NAME.py` does, wherever it is called."""
+
+    def measure(trial: study.Trial) -> Iterator[dict]:
+        rate = trial.settings.phases[0].inner_learning_rate
+        for seed, step in itertools.product(range(8), range(6)):
+            row = {"trial_id": trial.trial_id, "seed": seed, "phase": "evaluate", "step": step, "task": "glyphs"}
+            yield row | {"metric": "meta_loss", "value": rate + seed / 100 - step / 10}
+
+    text = "seeds = 8\n" + STUDY + "inner_learning_rate = { choices = [0.1, 0.2, 0.3, 0.4] }"
+    made.results_of(here / "results", text, measure)
+    arguments = ["results", "--output", "by_script", "--objective", "evaluate.meta_loss"]
+    by_script = made.run("search.py", *arguments)
+    arguments[2] = "by_command"
+    command = [sys.executable, "-m", "metafa.cli", "analyse", "search", *arguments]
+    by_command = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=120)
+    assert (by_script.returncode, by_command.returncode) == (0, 0), by_script.stderr + by_command.stderr
+    written = sorted(path.name for path in (here / "by_script").iterdir())
+    assert "search.csv" in written
+    assert sorted(path.name for path in (here / "by_command").iterdir()) == written
+    assert (here / "by_command" / "search.csv").read_bytes() == (here / "by_script" / "search.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["nowhere"], 1, "nowhere: no tables `trials` and `measurements`"),
+        (["nowhere", "--outptu", "x"], 2, "unrecognized arguments: --outptu x"),
+    ],
+)
+def test_a_scripts_mistakes_are_its_own(here: Path, arguments: list[str], status: int, said: str) -> None:
+    command = [sys.executable, "-m", "metafa.cli", "analyse", "meta_loss", *arguments]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=120)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

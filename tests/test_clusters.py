@@ -137,7 +137,7 @@ def test_the_kuberay_manifest_fits_its_api() -> None:
         assert container["resources"]["requests"] == container["resources"]["limits"], "Ray takes them for its own"
     command = manifest["spec"]["entrypoint"].split()
     assert (CLUSTERS.parents[1] / command[2]).is_file()
-    pins = (CLUSTERS.parents[1] / "requirements.txt").read_text().splitlines()
+    pins = (CLUSTERS.parents[1] / "constraints.txt").read_text().splitlines()
     assert f"ray=={cluster['rayVersion']}" in [line.replace("[tune]", "") for line in pins]
 
 

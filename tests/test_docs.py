@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -116,6 +118,33 @@ def test_a_wheel_is_installed_as_a_checkout_is() -> None:
     """What builds learn2learn on a current Python stands in both, since a wheel does not carry it."""
     of_wheel = tomllib.loads((ROOT / "docs" / "uv.toml").read_text())
     assert of_wheel == tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
+
+
+def test_every_requirement_has_a_version_that_is_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    wanted += [one for extra in project["project"]["optional-dependencies"].values() for one in extra]
+    pins = (ROOT / "constraints.txt").read_text()
+    pinned = re.findall(r"^([a-z0-9-]+)==", pins, flags=re.M)
+    assert {re.split(r"[\[=>]", one)[0].lower() for one in wanted} <= set(pinned)
+    assert "://" not in pins
+
+
+@pytest.mark.parametrize(
+    ("compiler", "said"),
+    [("no-such-compiler", "there is no compiler no-such-compiler"), ("false", "false cannot compile Python.h of ")],
+)
+def test_make_looks_for_a_compiler_before_it_downloads_anything(tmp_path: Path, compiler: str, said: str) -> None:
+    for name in ("Makefile", "constraints.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    command = ["make", "quickstart", f"PYTHON={sys.executable}"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"CC": compiler}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    sentence, _of_make = done.stderr.splitlines()
+    assert sentence.startswith(f"make builds learn2learn, which needs a C compiler and Python's headers, and {said}")
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_links_lead_somewhere() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from metafa import episodes
-from metafa.tasks.base import import_learn2learn
+from metafa import episodes, tasks
+from metafa.tasks.base import SIDE, LabelledImages, import_learn2learn
 
 CLASS_SIZES = [4, 5, 6, 7, 8, 9]
 
@@ -74,6 +74,33 @@ def test_tasks_have_the_tasksets_distribution(dataset, fused: bool) -> None:
     codes = (classes * torch.tensor([36, 6, 1])).sum(-1).unique(return_counts=True)[1]
     assert len(codes) == 20
     assert stats.chisquare(codes.numpy()).pvalue > 1e-4
+
+
+def labelled(labels: list[int]) -> LabelledImages:
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), SIDE, SIDE), np.uint8)
+    return LabelledImages(images, np.array(labels), tuple(map(str, range(max(labels) + 1))))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        tasks.TASK_DISTRIBUTIONS["glyphs"].load("validation", False),
+        labelled([3, 0, 0, 4, 3, 1, 0, 4, 3, 3, 1, 1, 4, 0, 0, 1, 4]),  # as digits come: mixed, and not equally often
+        labelled([5, 5, 5, 2, 2, 2, 9, 9, 9, 9]),  # classes without images between them
+    ],
+    ids=["glyphs", "mixed", "gaps"],
+)
+def test_drawing_without_learn2learn_equals_drawing_from_its_taskset(images: LabelledImages) -> None:
+    """To the bit: the same images, and the same ones of them in every task."""
+    sources = [
+        episodes.from_images(images.images, images.labels, ways=3, images_per_class=3),
+        episodes.from_taskset(tasks.taskset(images, ways=3, images_per_class=3)),
+    ]
+    ours, theirs = (vars(episodes.draw(source, 50, 1, generators(2))) for source in sources)
+    assert (ours.pop("gram"), theirs.pop("gram")) == (None, None)
+    for name, values in ours.items():
+        assert values.dtype == theirs[name].dtype
+        assert torch.equal(values, theirs[name]), name
 
 
 def test_that_comparison_finds_a_sampler_that_favours_a_class(dataset) -> None:

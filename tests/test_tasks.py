@@ -1,5 +1,7 @@
 import hashlib
 import shutil
+import subprocess
+import sys
 import typing
 import zipfile
 from pathlib import Path
@@ -71,6 +73,28 @@ def test_a_taskset_is_learn2learns_and_its_samples_are_the_images() -> None:
     assert sorted(labels.tolist()) == sorted(list(range(5)) * 15)
 
 
+WITHOUT_LEARN2LEARN = """
+import sys
+sys.modules["learn2learn"] = None  # as where it is not installed: importing it raises ModuleNotFoundError
+import metafa
+from metafa import study, tasks, trial
+
+print(metafa.evaluate(metafa.initialise(seeds=1), "glyphs", tasks=2, inner_steps=1)["task"].unique().tolist())
+text = '[[phases]]\\nphase = "meta"\\ntask_distribution = "glyphs"\\niterations = 1'
+print(*(key[:2] for key in trial.load_sources(study.parse(text).trials[0].settings).tasks))
+tasks.taskset(tasks.TASK_DISTRIBUTIONS["glyphs"].load("test", False), ways=5, images_per_class=15)
+"""
+
+
+def test_without_learn2learn_only_its_tasksets_are_missed() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LEARN2LEARN], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == ["['glyphs']", "('glyphs', 'training')"]
+    assert done.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: a learn2learn taskset needs learn2learn, which is not installed: `uv pip install "
+        "--editable '.[learn2learn]'` in metafa's checkout installs it, and metafa's README has the commands for pip"
+    )
+
+
 def test_omniglot_minimal_keeps_alphabets_apart(data: Path) -> None:
     splits = {split: omniglot.load_minimal(split) for split in SPLITS}
     alphabets = {split: {name.split("/")[0] for name in images.class_names} for split, images in splits.items()}
@@ -104,7 +128,7 @@ def test_omniglot_minimal_reads_folders_as_it_reads_archives(
 
 
 def test_the_full_omniglot_divides_by_alphabet(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchvision's layout and learn2learn's loader, with the two minimal splits in place of the full ones."""
+    """torchvision's layout, as learn2learn's loader reads it, with the two minimal splits in place of the full ones."""
     from torchvision.datasets import Omniglot
 
     for part, name in (("small1", "images_background"), ("small2", "images_evaluation")):
@@ -121,6 +145,10 @@ def test_the_full_omniglot_divides_by_alphabet(data: Path, tmp_path: Path, monke
         "validation": 40,
         "test": 156,
     }
+    full = base.import_learn2learn().vision.datasets.FullOmniglot(tmp_path)
+    images, labels, *_ = omniglot._load_full(tmp_path, False)
+    assert labels.tolist() == [label for _, label in full], "the classes of both parts are numbered as learn2learn's"
+    np.testing.assert_array_equal(images[-1], omniglot._prepare(full[len(full) - 1][0]))
     tagalog = [i for i, name in enumerate(splits["test"].class_names) if name.startswith("Tagalog")]
     again = omniglot.load_minimal  # the same pictures, through the other loader
     monkeypatch.setenv("METAFA_DATA", str(data))

@@ -87,9 +87,19 @@ def select_classes(images: np.ndarray, labels: np.ndarray, names: list[str], kee
 
 
 def import_learn2learn() -> ModuleType:
-    """learn2learn, imported without the notice that its dependency gym prints."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        import learn2learn
+    """learn2learn, imported without the notice that its dependency gym prints.
+
+    Raises ModuleNotFoundError, which says how to get it, where it is not installed: it is an extra of metafa's.
+    """
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            import learn2learn
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"a learn2learn taskset needs {error.name}, which is not installed: `uv pip install --editable "
+            "'.[learn2learn]'` in metafa's checkout installs it, and metafa's README has the commands for pip",
+            name=error.name,
+        ) from None
     return learn2learn
 
 
@@ -97,6 +107,8 @@ def taskset(images: LabelledImages, ways: int, images_per_class: int) -> Taskset
     """The learn2learn taskset of tasks of ``ways`` random classes, ``images_per_class`` random images of each.
 
     Its samples are float32 ``[1, SIDE, SIDE]`` in 0 to 1, labels remapped to 0 ... ``ways`` - 1 at random.
+    It is for whoever wants to go on in learn2learn, or to add transforms of their own: metafa itself draws the same
+    tasks by `episodes.from_images`. Raises ModuleNotFoundError where learn2learn is not installed.
     """
     import torch
 

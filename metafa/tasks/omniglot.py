@@ -19,7 +19,6 @@ from metafa.tasks.base import (
     DataAbsent,
     LabelledImages,
     data_folder,
-    import_learn2learn,
     quiet_download,
     select_classes,
 )
@@ -42,7 +41,7 @@ def _folder() -> Path:
 
 
 def load(split: str, download: bool = True) -> LabelledImages:
-    """The full set, through learn2learn's `FullOmniglot`, which torchvision downloads."""
+    """The full set, both of its parts, which torchvision downloads."""
     if not (download or here()):
         raise DataAbsent(f"omniglot is not in {_folder()}")
     images, labels, names, background = _load_full(data_folder(), download)
@@ -58,12 +57,14 @@ def load(split: str, download: bool = True) -> LabelledImages:
 @cache
 def _load_full(folder: Path, download: bool) -> tuple[np.ndarray, np.ndarray, list[str], int]:
     """All images, their classes, the classes' names, and how many of the classes are of the background set."""
+    from torchvision.datasets import Omniglot
+
     with quiet_download("omniglot", folder / "omniglot-py"):
-        full = import_learn2learn().vision.datasets.FullOmniglot(root=folder, download=download)
-    background, evaluation = full.dataset.datasets
-    names = background._characters + evaluation._characters
-    images, labels = zip(*((_prepare(image), label) for image, label in full), strict=True)
-    return np.stack(images), np.array(labels), names, len(background._characters)
+        background, evaluation = (Omniglot(folder, background=part, download=download) for part in (True, False))
+    first = len(background._characters)  # of the evaluation classes, which torchvision numbers from 0 too
+    images = [_prepare(image) for part in (background, evaluation) for image, _ in part]
+    labels = [label for _, label in background] + [first + label for _, label in evaluation]
+    return np.stack(images), np.array(labels), background._characters + evaluation._characters, first
 
 
 def here() -> bool:
