@@ -97,7 +97,7 @@ def summarise(measured: pd.DataFrame, phase: str, evaluation: str, settings: lis
     }
     for key, group in losses.groupby(keys):
         kept = group["value"][np.isfinite(group["value"])].to_numpy()
-        low, high = statistics.interval([kept])
+        low, high = statistics.interval(kept)
         rows.append(
             dict(zip(keys, key, strict=True))
             | {

@@ -107,7 +107,7 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, others: list[str]) -> pd.Dat
             against = pd.Series(claim.reference, with_noise.index)
         differences = (with_noise - against).to_numpy()
         differences = differences[np.isfinite(differences)]
-        low, high = statistics.interval([differences])
+        low, high = statistics.interval(differences)
         found.append(
             {
                 "claim": claim.claim,
