@@ -1,8 +1,8 @@
 """How does a network adapt to a new task? Meta-loss (nats) and meta-accuracy against inner steps.
 
-A mean over seeds with its 95% interval (bootstrap) for each of the conditions that figures show. It reads RESULTS and
-nothing else, and writes to RESULTS/analysis (or --output): adaptation.csv, with all conditions, and adaptation.png and
-.svg, a panel a phase and task distribution.
+A mean over seeds with its 95% interval for each of the conditions that figures show. It reads RESULTS and nothing
+else, and writes to RESULTS/analysis (or --output): adaptation.csv, with all conditions, and adaptation.png and .svg, a
+panel a phase and task distribution.
 """
 
 from __future__ import annotations

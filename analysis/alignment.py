@@ -1,8 +1,8 @@
 """Do the weights turn towards the feedback? Alignment angle (degrees), effective dimensionality and readout through the
 phases that train, layer by layer.
 
-Means over seeds with their 95% intervals (bootstrap), for each of the conditions that figures show. It reads RESULTS
-and nothing else, and writes to RESULTS/analysis (or --output): alignment.csv, with all conditions, and for each metric
+Means over seeds with their 95% intervals, for each of the conditions that figures show. It reads RESULTS and nothing
+else, and writes to RESULTS/analysis (or --output): alignment.csv, with all conditions, and for each metric
 alignment_angle, effective_dimensionality, readout_probability and readout_deviation as .png and .svg: a row a layer or
 kind of input, a column a phase.
 """

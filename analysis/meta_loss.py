@@ -1,14 +1,14 @@
 """Did noise pretraining lower the meta-loss? Conditions compared over their common seeds.
 
 The table gives the meta-loss (nats) after the last inner step: its mean and interquartile mean over seeds with 95%
-intervals (stratified bootstrap), and against the same condition without noise the difference paired by seed, its effect
-size (Cohen's d), the probability of improvement (of a run with noise being lower than one without) and the p-value
-(Wilcoxon's signed ranks) corrected for the number of comparisons (Holm). meta_loss_pairs.csv has the same for every
-pair of the conditions that figures show. Where seeds are too few to pass, that is said.
+intervals, and against the same condition without noise the difference paired by seed, its effect size (Cohen's d), the
+probability of improvement (of a run with noise being lower than one without) and the p-value (Wilcoxon's signed ranks)
+corrected for the number of comparisons (Holm). meta_loss_pairs.csv has the same for every pair of the conditions that
+figures show. Where seeds are too few to pass, that is said.
 
 It reads RESULTS and nothing else, and writes to RESULTS/analysis (or --output): meta_loss.csv, meta_loss_pairs.csv, and
 as .svg and .png meta_loss_by_noise_steps, meta_loss_differences and meta_loss_profile, the fraction of runs whose
-meta-loss is at most so much.
+meta-loss is at most so much. docs/science.md says how often the intervals hold the truth, by simulation.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def plot_differences(tables: Tables, table: pd.DataFrame) -> plt.Figure:
 
 def plot_profile(tables: Tables) -> plt.Figure:
     """Performance profiles (Agarwal et al. 2021): the fraction of runs, over seeds, whose meta-loss is at most so much;
-    a panel an evaluation, the bands 95% intervals at each point."""
+    a panel an evaluation, the bands 95% intervals (Clopper and Pearson 1934) at each point by itself."""
     values = tables.final
     values = values[np.isfinite(values["meta_loss"])]
     evaluations = list(values[EVALUATED].drop_duplicates().itertuples(index=False, name=None))
@@ -191,7 +191,7 @@ def plot_profile(tables: Tables) -> plt.Figure:
         thresholds = np.linspace(*np.quantile(every, [0, 1]) + 0.03 * np.ptp(every) * np.array([-1, 1]), 200)
         for line, losses in drawn:
             if len(losses):
-                fraction, (low, high) = statistics.performance_profile([losses], thresholds)
+                fraction, (low, high) = statistics.performance_profile(losses, thresholds)
                 axis.plot(thresholds, fraction, DASHES[line.dash], color=line.colour)
                 axis.fill_between(thresholds, low, high, color=line.colour, alpha=0.12, linewidth=0)
         label(axis, f"{phase}\n{task}", named("meta_loss"), "fraction of runs at most this")

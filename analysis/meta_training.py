@@ -97,7 +97,7 @@ def summarise(measured: pd.DataFrame, phase: str, evaluation: str, settings: lis
     }
     for values, group in losses.groupby(keys, dropna=False):
         kept = group["value"][np.isfinite(group["value"])].to_numpy()
-        low, high = statistics.interval([kept])
+        low, high = statistics.interval(kept)
         rows.append(
             dict(zip(keys, values, strict=True))
             | {

@@ -171,7 +171,7 @@ def profile(tables: Tables, lines: list[Line]) -> go.Figure:
         thresholds = np.linspace(least, most, 100)
         for number, (line, losses) in enumerate(zip(lines, every, strict=True)):
             if len(losses):
-                fraction, _ = statistics.performance_profile([losses], thresholds)
+                fraction, _ = statistics.performance_profile(losses, thresholds)
                 figure.add_trace(
                     go.Scatter(
                         x=thresholds,

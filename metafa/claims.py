@@ -105,7 +105,7 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
         both = np.isfinite(with_noise - against)
         with_noise, against = with_noise[both], against[both]
         differences = (with_noise - against).to_numpy()
-        low, high = statistics.interval([differences])
+        low, high = statistics.interval(differences)
         found.append(
             {
                 "claim": claim.claim,

@@ -20,7 +20,8 @@ def compare(tables: Tables) -> pd.DataFrame:
     """One row a condition and evaluation: the meta-loss (nats) after the last inner step, its mean and interquartile
     mean over seeds with 95% intervals, and what tells it from the same condition without noise: the mean difference
     paired by seed, its effect size, the probability of improvement, and the p-value, corrected for the number of
-    such comparisons. Where a phase evaluates on several task distributions, a row for ``all`` of them, stratified.
+    such comparisons. Where a phase evaluates on several task distributions, a row for ``all`` of them, of each seed's
+    mean over tasks.
 
     Seeds that diverged by then count as ``diverged`` and are left out of all of it. Empty where nothing was
     evaluated."""
@@ -30,18 +31,20 @@ def compare(tables: Tables) -> pd.DataFrame:
     conditions, others = tables.conditions, [name for name in tables.conditions if name != NOISE]
     found = []
     for evaluation, keys, losses, accuracies in _evaluations(values, conditions):
-        strata = [_strata(one) for one in losses]
-        every = [np.concatenate(one) for one in strata]
+        by_seed = statistics.over_tasks(losses)
+        every = [one[np.isfinite(one)] for one in by_seed]
         iqm = statistics.interquartile_mean
         table = pd.DataFrame(dict(zip(EVALUATED, evaluation, strict=True)), keys.index).join(keys)
         table["seeds"] = (~np.isnan(losses)).any(1).sum(1)
         table["diverged"] = np.isinf(losses).sum((1, 2))
         table["meta_loss"] = [one.mean() if len(one) else math.nan for one in every]
         table["interquartile_mean"] = [iqm(one) if len(one) else math.nan for one in every]
-        kept = [one[np.isfinite(of)] for one, of in zip(accuracies, losses, strict=True)]
+        accuracy = statistics.over_tasks(accuracies)
+        kept = [one[np.isfinite(of)] for one, of in zip(accuracy, by_seed, strict=True)]
         table["meta_accuracy"] = [one.mean() if len(one) else math.nan for one in kept]
-        table["meta_loss_low"], table["meta_loss_high"] = statistics.intervals(strata)
-        table["interquartile_mean_low"], table["interquartile_mean_high"] = statistics.intervals(strata, iqm)
+        table["meta_loss_low"], table["meta_loss_high"] = statistics.intervals_by_row(by_seed)
+        ends = statistics.intervals_by_row(by_seed, iqm)
+        table["interquartile_mean_low"], table["interquartile_mean_high"] = ends
         unmeasured = np.full(losses.shape[1:], math.nan)
         against = [unmeasured if row is None else losses[row] for row in tables.without_noise(keys)]
         found.append(table.join(_differences(list(zip(losses, against, strict=True)))))
@@ -97,34 +100,25 @@ def _evaluations(
             yield (phase, ALL), keys, losses, accuracies
 
 
-def _strata(losses: np.ndarray) -> list[np.ndarray]:
-    return [task[np.isfinite(task)] for task in losses]
-
-
 def _differences(chosen: Sequence[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
     """What tells the first of two conditions' meta-losses ``[task, seed]`` from the second's, over the seeds that both
-    have, a row a pair; not a number where there are none."""
-    names = ["pairs", "of_pairs", "against_pairs", "difference", "effect_size", "probability_of_improvement", "p_value"]
+    have, on the tasks on which both were measured, a row a pair; not a number where there are none."""
+    names = ["pairs", "of_pairs", "against_pairs", "difference", "difference_low", "difference_high", "effect_size"]
+    names += ["probability_of_improvement", "p_value"]
     found: list[list[float]] = []
-    paired = []
     for of, against in chosen:
-        both = np.isfinite(of) & np.isfinite(against)
-        common = both.any(0)
-        differences = np.where(both, of, 0) - np.where(both, against, 0)
-        means = differences[:, common].sum(0) / both[:, common].sum(0)
-        paired.append([means])
+        measured = ~(np.isnan(of).all(1) | np.isnan(against).all(1))
+        of, against = of[measured], against[measured]
+        by_seed = np.stack([statistics.over_tasks(of), statistics.over_tasks(against)])
+        common = np.isfinite(by_seed).all(0)
+        means = by_seed[0, common] - by_seed[1, common]
         if not len(means):
             found.append([0] + [math.nan] * (len(names) - 1))
             continue
-        strata = [[task[here] for task, here in zip(losses, both, strict=True)] for losses in (of, against)]
-        improved = statistics.probability_of_improvement(*strata)
-        row = [len(means), of[both].mean(), against[both].mean(), means.mean(), statistics.effect_size(means)]
-        found.append([*row, improved, statistics.paired_p(means)])
-    table = pd.DataFrame(found, columns=names)
-    low, high = statistics.intervals(paired)
-    table.insert(4, "difference_low", low)
-    table.insert(5, "difference_high", high)
-    return table
+        improved = statistics.probability_of_improvement(of[:, common], against[:, common])
+        row = [len(means), *by_seed[:, common].mean(1), means.mean(), *statistics.interval(means)]
+        found.append([*row, statistics.effect_size(means), improved, statistics.paired_p(means)])
+    return pd.DataFrame(found, columns=names)
 
 
 def too_few(table: pd.DataFrame) -> str:

@@ -178,7 +178,7 @@ def _meta_loss(
     section.chart(
         charts.meta_losses(table, tables, lines),
         "After the last inner step",
-        "Means over seeds with 95% intervals (stratified bootstrap); rings are without noise.",
+        "Means over seeds with 95% intervals; rings are without noise.",
     )
     curves = comparison.curves(tables.of_shown(tables.adaptation), tables, [*EVALUATED, "metric", "step"])
     losses = curves[curves["metric"] == "meta_loss"]
