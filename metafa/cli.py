@@ -171,8 +171,10 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     checked = _read(path)
     store = _store(checked, results_address)
     with _usable(store.address, path):
-        absent = data.check(checked.examples, download=False)
-        done = sum(row["status"] in results.FINISHED for row in results.continued_rows(store))
+        found = data.check(checked.examples, download=False)
+        rows = results.continued_rows(store)
+        results.check_images(store, rows, found.digests)
+        done = sum(row["status"] in results.FINISHED for row in rows)
     settings = checked.examples[0]
 
     screen.print(f"[bold]{checked.name}[/]" + (f": {checked.question}" if checked.question else ""), soft_wrap=True)
@@ -193,7 +195,7 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
         values += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
         screen.print(f"varies   {name}: {values}", soft_wrap=True)
     screen.print(_transports(checked))
-    for name in absent:
+    for name in found.absent:
         screen.print(f"data     {name} is not on this machine; `metafa run` downloads it")
 
 
@@ -322,16 +324,20 @@ def verify(
         store = results.open_store(results_address)
         checked = results.read_study(store)
         results.check(store, checked)
-        known = proposals.known_trials(results.continued_rows(store))
+        rows = results.continued_rows(store)
+        known = proposals.known_trials(rows)
     whole = sorted(trial_id for trial_id, one in known.items() if one.status in results.ENDED)
     if not whole:
         _stop(UNUSABLE, f"metafa: {store.address}: no trial is done yet")
     chosen = sorted(random.Random(checked.fingerprint).sample(whole, min(trials, len(whole))))
     again = checked.of_trials([checked.trial(known[trial_id].point) for trial_id in chosen])
+    with _usable(store.address, Path(store.address) / "study.toml"):
+        found = data.check([trial.settings for trial in again.trials], download=True)
+        results.check_images(store, rows, found.digests)
     with tempfile.TemporaryDirectory(prefix="metafa-") as folder:
         other = results.open_store(f"{folder}/again")
         with _usable(store.address):
-            launch.sweep(again, other, {}, screen, workers, None)
+            launch.sweep(again.over(found.digests), other, {}, screen, workers, None, found.images)
             differences = results.differences(store, other, chosen)
     for trial_id in chosen:
         said = differences.get(trial_id)

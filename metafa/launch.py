@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -10,6 +11,9 @@ from metafa import data, proposals, results
 from metafa.proposals import Known
 from metafa.store import Store
 from metafa.study import Study
+
+if TYPE_CHECKING:
+    from metafa.tasks.base import LabelledImages
 
 
 class LaunchError(Exception):
@@ -30,13 +34,18 @@ def run(
     """
     for sentence in results.remove_damaged(store):
         errors.print(f"{store.address}/{sentence}; its trials run again", markup=False)
-    known = proposals.known_trials(results.continued_rows(store))
+    rows = results.continued_rows(store)
+    found = data.here([trial.settings for trial in study.trials] or study.examples)
+    results.check_images(store, rows, found.digests)
+    study = study.over(results.digests_of(rows) | found.digests)
+    known = proposals.known_trials(rows)
     known = {id_: one for id_, one in known.items() if study.adaptive or one.status in results.FINISHED}
     if len(known) >= study.total:
         return False
     left = [trial.settings for trial in study.trials if trial.trial_id not in known]
-    data.check(left or study.examples, download=True)
-    sweep(study, store, known, screen, workers, address)
+    found = data.check(left or study.examples, download=True, already=found.images)
+    results.check_images(store, rows, found.digests)
+    sweep(study.over(study.digests | found.digests), store, known, screen, workers, address, found.images)
     results.compact(store)
     return True
 
@@ -48,8 +57,9 @@ def sweep(
     screen: Console,
     workers: int | None,
     address: str | None,
+    images: Mapping[str, LabelledImages],
 ) -> None:
-    """Runs the trials that are not ``known``. Raises as `run` does."""
+    """Runs the trials that are not ``known`` over these ``images``. Raises as `run` does."""
     from metafa import progress
 
     screen.print(
@@ -62,7 +72,7 @@ def sweep(
         from metafa import sweep as sweeps
 
         try:
-            sweeps.run(study, store, known, watcher, workers, address)
+            sweeps.run(study, store, known, watcher, workers, address, images)
         except ConnectionError as error:
             raise LaunchError(
                 f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; a cluster that asks for a token "

@@ -12,6 +12,7 @@ import io
 import json
 import posixpath
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 TABLES = ("trials", "measurements")
 PARTIAL = "partial"  # the folder of what trials under way keep
 PROGRESS = "progress.json"  # how far a study is that runs
+IMAGES = "images.json"  # the digests of the images that its trials draw on
 PLAN = ".compacting.json"  # of a compaction under way
-CONTINUED = ("trial_id", "status", "point", "objectives", "started", "numerics")  # what continuing has to know
+CONTINUED = ("trial_id", "status", "point", "objectives", "started", "numerics", "data")  # what continuing has to know
 ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
 SMALL_BYTES = 2**24  # a part below this size is worth compacting
 READERS = 16  # parts read at a time
@@ -79,6 +81,7 @@ OUTCOME = {
     "stopped_phase": pa.string(),
     "stopped_step": pa.int64(),
     "numerics": pa.int64(),  # of metafa: what the same settings compute
+    "data": pa.string(),  # the digests of the images that the trial draws on, as JSON
 }
 MEANINGS = {
     "measurements": {
@@ -109,6 +112,8 @@ MEANINGS = {
         "stopped_phase": "where early stopping stopped the trial",
         "stopped_step": "and at which step",
         "numerics": "of metafa, raised when the same settings compute something else",
+        "data": "the images that the trial draws on, as JSON: for each task distribution and split, and for each "
+        "dataset and part, a digest of the images and labels; part of `trial_id`",
         "started": "when the trial started, UTC",
         "seconds": "how long it took",
         "host": "the machine",
@@ -158,6 +163,8 @@ def prepare(store: Store, study: Study) -> None:
         # first, since by it the folder is known as ours; later a study with more trials takes its place
         if not store.exists("study.toml") or store.read("study.toml").decode() != study.text:
             store.put("study.toml", study.text.encode())
+        if study.digests and study.digests != _digests(store):
+            store.put(IMAGES, json.dumps(study.digests, indent=1, sort_keys=True).encode())
         store.make_folders(*TABLES, PARTIAL)
     except OSError as error:
         raise ResultsError(f"{store.address} cannot be written: {reason(error)}") from error
@@ -208,12 +215,20 @@ def _study_text(store: Store) -> str:
 
 
 def read_study(store: Store) -> Study:
-    """The study whose results stand in ``store``. Raises `ResultsError`."""
+    """The study whose results stand in ``store``, over the images that they are of. Raises `ResultsError`."""
     name = posixpath.basename(store.root)
     try:
-        return parse(_study_text(store), default_name=name, file=f"{store.address}/study.toml")
+        return parse(_study_text(store), default_name=name, file=f"{store.address}/study.toml").over(_digests(store))
     except StudyError as error:
         raise ResultsError(error.messages[0]) from error
+
+
+def _digests(store: Store) -> dict[str, str]:
+    """The digests of the images that results are of, as `prepare` has left them."""
+    try:
+        return dict(json.loads(store.read(IMAGES)))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def read_progress(store: Store) -> dict[str, Any] | None:
@@ -259,6 +274,28 @@ def continued_rows(store: Store) -> list[dict[str, Any]]:
             "choose another folder with --results, or move that one away"
         )
     return rows
+
+
+def digests_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The digests of the images that rows of `trials` are of, by the names of `settings.image_needs`."""
+    found: dict[str, str] = {}
+    for said in {row["data"] for row in rows} - {None}:
+        found |= json.loads(said)
+    return found
+
+
+def check_images(store: Store, rows: Sequence[Mapping[str, Any]], digests: Mapping[str, str]) -> None:
+    """Raises `ResultsError` where rows of ``store`` are of other images than those that have these digests."""
+    for said, number in Counter(row["data"] for row in rows if row["data"]).items():
+        for name, digest in json.loads(said).items():
+            if digests.get(name, digest) != digest:
+                _, of, part = name.split("/")
+                made = "; another version of matplotlib draws other glyphs" if of == "glyphs" else ""
+                raise ResultsError(
+                    f"{store.address} holds {number} trials over other {part} images of {of}: those had the digest "
+                    f"{digest}, those here have {digests[name]}{made}; choose another folder with --results, or put "
+                    "the images of before back"
+                )
 
 
 def statuses(store: Store) -> dict[str, str]:

@@ -589,6 +589,18 @@ def dataset_needs(settings: TrialSettings) -> list[DatasetNeed]:
     return needs
 
 
+def image_needs(settings: TrialSettings) -> dict[str, str]:
+    """The images that a trial draws on, as KIND/NAME/PART such as ``tasks/glyphs/test`` or ``datasets/usps/training``,
+    and the setting that asks for them."""
+    needs: dict[str, str] = {}
+    for need in task_needs(settings):
+        needs.setdefault(f"tasks/{need.distribution}/{need.split}", need.place)
+    for one in dataset_needs(settings):
+        for part in ("training", "test"):
+            needs.setdefault(f"datasets/{one.dataset}/{part}", one.place)
+    return needs
+
+
 def transports(settings: TrialSettings) -> dict[str, str]:
     """What each part of a trial reads of the forward weights to send errors back, as in `transport`."""
     rule, found = TRANSPORT[settings.network.rule], {}

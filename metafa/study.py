@@ -10,8 +10,8 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from metafa.settings import (
     StudySettings,
     TrialSettings,
     flatten,
+    image_needs,
 )
 
 MAX_BYTES = 2**20
@@ -47,10 +48,23 @@ NOT_SEARCHED = StudySettings.model_fields.keys() - TrialSettings.model_fields.ke
 class Trial:
     """One point of a study's search space."""
 
-    trial_id: str
+    settings_id: str
+    """A hash of the settings, and of the `NUMERICS` that they are computed with."""
     settings: TrialSettings
     varied: dict[str, Any]
     """The values of what the study varies, by dotted name."""
+    data: dict[str, str] = field(default_factory=dict)
+    """The digests of the images that it draws on, as far as they are known, by the names of `image_needs`."""
+
+    @cached_property
+    def trial_id(self) -> str:
+        """A hash of what determines the result."""
+        return _hash([self.settings_id, self.data]) if self.data else self.settings_id
+
+    def over(self, digests: Mapping[str, str]) -> Trial:
+        """The trial over images that have these digests."""
+        data = {name: digests[name] for name in image_needs(self.settings) if name in digests}
+        return Trial(self.settings_id, self.settings, self.varied, data)
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,8 @@ class Study:
     """Trials in which every value of a choice, and every end of a range, stands at least once."""
     trials: tuple[Trial, ...]
     """All trials, where they are known up front; none of an adaptive search."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """The digests of the images that its trials draw on, as far as they are known; `over` says them."""
 
     @property
     def adaptive(self) -> bool:
@@ -90,17 +106,22 @@ class Study:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of what the study computes: its trials, or, where those are to be found, how."""
+        """A hash of what the study computes: its trials, or, where they are to be found, how, and over which images."""
         if not self.adaptive:
             return _hash(sorted(trial.trial_id for trial in self.trials))
         kept = {key: value for key, value in self.tree.items() if key in TrialSettings.model_fields}
-        return _hash([NUMERICS, kept, self.search.model_dump(exclude={"trials"})])
+        how = [NUMERICS, kept, self.search.model_dump(exclude={"trials"})]
+        return _hash([*how, self.digests] if self.digests else how)
+
+    def over(self, digests: Mapping[str, str]) -> Study:
+        """The study over images that have these digests, by the names of `image_needs`."""
+        return replace(self, digests=dict(digests), trials=tuple(trial.over(digests) for trial in self.trials))
 
     def continues(self, other: Study) -> bool:
-        """Whether this study is ``other``, or ``other`` with more trials."""
+        """Whether this study is ``other``, or ``other`` with more trials, whatever the images."""
         if self.adaptive or other.adaptive:
-            return self.fingerprint == other.fingerprint and self.total >= other.total
-        return {trial.trial_id for trial in other.trials} <= {trial.trial_id for trial in self.trials}
+            return self.over({}).fingerprint == other.over({}).fingerprint and self.total >= other.total
+        return {trial.settings_id for trial in other.trials} <= {trial.settings_id for trial in self.trials}
 
     def of_trials(self, trials: list[Trial]) -> Study:
         """The study of these of its trials alone, all of them run to their end."""
@@ -118,7 +139,7 @@ class Study:
         trial = _trial(self.tree, {paths[name]: value for name, value in point.items()}, mistakes)
         mistakes.raise_if_any()
         assert trial is not None
-        return trial
+        return trial.over(self.digests)
 
 
 class StudyError(Exception):

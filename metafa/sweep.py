@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 from ray import tune
@@ -30,6 +30,9 @@ from metafa.proposals import Known
 from metafa.settings import NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
 from metafa.store import Store
 from metafa.study import Study, Trial
+
+if TYPE_CHECKING:
+    from metafa.tasks.base import LabelledImages
 
 # what Ray and Tune read from the environment; what is there already stays
 SWITCHES = {
@@ -84,24 +87,32 @@ def run(
     watcher: Watcher,
     workers: int | None = None,
     address: str | None = None,
+    images: Mapping[str, LabelledImages] | None = None,
 ) -> None:
     """Runs the trials of ``study`` that are not ``known``, and returns when their rows stand in ``store``.
 
     ``workers``: trials at a time, by default as many as the cluster's CPUs and GPUs allow. ``address``: a Ray
-    cluster's, or None for one of its own on this machine. Every trial ends in a row, if only as `failed`.
+    cluster's, or None for one of its own on this machine. ``images``: those that trials draw on and that are loaded
+    already, by the names of `settings.image_needs`. Every trial ends in a row, if only as `failed`.
     Raises `ConnectionError` where no cluster answers at ``address``, `ResourcesError` and `ResultsError`, all before
     anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
     with _switched(alone=address is None):
         _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
         try:
-            _run(study, store, known, watcher, workers, alone=address is None)
+            _run(study, store, known, watcher, workers, images or {}, alone=address is None)
         finally:
             ray.shutdown()
 
 
 def _run(
-    study: Study, store: Store, known: Mapping[str, Known], watcher: Watcher, workers: int | None, alone: bool
+    study: Study,
+    store: Store,
+    known: Mapping[str, Known],
+    watcher: Watcher,
+    workers: int | None,
+    images: Mapping[str, LabelledImages],
+    alone: bool,
 ) -> None:
     from metafa import trial as trials
 
@@ -110,7 +121,7 @@ def _run(
         _check_resources(study, found)
     results.prepare(store, study)
     needed = study.examples if study.adaptive else [trial.settings for trial in study.trials]
-    sources = ray.put(trials.load_sources(*needed))  # once a node
+    sources = ray.put(trials.load_sources(*needed, images=images))  # once a node
     task = _Task(dataclasses.replace(study, trials=()), store.opened, provenance.of_software())
 
     def trainable(config: dict[str, Any]) -> None:
@@ -342,6 +353,7 @@ def _forget(store: Store, trial_id: str) -> None:
 
 def _row(trial: Trial, study: Study, software: Mapping[str, Any]) -> dict[str, Any]:
     known = {"trial_id": trial.trial_id, "study": study.name, "numerics": NUMERICS, "point": json.dumps(trial.varied)}
+    known |= {"data": json.dumps(trial.data, sort_keys=True)}
     chosen = study.search.method + (", depends on timing" if study.by_timing else "")
     return {**flatten(trial.settings), **known, "search": chosen, **software}
 

@@ -93,23 +93,28 @@ def source_key(need: TaskNeed) -> tuple[str, str, int, int]:
     return need[1:]
 
 
-def load_sources(*trials: TrialSettings) -> Sources:
-    """The task distributions that these trials draw from, each once, as an `episodes` source, and the
-    datasets that they train on."""
+def load_sources(*trials: TrialSettings, images: Mapping[str, LabelledImages] | None = None) -> Sources:
+    """The task distributions that these trials draw from, each once, as an `episodes` source, and the datasets that
+    they train on. ``images``: those that are loaded already, by the names of `settings.image_needs`; the others are
+    loaded here. Raises `DataAbsent` and `DataBroken`."""
     from metafa import tasks
     from metafa.tasks.classification import DATASETS, PARTS
 
+    loaded = images or {}
     sources: dict[tuple[str, str, int, int], EpisodeSource | TasksetSource] = {}
     for need in (need for settings in trials for need in task_needs(settings)):
         if source_key(need) not in sources:
-            images = tasks.TASK_DISTRIBUTIONS[need.distribution].load(need.split, True)
+            name = f"tasks/{need.distribution}/{need.split}"
+            found = loaded.get(name) or tasks.TASK_DISTRIBUTIONS[need.distribution].load(need.split, True)
             sources[source_key(need)] = episodes.from_images(
-                images.images, images.labels, need.ways, need.images_per_class
+                found.images, found.labels, need.ways, need.images_per_class
             )
     names = sorted({need.dataset for settings in trials for need in dataset_needs(settings)})
     datasets = {}
     for name in names:
-        training, test = (_labelled(DATASETS[name].load(part, True)) for part in PARTS)
+        training, test = (
+            _labelled(loaded.get(f"datasets/{name}/{part}") or DATASETS[name].load(part, True)) for part in PARTS
+        )
         datasets[name] = (training, test)
     return Sources(sources, datasets)
 

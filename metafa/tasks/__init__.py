@@ -6,13 +6,23 @@ from metafa.tasks import glyphs, mnist, omniglot
 from metafa.tasks.base import (
     SPLITS,
     DataAbsent,
+    DataBroken,
     LabelledImages,
     TaskDistribution,
     data_folder,
     taskset,
 )
 
-__all__ = ["SPLITS", "TASK_DISTRIBUTIONS", "DataAbsent", "LabelledImages", "TaskDistribution", "data_folder", "taskset"]
+__all__ = [
+    "SPLITS",
+    "TASK_DISTRIBUTIONS",
+    "DataAbsent",
+    "DataBroken",
+    "LabelledImages",
+    "TaskDistribution",
+    "data_folder",
+    "taskset",
+]
 
 TASK_DISTRIBUTIONS = {
     "glyphs": TaskDistribution(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -14,15 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
+from metafa.data import DataAbsent as DataAbsent
+from metafa.data import DataBroken as DataBroken
+
 if TYPE_CHECKING:
     from learn2learn.data import Taskset
 
 SPLITS = ("training", "validation", "test")
 SIDE = 28  # pixels; every distribution's images are SIDE x SIDE
-
-
-class DataAbsent(Exception):
-    """The data of a task distribution is not here and cannot be downloaded."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,18 @@ class LabelledImages:
         """The number of images of the smallest class."""
         return int(np.bincount(self.labels, minlength=len(self.class_names)).min())
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the images, their shape and their labels: of all of it that a result depends on."""
+        found = hashlib.sha256(repr((self.images.shape, len(self.class_names))).encode())
+        found.update(np.ascontiguousarray(self.images, np.uint8).data)
+        found.update(np.ascontiguousarray(self.labels, "<i8").data)
+        return found.hexdigest()[:16]
+
 
 @dataclass(frozen=True)
 class TaskDistribution:
-    """A source of tasks: ``load(split, download)`` gives its images, or raises `DataAbsent`.
+    """A source of tasks: ``load(split, download)`` gives its images, or raises `DataAbsent` or `DataBroken`.
 
     ``here()`` tells, without loading anything, whether the data is on this machine; ``downloads``, whether
     loading fetches it where it is not.
@@ -59,8 +68,12 @@ class TaskDistribution:
 
 
 def data_folder() -> Path:
-    """Where datasets are looked for and downloaded to: ``METAFA_DATA``, or a folder in the user's cache."""
-    return Path(os.environ.get("METAFA_DATA") or platformdirs.user_cache_path("metafa") / "data").expanduser()
+    """Where datasets are looked for and downloaded to: ``METAFA_DATA``, or a folder in the user's cache. Raises
+    `DataBroken` where a file is in its place."""
+    folder = Path(os.environ.get("METAFA_DATA") or platformdirs.user_cache_path("metafa") / "data").expanduser()
+    if folder.is_file():
+        raise DataBroken(folder, "is a file", "set METAFA_DATA to the folder that datasets are to be in")
+    return folder
 
 
 @contextlib.contextmanager
@@ -70,20 +83,12 @@ def quiet_download(name: str, folder: Path) -> Iterator[None]:
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             yield
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # of whatever kind: archives and connections break in many ways
         for path in absent:  # the folders that the library made before it failed
             with contextlib.suppress(OSError):
                 path.rmdir()
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataAbsent(f"{name} is not in {folder} and could not be downloaded ({reason})") from error
-
-
-def select_classes(images: np.ndarray, labels: np.ndarray, names: list[str], keep: list[int]) -> LabelledImages:
-    """The images of the classes ``keep`` alone, relabelled 0, 1, ... in that order."""
-    relabel = np.full(len(names), -1, np.int64)
-    relabel[keep] = np.arange(len(keep))
-    chosen = relabel[labels] >= 0
-    return LabelledImages(images[chosen], relabel[labels[chosen]], tuple(names[c] for c in keep))
 
 
 def import_learn2learn() -> ModuleType:

@@ -7,9 +7,10 @@ changes. The division into training, validation and test classes is by script, a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
 import unicodedata
+import uuid
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -67,13 +68,15 @@ class Character:
 
 
 def load(split: str, download: bool = True) -> LabelledImages:
-    """The images of ``split``, drawn on first use and then kept in the user's cache directory."""
+    """The images of ``split``, drawn on first use and then kept in the user's cache directory, where that can be
+    written; drawn anew where what is kept there is damaged."""
     path = _cache_path()
-    if not path.exists():
-        _draw_all(path)
-    with np.load(path) as saved:
-        names = tuple(saved[f"{split}_names"].tolist())
-        images = saved[split]
+    try:
+        images, names = _kept(path, split)
+    except Exception:  # absent, or damaged in whatever way
+        arrays = _drawn()
+        _keep(path, arrays)
+        images, names = arrays[split], tuple(arrays[f"{split}_names"].tolist())
     return LabelledImages(images, np.repeat(np.arange(len(names)), VARIANTS), names)
 
 
@@ -82,16 +85,35 @@ def _cache_path() -> Path:
     return platformdirs.user_cache_path("metafa") / f"glyphs-{hashlib.sha256(source).hexdigest()[:12]}.npz"
 
 
-def _draw_all(path: Path) -> None:
+def _kept(path: Path, split: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    with np.load(path) as saved:
+        images, names = saved[split], tuple(saved[f"{split}_names"].tolist())
+    if images.shape != (len(names) * VARIANTS, SIDE, SIDE) or images.dtype != np.uint8:
+        raise ValueError(f"{path} holds other arrays")
+    return images, names
+
+
+def _keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Puts the arrays in place whole, whoever else does so at the same time; if it cannot, they are drawn again."""
+    partial = path.with_suffix(f".{uuid.uuid4().hex}.npz")
+    with contextlib.suppress(OSError):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(partial, allow_pickle=False, **arrays)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@cache
+def _drawn() -> dict[str, np.ndarray]:
+    """The images of every split, and the names of their classes."""
     arrays: dict[str, np.ndarray] = {}
     for split in SCRIPTS:
         kept = [c for c in characters() if c.split == split]
         arrays[split] = np.concatenate([draw(c) for c in kept])
         arrays[f"{split}_names"] = np.array([c.name for c in kept])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez_compressed(partial, allow_pickle=False, **arrays)
-    partial.replace(path)
+    return arrays
 
 
 @cache

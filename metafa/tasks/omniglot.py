@@ -2,27 +2,39 @@
 
 Both divide training, validation and test classes by alphabet. Images are reduced to 28 x 28 pixels
 and inverted, ink 255, as learn2learn's examples prepare them.
+
+Drawings are read from the published archives, or from folders that they were unpacked to, and known by the last three
+parts of their paths, ``ALPHABET/characterNN/NNNN_DD.png``, however deep those stand.
 """
 
 from __future__ import annotations
 
 import io
+import os
+import re
+import struct
 import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from metafa.tasks.base import (
-    SIDE,
-    DataAbsent,
-    LabelledImages,
-    data_folder,
-    quiet_download,
-    select_classes,
-)
+from metafa.data import DataAbsent, DataBroken, shared
+from metafa.tasks.base import SIDE, SPLITS, LabelledImages, data_folder, quiet_download
 
+DRAWINGS = 20  # of every character
+PUBLISHED = {  # alphabets and characters
+    "images_background": (30, 964),
+    "images_evaluation": (20, 659),
+    "images_background_small1": (5, 136),
+    "images_background_small2": (5, 156),
+}
+FULL = ("images_background", "images_evaluation")
+MINIMAL = ("images_background_small1", "images_background_small2")
 # Of the 30 background alphabets these, the last six, are for validation; the evaluation alphabets are the test.
 VALIDATION = (
     "Malay_(Jawi_-_Arabic)",
@@ -34,90 +46,151 @@ VALIDATION = (
 )
 # Of the five alphabets of the first minimal split this one is for validation.
 MINIMAL_VALIDATION = ("Early_Aramaic",)
+_DRAWING = re.compile(r"(?:.*/)?([^/]+/character\d\d/\d{4}_\d\d\.png)")
+_UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, RuntimeError)
+
+Characters = Mapping[str, np.ndarray]  # by ALPHABET/characterNN: ``[DRAWINGS, SIDE, SIDE]``
+
+
+def load(split: str, download: bool = True) -> LabelledImages:
+    """The full set: training and validation alphabets from the background set, test from the evaluation set. Archives
+    that are not here are downloaded, from where torchvision does."""
+    for part in FULL:
+        if not _places(part):
+            if not download:
+                raise DataAbsent(f"omniglot is not in {_folder()}")
+            _download(part)
+    return _divided("omniglot", split, FULL, VALIDATION)
+
+
+def here() -> bool:
+    return all(map(_places, FULL))
+
+
+def load_minimal(split: str, download: bool = True) -> LabelledImages:
+    """The two published minimal splits: training and validation alphabets from the first, test from the second."""
+    for part in MINIMAL:
+        if not _places(part):
+            raise DataAbsent(
+                f"omniglot-minimal needs {part}.zip or the folder {part} in {_folder()}; it is not there. "
+                "Put the two published minimal splits of Omniglot there, or set METAFA_DATA to the folder that holds "
+                "omniglot-py"
+            )
+    return _divided("omniglot-minimal", split, MINIMAL, MINIMAL_VALIDATION)
+
+
+def minimal_here() -> bool:
+    return all(map(_places, MINIMAL))
 
 
 def _folder() -> Path:
     return data_folder() / "omniglot-py"
 
 
-def load(split: str, download: bool = True) -> LabelledImages:
-    """The full set, both of its parts, which torchvision downloads."""
-    if not (download or here()):
-        raise DataAbsent(f"omniglot is not in {_folder()}")
-    images, labels, names, background = _load_full(data_folder(), download)
-    in_validation = [name.split("/")[0] in VALIDATION for name in names]
+def _download(part: str) -> None:
+    with quiet_download("omniglot", _folder()):
+        from torchvision.datasets import Omniglot
+        from torchvision.datasets.utils import download_url
+
+        url = f"{Omniglot.download_url_prefix}/{part}.zip"
+        download_url(url, str(_folder()), f"{part}.zip", Omniglot.zips_md5[part])
+
+
+def _divided(name: str, split: str, parts: tuple[str, str], validation: tuple[str, ...]) -> LabelledImages:
+    """The classes of ``split``: of the first part's alphabets those for ``validation`` and the others, of the second's
+    those that are not in the first."""
+    first, second = map(_characters, parts)
+    alphabets = {character.split("/")[0] for character in first}
     classes = {
-        "training": [c for c in range(background) if not in_validation[c]],
-        "validation": [c for c in range(background) if in_validation[c]],
-        "test": list(range(background, len(names))),
+        "training": {name: of for name, of in first.items() if name.split("/")[0] not in validation},
+        "validation": {name: of for name, of in first.items() if name.split("/")[0] in validation},
+        "test": {name: of for name, of in second.items() if name.split("/")[0] not in alphabets},
     }
-    return select_classes(images, labels, names, classes[split])
+    splits = {
+        one: LabelledImages(
+            np.concatenate([np.empty((0, SIDE, SIDE), np.uint8), *classes[one].values()]),
+            np.repeat(np.arange(len(classes[one])), DRAWINGS),
+            tuple(classes[one]),
+        )
+        for one in SPLITS
+    }
+    if said := shared(name, splits):
+        raise DataBroken(_folder(), said.partition("; ")[0], "unpack the published archives anew")
+    return splits[split]
+
+
+def _places(part: str) -> list[Path]:
+    """The folders and archives that are called as ``part``, wherever they lie in the data folder's ``omniglot-py``."""
+    found: list[Path] = []
+    for folder, folders, files in os.walk(_folder()):
+        found += [Path(folder) / name for name in (part, f"{part}.zip") if name in (*folders, *files)]
+        folders[:] = sorted(name for name in folders if name not in PUBLISHED)
+    return found
+
+
+def _characters(part: str) -> Characters:
+    """The characters of the first folder or archive of ``part`` that is sound. Raises `DataBroken` where none is."""
+    broken: list[DataBroken] = []
+    for place in _places(part):
+        try:
+            return _read(part, place)
+        except DataBroken as error:
+            broken.append(error)
+    raise broken[0]
+
+
+def _read(part: str, place: Path) -> Characters:
+    remedy = f"put the published {part}.zip there, or unpack it there anew"
+    drawings: dict[str, tuple[str, bytes]] = {}
+    try:
+        for path, content in _members(place):
+            if match := _DRAWING.fullmatch(path.replace(os.sep, "/")):
+                before, _ = drawings.setdefault(match[1], (path, content))
+                if drawings[match[1]][1] != content:
+                    raise DataBroken(place, f"{before} and {path} are two drawings of one name", remedy)
+    except _UNREADABLE as error:
+        raise DataBroken(place, f"cannot be read ({error or type(error).__name__})", remedy) from error
+    counts = Counter(name.rpartition("/")[0] for name in drawings)
+    found = (len({name.partition("/")[0] for name in counts}), len(counts), len(drawings))
+    published = (*PUBLISHED[part], PUBLISHED[part][1] * DRAWINGS)
+    if found != published or set(counts.values()) != {DRAWINGS}:
+        uneven = next((f"; {name} has {n} drawings" for name, n in counts.items() if n != DRAWINGS), "")
+        raise DataBroken(
+            place,
+            "holds {} alphabets, {} characters and {} drawings".format(*found)
+            + ", where {} alphabets, {} characters and {} drawings were published".format(*published)
+            + uneven,
+            remedy,
+        )
+    characters: dict[str, list[np.ndarray]] = {}
+    for name in sorted(drawings):
+        path, content = drawings[name]
+        try:
+            characters.setdefault(name.rpartition("/")[0], []).append(_prepared(content))
+        except Exception as error:  # of whatever kind Pillow's many decoders raise
+            raise DataBroken(place / path, "is cut short or no PNG image", remedy) from error
+    return {name: np.stack(images) for name, images in characters.items()}
+
+
+def _members(place: Path) -> Iterator[tuple[str, bytes]]:
+    """The drawings in a folder or an archive, as the path there and what the file holds."""
+    if place.is_dir():
+        for folder, _, files in os.walk(place, onerror=_raise):
+            for path in (Path(folder) / name for name in files):
+                if _DRAWING.fullmatch(path.relative_to(place).as_posix()):
+                    yield str(path.relative_to(place)), path.read_bytes()
+    else:
+        with zipfile.ZipFile(place) as archive:
+            for name in archive.namelist():
+                if _DRAWING.fullmatch(name):
+                    yield name, archive.read(name)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 @cache
-def _load_full(folder: Path, download: bool) -> tuple[np.ndarray, np.ndarray, list[str], int]:
-    """All images, their classes, the classes' names, and how many of the classes are of the background set."""
-    from torchvision.datasets import Omniglot
-
-    with quiet_download("omniglot", folder / "omniglot-py"):
-        background, evaluation = (Omniglot(folder, background=part, download=download) for part in (True, False))
-    first = len(background._characters)  # of the evaluation classes, which torchvision numbers from 0 too
-    images = [_prepare(image) for part in (background, evaluation) for image, _ in part]
-    labels = [label for _, label in background] + [first + label for _, label in evaluation]
-    return np.stack(images), np.array(labels), background._characters + evaluation._characters, first
-
-
-def here() -> bool:
-    return all(
-        (_folder() / part).is_dir() or (_folder() / f"{part}.zip").is_file()
-        for part in ("images_background", "images_evaluation")
-    )
-
-
-def load_minimal(split: str, download: bool = True) -> LabelledImages:
-    """The two published minimal splits: training and validation alphabets from the first, test from the second.
-
-    They are read from ``omniglot-py/images_background_small1`` and ``...2``, folders or zip archives.
-    """
-    first, second = (_read(_folder() / f"images_background_small{part}") for part in (1, 2))
-    known = {name.split("/")[0] for name in first}
-    wanted = {
-        "training": {name: images for name, images in first.items() if name.split("/")[0] not in MINIMAL_VALIDATION},
-        "validation": {name: images for name, images in first.items() if name.split("/")[0] in MINIMAL_VALIDATION},
-        "test": {name: images for name, images in second.items() if name.split("/")[0] not in known},
-    }[split]
-    images = [np.stack([_prepare(Image.open(io.BytesIO(data))) for data in files]) for files in wanted.values()]
-    labels = np.repeat(np.arange(len(images)), [len(of_class) for of_class in images])
-    return LabelledImages(np.concatenate(images), labels, tuple(wanted))
-
-
-def minimal_here() -> bool:
-    return all(_source(_folder() / f"images_background_small{part}") for part in (1, 2))
-
-
-def _source(part: Path) -> Path | None:
-    return next((path for path in (part, part.with_suffix(".zip")) if path.exists()), None)
-
-
-def _read(part: Path) -> dict[str, list[bytes]]:
-    """The PNG files of each character, by ``alphabet/character``, in the order of their names."""
-    source = _source(part)
-    if source is None:
-        raise DataAbsent(
-            f"omniglot-minimal needs {part.name}.zip or the folder {part.name} in {part.parent}; it is not there. "
-            "Put the two published minimal splits of Omniglot there, or set METAFA_DATA to the folder that holds "
-            "omniglot-py"
-        )
-    if source.is_dir():
-        files = {str(path.relative_to(source)): path.read_bytes() for path in source.rglob("*.png")}
-    else:
-        with zipfile.ZipFile(source) as archive:
-            files = {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist() if name.endswith(".png")}
-    characters: dict[str, list[bytes]] = {}
-    for name in sorted(files):
-        characters.setdefault(name.rsplit("/", 1)[0], []).append(files[name])
-    return characters
-
-
-def _prepare(image: Image.Image) -> np.ndarray:
-    return 255 - np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+def _prepared(png: bytes) -> np.ndarray:
+    image = Image.open(io.BytesIO(png)).convert("L")
+    return 255 - np.asarray(image.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
