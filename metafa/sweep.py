@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 from ray import tune
@@ -30,6 +30,9 @@ from metafa.proposals import Known
 from metafa.settings import NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
 from metafa.store import Store
 from metafa.study import Study, Trial
+
+if TYPE_CHECKING:
+    from metafa.trial import Outcome
 
 # what Ray and Tune read from the environment; what is there already stays
 SWITCHES = {
@@ -256,11 +259,11 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
             reported = time.time()
             report({"fraction": fraction, "status": "running"})
 
-    def measured(phase: str, step: int, outcome: trials.Outcome) -> None:
+    def measured(phase: str, step: int, outcome: Outcome) -> None:
         stopping = study.early_stopping
         if stopping is None or phase != stopping.metric.rpartition(".")[0]:
             return
-        found = measurement(outcome.rows, stopping.metric)
+        found = measurement(_of_sound(trial.settings, outcome), stopping.metric)
         if found is not None:
             worst = math.inf if stopping.direction == "minimize" else -math.inf
             # first, since it may be stopped at this report, and what it has measured then stands there
@@ -286,17 +289,13 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
         watch = trials.Watch(progress, measured, keep)
         outcome = trials.run(trial.settings, _sources(reference, device), device, watch, checkpoint)
         rows = outcome.rows
-        first = min(outcome.divergences.values(), key=lambda d: d.step, default=None)
         ended = Ended(
-            "diverged" if first else "done", None, final_measurement(rows), _objectives(study, trial.settings, rows)
+            "diverged" if outcome.divergences else "done",
+            None,
+            final_measurement(sound := _of_sound(trial.settings, outcome)),
+            _objectives(study, trial.settings, sound),
         )
-        if first:
-            row |= {
-                "error": f"seed {first.seed} diverged at step {first.step} of {first.phase}",
-                "diverged_seeds": sorted({divergence.seed for divergence in outcome.divergences.values()}),
-                "diverged_phase": first.phase,
-                "diverged_step": first.step,
-            }
+        row |= _divergences(trial.settings, outcome)
     except _Unwritten as error:
         report({"fraction": 1.0, "status": "unwritten", "error": str(error)})
         return
@@ -342,8 +341,40 @@ def _forget(store: Store, trial_id: str) -> None:
 
 def _row(trial: Trial, study: Study, software: Mapping[str, Any]) -> dict[str, Any]:
     known = {"trial_id": trial.trial_id, "study": study.name, "numerics": NUMERICS, "point": json.dumps(trial.varied)}
+    known |= {"divergence_bound": trial.settings.divergence_bound}
     chosen = study.search.method + (", depends on timing" if study.by_timing else "")
     return {**flatten(trial.settings), **known, "search": chosen, **software}
+
+
+def _of_sound(settings: TrialSettings, outcome: Outcome) -> list[dict[str, Any]]:
+    """The measurements, not a number where they are of a replica that had diverged: in that phase or before."""
+    order = {phase.name: place for place, phase in enumerate(settings.phases)}
+    since = {(one.seed, one.learning_rate): order[one.phase] for one in outcome.divergences.values()}
+    if not since:
+        return outcome.rows
+    return [
+        row | {"value": math.nan}
+        if order[row["phase"]] >= since.get((row["seed"], row["learning_rate"]), len(order))
+        else row
+        for row in outcome.rows
+    ]
+
+
+def _divergences(settings: TrialSettings, outcome: Outcome) -> dict[str, Any]:
+    """What the row of a trial that came to its end says of the replicas that diverged."""
+    found = [divergence for _, divergence in sorted(outcome.divergences.items())]
+    told: dict[str, Any] = {"divergences": [dataclasses.asdict(divergence) for divergence in found]}
+    if not found:
+        return told
+    phases = [phase.name for phase in settings.phases]
+    first = min(found, key=lambda divergence: (phases.index(divergence.phase), divergence.step))
+    at_rate = "" if first.learning_rate is None else f" at learning rate {first.learning_rate:g}"
+    return told | {
+        "error": f"seed {first.seed}{at_rate} diverged at step {first.step} of {first.phase}",
+        "diverged_seeds": sorted({divergence.seed for divergence in found}),
+        "diverged_phase": first.phase,
+        "diverged_step": first.step,
+    }
 
 
 def measurement(rows: list[dict[str, Any]], name: str) -> float | None:

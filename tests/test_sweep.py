@@ -243,6 +243,13 @@ def test_failed_and_diverged_trials_are_recorded_and_the_others_go_on(tmp_path: 
     diverged = by_condition.loc[(20, 1e30)]
     assert (diverged["diverged_phase"], list(diverged["diverged_seeds"])) == ("noise", [0, 1])
     assert 1 <= diverged["diverged_step"] <= 5
+    assert [(one["seed"], one["learning_rate"], one["phase"]) for one in diverged["divergences"]] == [
+        (0, None, "noise"),
+        (1, None, "noise"),
+    ]
+    assert min(one["step"] for one in diverged["divergences"]) == diverged["diverged_step"]
+    assert list(by_condition.loc[(20, 1e-3)]["divergences"]) == []
+    assert trials["divergence_bound"].tolist() == pytest.approx([1000 * math.log(5)] * 4)
     assert "RuntimeError" in by_condition.loc[(10**12, 1e-3)]["error"]
     failed = trials.loc[trials["status"] == "failed", "trial_id"]
     assert not measurements["trial_id"].isin(failed).any()
