@@ -16,12 +16,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from metafa import data, launch, proposals, results, study
+from metafa import data, launch, proposals, results, stopping, study
 from metafa.settings import flatten, transports
 from metafa.store import Store, shown
 from metafa.study import Study
 
-DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
 STATUSES = {"done": "green", "diverged": "yellow", "stopped": "cyan", "failed": "red"}
 SHOWN_TRIALS = 40  # by `metafa status`, all; of more, those that are not done
 
@@ -62,7 +62,8 @@ ResultsArgument = Annotated[
 
 def main() -> None:
     """The entry point."""
-    app()
+    with stopping.said():
+        app()
 
 
 def _stop(status: int, *messages: str) -> NoReturn:
@@ -95,8 +96,6 @@ def _usable(address: str, study_file: Path | None = None) -> Iterator[None]:
     """Stops with what is said of what cannot be used."""
     try:
         yield
-    except KeyboardInterrupt:
-        _stop(INTERRUPTED, "metafa: stopped; what is done is kept, and the same command continues")
     except (results.ResultsError, launch.LaunchError) as error:
         _stop(UNUSABLE, f"metafa: {error}")
     except data.DataError as error:
@@ -124,7 +123,7 @@ def run(
 ) -> None:
     """Run a study, or continue one that was stopped. Trials already done are not done again.
 
-    Exit status: 0 done, 1 some trials failed, 2 unusable input.
+    Exit status: 0 done, 1 some trials failed, 2 unusable input, 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
     checked = _read(path)
     store = _store(checked, results_address)

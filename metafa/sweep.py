@@ -9,8 +9,10 @@ import json
 import logging
 import math
 import os
+import signal
 import socket
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +22,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 from ray import tune
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
+from ray._private import utils as ray_utils
 from ray.tune import schedulers
 from ray.tune.search import Searcher
 
-from metafa import proposals, provenance, results, search
+from metafa import proposals, provenance, results, search, stopping
 from metafa import store as stores
 from metafa.proposals import Known
 from metafa.settings import NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
@@ -96,11 +99,12 @@ def run(
     anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
     with _switched(alone=address is None):
-        _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
         try:
+            with _own_sigterm():
+                _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
             _run(study, store, known, watcher, workers, alone=address is None)
         finally:
-            ray.shutdown()
+            _stop_ray()
 
 
 def _run(
@@ -175,6 +179,55 @@ def _switched(alone: bool) -> Iterator[None]:
         for name in names:
             os.environ.pop(name, None)
         os.environ.update(before)
+
+
+# Ray has handlers of SIGTERM of its own, one in Python and one in C++. They would end this process with a stack of C++
+# and SIGABRT; and where Ray stops, whatever handler there is in C is taken away. Studies leave SIGTERM to whoever has
+# it.
+
+
+def _has_signals() -> bool:
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "pthread_sigmask")
+
+
+def _put_back_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Within it Ray starts."""
+    if not _has_signals():
+        yield
+        return
+    connect, set_handler = worker.connect, ray_utils.set_sigterm_handler
+
+    def connect_unsignalled(*arguments: Any, **options: Any) -> Any:
+        # the handler in C++ comes with this; Ray's processes run by now, and do not inherit that SIGTERM waits
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        return connect(*arguments, **options)
+
+    worker.connect, ray_utils.set_sigterm_handler = connect_unsignalled, lambda handler: None
+    try:
+        yield
+    finally:
+        worker.connect, ray_utils.set_sigterm_handler = connect, set_handler
+        _put_back_sigterm()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _stop_ray() -> None:
+    node = worker._global_node
+    if node is not None and _has_signals():
+        kill = node.kill_all_processes
+
+        def kill_all_processes(*arguments: Any, **options: Any) -> None:
+            _put_back_sigterm()  # before what takes long
+            kill(*arguments, **options)
+
+        node.kill_all_processes = kill_all_processes
+    with stopping.held():
+        ray.shutdown()
 
 
 def _start_ray(address: str | None, cpus: int | None) -> None:
