@@ -8,7 +8,7 @@ def main() -> None:
     with stopping.said():
         from metafa import cli
 
-        cli.app()
+        cli.main()
 
 
 if __name__ == "__main__":

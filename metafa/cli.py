@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from metafa import data, launch, proposals, results, stopping, study
+from metafa import alike, data, launch, proposals, results, stopping, study
 from metafa.settings import flatten, transports
 from metafa.store import Store, shown
 from metafa.study import Study
@@ -127,6 +127,8 @@ def run(
     """
     checked = _read(path)
     store = _store(checked, results_address)
+    for sentence in alike.sentences(checked):
+        screen.print(f"note: {sentence}", soft_wrap=True)
     with _usable(store.address, path):
         todo = launch.run(checked, store, screen, errors, workers, address)
     _summarise(checked, store)
@@ -184,6 +186,8 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
         values = ", ".join(map(str, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
         values += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
         screen.print(f"varies   {name}: {values}", soft_wrap=True)
+    for sentence in alike.sentences(checked):
+        screen.print(f"same     {sentence}", soft_wrap=True)
     screen.print(_transports(checked))
     for name in absent:
         screen.print(f"data     {name} is not on this machine; `metafa run` downloads it")

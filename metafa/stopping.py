@@ -42,7 +42,8 @@ def held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def said() -> Iterator[None]:
-    """Ends the process as a command that was stopped, where a signal comes within it, whatever then goes wrong."""
+    """Ends the process as a command that was stopped, where a signal comes within it, whatever then goes wrong. It may
+    stand within another."""
     global _held
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
@@ -50,9 +51,9 @@ def said() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _held = True  # from here to the end
-        if _received is None:
+        if _received is None or _held:
             raise
+        _held = True  # from here to the end
         with contextlib.suppress(OSError):  # of a terminal that is gone
             print(SENTENCE, file=sys.stderr, flush=True)
         sys.exit(128 + _received)

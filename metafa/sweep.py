@@ -316,7 +316,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
         stopping = study.early_stopping
         if stopping is None or phase != stopping.metric.rpartition(".")[0]:
             return
-        found = measurement(_of_sound(trial.settings, outcome), stopping.metric)
+        found = measurement(outcome.rows, stopping.metric)
         if found is not None:
             worst = math.inf if stopping.direction == "minimize" else -math.inf
             # first, since it may be stopped at this report, and what it has measured then stands there
