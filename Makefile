@@ -48,8 +48,7 @@ test: tools
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 benchmark: tools
-	$(BIN)/python -m pytest tests/benchmarks/benchmark_core.py -p no:jaxtyping --override-ini addopts= --device $(DEVICE) -rs \
-		--benchmark-disable-gc --benchmark-columns=median,iqr,rounds --benchmark-group-by=group
+	$(BIN)/python -m pytest tests/benchmarks/benchmark_core.py --device $(DEVICE)
 
 wheel: setup
 	rm -rf dist build

@@ -19,12 +19,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from metafa import data, launch, proposals, results, study
+from metafa import alike, data, launch, proposals, results, stopping, study
 from metafa.settings import flatten, transports
 from metafa.store import Store, shown
 from metafa.study import Study
 
-DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
 STATUSES = {"done": "green", "diverged": "yellow", "stopped": "cyan", "failed": "red"}
 SHOWN_TRIALS = 40  # by `metafa status`, all; of more, those that are not done
 
@@ -65,7 +65,8 @@ ResultsArgument = Annotated[
 
 def main() -> None:
     """The entry point."""
-    app()
+    with stopping.said():
+        app()
 
 
 def _stop(status: int, *messages: str) -> NoReturn:
@@ -102,8 +103,6 @@ def _usable(address: str, study_file: Path | None = None) -> Iterator[None]:
     """Stops with what is said of what cannot be used."""
     try:
         yield
-    except KeyboardInterrupt:
-        _stop(INTERRUPTED, "metafa: stopped; what is done is kept, and the same command continues")
     except (results.ResultsError, launch.LaunchError) as error:
         _stop(UNUSABLE, f"metafa: {error}")
     except data.DataError as error:
@@ -131,10 +130,12 @@ def run(
 ) -> None:
     """Run a study, or continue one that was stopped. Trials already done are not done again.
 
-    Exit status: 0 done, 1 some trials failed, 2 unusable input.
+    Exit status: 0 done, 1 some trials failed, 2 unusable input, 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
     checked = _read(path)
     store = _store(checked, results_address)
+    for sentence in alike.sentences(checked):
+        screen.print(f"note: {sentence}", soft_wrap=True)
     with _usable(store.address, path):
         todo = launch.run(checked, store, screen, errors, workers, address)
     _summarise(checked, store)
@@ -194,6 +195,8 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
         values = ", ".join(map(str, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
         values += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
         screen.print(f"varies   {name}: {values}", soft_wrap=True)
+    for sentence in alike.sentences(checked):
+        screen.print(f"same     {sentence}", soft_wrap=True)
     screen.print(_transports(checked))
     for name in found.absent:
         screen.print(f"data     {name} is not on this machine; `metafa run` downloads it")

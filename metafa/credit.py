@@ -150,8 +150,11 @@ def cross_entropy(
 def accuracy(
     logits: Float[Tensor, "*batch image way"], targets: Float[Tensor, "*batch image way"]
 ) -> Float[Tensor, "*batch"]:
-    """The fraction of images whose largest readout is at the largest target."""
-    return (logits.mT.max(-2).indices == targets.mT.max(-2).indices).to(logits.dtype).mean(-1)
+    """The fraction of images whose largest readout is at the largest target; not a number where a largest readout is
+    not finite."""
+    largest, found = logits.mT.max(-2)
+    right = (found == targets.mT.max(-2).indices).to(logits.dtype)
+    return (right + (largest - largest)).mean(-1)  # 0 of what is finite, else not a number
 
 
 def layer_gradients(

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from metafa import store as stores
-from metafa.settings import NUMERICS, flatten
+from metafa.settings import DIVERGED_TIMES_CHANCE, NUMERICS, flatten
 from metafa.store import Store, StoreError
 from metafa.study import Study, StudyError, parse
 
@@ -75,6 +75,10 @@ OUTCOME = {
     "point": pa.string(),  # of the search space, what the study varies, as JSON
     "objectives": pa.list_(pa.float64()),  # what an adaptive search learns of the trial
     "error": pa.string(),
+    "divergence_bound": pa.float64(),  # nats
+    "divergences": pa.list_(
+        pa.struct([("seed", pa.int64()), ("learning_rate", pa.float64()), ("phase", pa.string()), ("step", pa.int64())])
+    ),
     "diverged_seeds": pa.list_(pa.int64()),
     "diverged_phase": pa.string(),
     "diverged_step": pa.int64(),
@@ -100,12 +104,18 @@ MEANINGS = {
     "trials": {
         "trial_id": "a hash of what determines the result",
         "study": "the study's name",
-        "status": "`done`, `diverged` (a loss or weight of at least one seed was not finite), `stopped` (early) or "
-        "`failed` (it raised an error, or its process died)",
+        "status": "`done`, `diverged` (at least one seed did, as `divergences` say), `stopped` (early) or `failed` (it "
+        "raised an error, or its process died)",
         "search": "how the study's trials were chosen, and whether that depends on timing",
         "point": "what the study varies, as JSON: a value for each search space",
         "objectives": "what an adaptive search learns of the trial; null of other searches",
         "error": "what went wrong, if anything did",
+        "divergence_bound": "the loss, in nats, above which a network counts as diverged: "
+        f"{DIVERGED_TIMES_CHANCE:,.0f} times that of chance, the logarithm of the number of outputs",
+        "divergences": "where each replica that diverged first did, as a list of `seed`, `learning_rate` (as in "
+        "`measurements`), `phase` and `step`: its weights, its feedback or a number measured there was not finite, or "
+        "a `loss` or `meta_loss` was above `divergence_bound`. What was measured of it stays in `measurements`, as it "
+        "was measured. Null of a trial that was stopped or failed",
         "diverged_seeds": "the seeds that diverged",
         "diverged_phase": "where the first of them did",
         "diverged_step": "and at which step",

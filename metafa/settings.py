@@ -18,6 +18,8 @@ NUMERICS = 5
 
 MAX_TRIALS = 100_000
 
+DIVERGED_TIMES_CHANCE = 1000.0  # a loss above so many times that of chance counts as diverged
+
 
 class Metric(NamedTuple):
     """What a metric is, and its unit."""
@@ -349,6 +351,12 @@ class TrialSettings(Settings):
         """The network's outputs: as many as the widest task has ways, or a dataset classes."""
         ways = [phase.ways for phase in self.phases if isinstance(phase, TaskSettings)]
         return max([*ways, *(DATASET_CLASSES for _ in self.datasets())])
+
+    @property
+    def divergence_bound(self) -> float:
+        """The loss, in nats, above which a network counts as diverged: `DIVERGED_TIMES_CHANCE` times the cross-entropy
+        of chance, the logarithm of the number of outputs."""
+        return DIVERGED_TIMES_CHANCE * math.log(self.outputs)
 
     @property
     def pixels(self) -> dict[str, int]:

@@ -9,8 +9,10 @@ import json
 import logging
 import math
 import os
+import signal
 import socket
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +22,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 from ray import tune
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
+from ray._private import utils as ray_utils
 from ray.tune import schedulers
 from ray.tune.search import Searcher
 
-from metafa import proposals, provenance, results, search
+from metafa import proposals, provenance, results, search, stopping
 from metafa import store as stores
 from metafa.proposals import Known
 from metafa.settings import NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
@@ -33,6 +36,7 @@ from metafa.study import Study, Trial
 
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages
+    from metafa.trial import Outcome
 
 # what Ray and Tune read from the environment; what is there already stays
 SWITCHES = {
@@ -98,11 +102,12 @@ def run(
     anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
     with _switched(alone=address is None):
-        _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
         try:
+            with _own_sigterm():
+                _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
             _run(study, store, known, watcher, workers, images or {}, alone=address is None)
         finally:
-            ray.shutdown()
+            _stop_ray()
 
 
 def _run(
@@ -183,6 +188,55 @@ def _switched(alone: bool) -> Iterator[None]:
         for name in names:
             os.environ.pop(name, None)
         os.environ.update(before)
+
+
+# Ray has handlers of SIGTERM of its own, one in Python and one in C++. They would end this process with a stack of C++
+# and SIGABRT; and where Ray stops, whatever handler there is in C is taken away. Studies leave SIGTERM to whoever has
+# it.
+
+
+def _has_signals() -> bool:
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "pthread_sigmask")
+
+
+def _put_back_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Within it Ray starts."""
+    if not _has_signals():
+        yield
+        return
+    connect, set_handler = worker.connect, ray_utils.set_sigterm_handler
+
+    def connect_unsignalled(*arguments: Any, **options: Any) -> Any:
+        # the handler in C++ comes with this; Ray's processes run by now, and do not inherit that SIGTERM waits
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        return connect(*arguments, **options)
+
+    worker.connect, ray_utils.set_sigterm_handler = connect_unsignalled, lambda handler: None
+    try:
+        yield
+    finally:
+        worker.connect, ray_utils.set_sigterm_handler = connect, set_handler
+        _put_back_sigterm()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _stop_ray() -> None:
+    node = worker._global_node
+    if node is not None and _has_signals():
+        kill = node.kill_all_processes
+
+        def kill_all_processes(*arguments: Any, **options: Any) -> None:
+            _put_back_sigterm()  # before what takes long
+            kill(*arguments, **options)
+
+        node.kill_all_processes = kill_all_processes
+    with stopping.held():
+        ray.shutdown()
 
 
 def _start_ray(address: str | None, cpus: int | None) -> None:
@@ -267,7 +321,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
             reported = time.time()
             report({"fraction": fraction, "status": "running"})
 
-    def measured(phase: str, step: int, outcome: trials.Outcome) -> None:
+    def measured(phase: str, step: int, outcome: Outcome) -> None:
         stopping = study.early_stopping
         if stopping is None or phase != stopping.metric.rpartition(".")[0]:
             return
@@ -297,17 +351,13 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
         watch = trials.Watch(progress, measured, keep)
         outcome = trials.run(trial.settings, _sources(reference, device), device, watch, checkpoint)
         rows = outcome.rows
-        first = min(outcome.divergences.values(), key=lambda d: d.step, default=None)
         ended = Ended(
-            "diverged" if first else "done", None, final_measurement(rows), _objectives(study, trial.settings, rows)
+            "diverged" if outcome.divergences else "done",
+            None,
+            final_measurement(sound := _of_sound(trial.settings, outcome)),
+            _objectives(study, trial.settings, sound),
         )
-        if first:
-            row |= {
-                "error": f"seed {first.seed} diverged at step {first.step} of {first.phase}",
-                "diverged_seeds": sorted({divergence.seed for divergence in outcome.divergences.values()}),
-                "diverged_phase": first.phase,
-                "diverged_step": first.step,
-            }
+        row |= _divergences(trial.settings, outcome)
     except _Unwritten as error:
         report({"fraction": 1.0, "status": "unwritten", "error": str(error)})
         return
@@ -353,9 +403,40 @@ def _forget(store: Store, trial_id: str) -> None:
 
 def _row(trial: Trial, study: Study, software: Mapping[str, Any]) -> dict[str, Any]:
     known = {"trial_id": trial.trial_id, "study": study.name, "numerics": NUMERICS, "point": json.dumps(trial.varied)}
-    known |= {"data": json.dumps(trial.data, sort_keys=True)}
+    known |= {"data": json.dumps(trial.data, sort_keys=True), "divergence_bound": trial.settings.divergence_bound}
     chosen = study.search.method + (", depends on timing" if study.by_timing else "")
     return {**flatten(trial.settings), **known, "search": chosen, **software}
+
+
+def _of_sound(settings: TrialSettings, outcome: Outcome) -> list[dict[str, Any]]:
+    """The measurements, not a number where they are of a replica that had diverged: in that phase or before."""
+    order = {phase.name: place for place, phase in enumerate(settings.phases)}
+    since = {(one.seed, one.learning_rate): order[one.phase] for one in outcome.divergences.values()}
+    if not since:
+        return outcome.rows
+    return [
+        row | {"value": math.nan}
+        if order[row["phase"]] >= since.get((row["seed"], row["learning_rate"]), len(order))
+        else row
+        for row in outcome.rows
+    ]
+
+
+def _divergences(settings: TrialSettings, outcome: Outcome) -> dict[str, Any]:
+    """What the row of a trial that came to its end says of the replicas that diverged."""
+    found = [divergence for _, divergence in sorted(outcome.divergences.items())]
+    told: dict[str, Any] = {"divergences": [dataclasses.asdict(divergence) for divergence in found]}
+    if not found:
+        return told
+    phases = [phase.name for phase in settings.phases]
+    first = min(found, key=lambda divergence: (phases.index(divergence.phase), divergence.step))
+    at_rate = "" if first.learning_rate is None else f" at learning rate {first.learning_rate:g}"
+    return told | {
+        "error": f"seed {first.seed}{at_rate} diverged at step {first.step} of {first.phase}",
+        "diverged_seeds": sorted({divergence.seed for divergence in found}),
+        "diverged_phase": first.phase,
+        "diverged_step": first.step,
+    }
 
 
 def measurement(rows: list[dict[str, Any]], name: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,6 +39,17 @@ if TYPE_CHECKING:
 PROBE_IMAGES = 256  # on which the readout is measured
 STEP_DECAY, OUTER_DECAY = 0.001, 0.03  # a training step and an outer step, of feedback that follows the weights
 CHECKPOINT_STEPS = noise.LABEL_STEPS  # of which every phase that trains can go on from any multiple
+LOSSES = ("loss", "meta_loss")  # which count as diverged above `TrialSettings.divergence_bound`
+# By design no number of networks that are sound: of matrices that are all zeros, which have no direction and no
+# spectrum, as feedback has on a scale that float32 rounds to 0; and the path of weights that never moved. Where these
+# are none because weights or feedback are not finite, that is watched by itself.
+UNDEFINED = (
+    "alignment_angle",
+    "effective_dimensionality",
+    "effective_rank",
+    "weight_path",
+    "weight_path_variance",
+)
 
 
 @dataclass(frozen=True)
@@ -50,9 +62,11 @@ class Sources:
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where a replica's loss or weights were first found not finite."""
+    """Where a replica was first found to have diverged: its weights, its feedback or something measured of it was not
+    finite, or its loss was above the bound. ``learning_rate`` is None but where several are side by side."""
 
     seed: int
+    learning_rate: float | None
     phase: str
     step: int
 
@@ -62,7 +76,7 @@ class Outcome:
     """What a trial leaves behind: measurements as columns of the table, and which replicas diverged."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    divergences: dict[int, Divergence] = field(default_factory=dict)
+    divergences: dict[int, Divergence] = field(default_factory=dict)  # by replica
 
 
 @dataclass(frozen=True)
@@ -297,6 +311,7 @@ class _Bench:
         self.network = feedback.initialise(network, self.rule, self.feedback(), self.streams)
         self.learned_rates: Tensor | None = None
         self.outcome = Outcome()
+        self._bound = settings.divergence_bound
         self._watch, self._phases_done = watch, 0.0
         self.taken = Taken()  # of the present phase, where the trial goes on from a checkpoint
         self._phase, self._broken = 0, self._none_broken()
@@ -309,8 +324,8 @@ class _Bench:
         self._path: dict[tuple[str, int], Tensor] = {}  # the weights, by phase and step
 
     def _none_broken(self) -> Tensor:
-        """The step at which each replica broke in the present phase, 0 where it did not."""
-        return torch.zeros(len(self.seeds), dtype=torch.long, device=self.streams.device)
+        """The step at which each replica was first not finite in the present phase, -1 where it is finite."""
+        return torch.full((len(self.seeds),), -1, device=self.streams.device)
 
     def begins(self, phase: int) -> bool:
         """Makes ready for a phase, by its number; says whether anything of it is left to do."""
@@ -349,10 +364,6 @@ class _Bench:
         self._phase, self.taken = checkpoint.phase, Taken(checkpoint.step, loop)
         self.outcome.rows += checkpoint.outcome.rows
         self.outcome.divergences |= checkpoint.outcome.divergences
-
-    @property
-    def all_diverged(self) -> bool:
-        return len(self.outcome.divergences) == len(self.seeds)
 
     def feedback(self, said: float | None = None, unsaid: float = 0.0) -> Feedback:
         """How feedback is drawn and learns; ``unsaid`` is the decay of feedback that follows where none is set."""
@@ -399,17 +410,16 @@ class _Bench:
             self.measure_singular_values(phase, 0)
             measure(0)
         for step in steps:
-            broken = self._broken
-            self._broken = torch.where((broken == 0) & ~step.logits.isfinite().flatten(1).all(1), step.number, broken)
+            self._note_broken(step.number, step.logits)
             if step.number in moments:
+                self._note_divergences(phase)
                 self.record(phase, step.number, "loss", step.loss)
                 self.record(phase, step.number, "accuracy", step.accuracy)
                 self.measure(phase, step.number)
                 measure(step.number)
-                self._note_divergences(phase, self._broken, step.number)
                 if step.number < total:
                     self._watch.measured(phase, step.number, self.outcome)
-                if self.all_diverged:
+                if (self._broken >= 0).all():
                     break
             if step.number == total:
                 self.measure_singular_values(phase, total)
@@ -421,6 +431,9 @@ class _Bench:
 
     def measure(self, phase: str, step: int) -> None:
         """Records the state of the network: its weights, its readout, and its meta-loss."""
+        paths = [matrix for pair in credit.compared(self.rule, self.network) for matrix in pair]  # feedback among them
+        self._note_broken(step, *self.network.parameters, *paths)
+        self._note_divergences(phase)
         if self.settings.measure.weight_path:
             self._path[phase, step] = torch.cat([weights.flatten(1).cpu() for weights in self.network.weights], 1)
         for metric, layer, values in of_weights(self.rule, self.network):
@@ -486,11 +499,14 @@ class _Bench:
         task: str | None = None,
         component: int | None = None,
     ) -> None:
+        highest = self._bound if metric in LOSSES else math.inf
         for replica, value in enumerate(values.tolist()):
+            if metric not in UNDEFINED and not (math.isfinite(value) and value <= highest):
+                self._note_divergence(replica, phase, step)
             self.outcome.rows.append(
                 dict(
                     seed=self.seeds[replica],
-                    learning_rate=self.learning_rates[replica // self.settings.seeds],
+                    learning_rate=self._learning_rate(replica),
                     phase=phase,
                     step=step,
                     metric=metric,
@@ -501,12 +517,22 @@ class _Bench:
                 )
             )
 
-    def _note_divergences(self, phase: str, broken: Tensor, step: int) -> None:
-        finite = torch.stack([p.isfinite().flatten(1).all(1) for p in self.network.parameters]).all(0)
-        found = torch.where((broken == 0) & ~finite, step, broken)
-        for replica, first in enumerate(found.tolist()):
-            if first:
-                self.outcome.divergences.setdefault(replica, Divergence(self.seeds[replica], phase, first))
+    def _learning_rate(self, replica: int) -> float | None:
+        return self.learning_rates[replica // self.settings.seeds]
+
+    def _note_broken(self, step: int, *tensors: Tensor) -> None:
+        """Keeps, on the device, which replicas' ``tensors`` are not finite."""
+        finite = torch.stack([tensor.isfinite().flatten(1).all(1) for tensor in tensors]).all(0)
+        self._broken = torch.where((self._broken < 0) & ~finite, step, self._broken)
+
+    def _note_divergences(self, phase: str) -> None:
+        for replica, step in enumerate(self._broken.tolist()):
+            if step >= 0:
+                self._note_divergence(replica, phase, step)
+
+    def _note_divergence(self, replica: int, phase: str, step: int) -> None:
+        found = Divergence(self.seeds[replica], self._learning_rate(replica), phase, step)
+        self.outcome.divergences.setdefault(replica, found)
 
     def advance(self, fraction: float, keep: bool = True) -> None:
         self._watch.progress((self._phases_done + fraction) / len(self.settings.phases))

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# two files of tests run side by side, and threads that spin while they wait take each other's cores
+# two files of tests run side by side, and threads that spin while they wait take each other's cores; benchmarks, which
+# are to run as a user's process does, have a pytest.ini of their own and never read this
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest

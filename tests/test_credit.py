@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from oracles import slow_gradients
@@ -41,6 +43,16 @@ def test_backprop_is_the_gradient(activation: str) -> None:
     activity = networks.forward(network, inputs)
     found = credit.gradients(credit.RULES["backprop"], network, activity, inputs, targets)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("spoilt", [torch.nan, torch.inf])
+def test_the_accuracy_of_a_readout_that_is_not_finite_is_not_a_number(spoilt: float) -> None:
+    logits, targets = randn(3, 7, 4, seed=3), torch.eye(4, dtype=torch.float64)[torch.arange(7) % 4].expand(3, 7, 4)
+    logits[1, 2, 3] = spoilt
+    sound, broken, other = credit.accuracy(logits, targets).tolist()
+    assert math.isnan(broken)
+    right = [(logits[replica].argmax(1) == torch.arange(7) % 4).double().mean().item() for replica in (0, 2)]
+    assert [sound, other] == pytest.approx(right)
 
 
 def errors_with(rule: str, weights: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from disturbances import METAFA, STUDY, assert_equal, metafa, trial_processes
 
-from metafa import results
+from metafa import results, stopping
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,54 @@ def test_a_study_whose_driver_is_killed_goes_on(undisturbed: Path) -> None:
     trials = results.load(undisturbed / "killed").trials
     assert started.items() <= dict(zip(trials["trial_id"], trials["started"], strict=True)).items(), "done once"
     assert_equal(undisturbed / "results/small", undisturbed / "killed")
+
+
+def test_a_study_that_is_told_to_stop_stops_and_goes_on(undisturbed: Path) -> None:
+    """By SIGTERM, twice, once a trial has left a checkpoint."""
+    command, address = [*METAFA, "run", "small.toml", "--results", "stopped"], undisturbed / "stopped"
+    driver = subprocess.Popen(command, cwd=undisturbed, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 280
+    while driver.poll() is None and not disturbances.begun(address):
+        assert time.time() < deadline
+        time.sleep(0.02)
+    started = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(signal.SIGTERM)
+    driver.send_signal(signal.SIGTERM)
+    said = driver.communicate(timeout=60)[1]
+    assert (driver.returncode, said) == (143, f"{stopping.SENTENCE}\n")
+    _, left = psutil.wait_procs(started, timeout=30)
+    assert started
+    assert left == [], "Ray's processes, and those of trials, have gone"
+    assert metafa(undisturbed, "run", "small.toml", "--results", "stopped").returncode == 0
+    assert_equal(undisturbed / "results/small", address)
+
+
+# SIGTERM while Ray's handler in C++ stands, before that is taken back; and again while Ray's processes end
+STOPPED_EARLY = """\
+import os, signal, sys
+from ray._private import node, worker
+from metafa import cli
+
+connect, kill = worker.connect, node.Node.kill_all_processes
+
+def then_sigterm(*arguments, **options):
+    connect(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def sigterm_then(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGTERM)
+    kill(*arguments, **options)
+
+worker.connect, node.Node.kill_all_processes = then_sigterm, sigterm_then
+sys.argv = ["metafa", "run", "small.toml", "--results", "early"]
+cli.main()
+"""
+
+
+def test_a_study_is_stopped_while_ray_starts_and_while_it_ends(undisturbed: Path) -> None:
+    command = [sys.executable, "-c", STOPPED_EARLY]
+    done = subprocess.run(command, cwd=undisturbed, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stderr) == (143, f"{stopping.SENTENCE}\n")
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the trials' processes in /proc")
@@ -243,6 +291,13 @@ def test_failed_and_diverged_trials_are_recorded_and_the_others_go_on(tmp_path: 
     diverged = by_condition.loc[(20, 1e30)]
     assert (diverged["diverged_phase"], list(diverged["diverged_seeds"])) == ("noise", [0, 1])
     assert 1 <= diverged["diverged_step"] <= 5
+    assert [(one["seed"], one["learning_rate"], one["phase"]) for one in diverged["divergences"]] == [
+        (0, None, "noise"),
+        (1, None, "noise"),
+    ]
+    assert min(one["step"] for one in diverged["divergences"]) == diverged["diverged_step"]
+    assert list(by_condition.loc[(20, 1e-3)]["divergences"]) == []
+    assert trials["divergence_bound"].tolist() == pytest.approx([1000 * math.log(5)] * 4)
     assert "RuntimeError" in by_condition.loc[(10**12, 1e-3)]["error"]
     failed = trials.loc[trials["status"] == "failed", "trial_id"]
     assert not measurements["trial_id"].isin(failed).any()

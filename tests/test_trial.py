@@ -117,6 +117,77 @@ def test_a_diverged_replica_is_a_result(sources) -> None:
     assert not values(outcome.rows, phase="noise", step=30), "nothing is trained on once every replica has diverged"
 
 
+EVALUATE = """\
+seeds = 2
+[network]
+hidden = [20]
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+tasks = 6
+"""
+
+
+def test_an_inner_loop_that_diverges_is_a_result(sources) -> None:
+    outcome = trial.run(parsed(EVALUATE + "inner_learning_rate = 1e30"), sources)
+    assert list(outcome.divergences.values()) == [trial.Divergence(seed, None, "evaluate", 1) for seed in (0, 1)]
+    for metric in ("meta_loss", "meta_accuracy", "generalization_error"):
+        measured = values(outcome.rows, metric=metric)
+        assert {math.isfinite(value) for key, value in measured.items() if key[3] == 0} == {True}
+        assert {math.isnan(value) for key, value in measured.items() if key[3] == 5} == {True}
+
+
+def test_a_loss_of_a_thousand_times_chance_has_diverged(sources) -> None:
+    """All of it is finite: the first step above the bound is where each seed diverged."""
+    settings = parsed(EVALUATE + "inner_learning_rate = 30.0")
+    assert settings.divergence_bound == pytest.approx(1000 * math.log(5))
+    outcome = trial.run(settings, sources)
+    assert all(math.isfinite(row["value"]) for row in outcome.rows)
+    for seed in (0, 1):
+        losses = values(outcome.rows, metric="meta_loss", seed=seed)
+        above = [key[3] for key, loss in losses.items() if loss > 1000 * math.log(5)]
+        assert outcome.divergences[seed] == trial.Divergence(seed, None, "evaluate", min(above))
+    assert not trial.run(parsed(EVALUATE), sources).divergences
+
+
+def test_the_replica_that_diverges_is_told_by_seed_and_learning_rate(sources) -> None:
+    outcome = trial.run(parsed(EVALUATE + "inner_learning_rate = [0.3, 1e30]"), sources)
+    assert outcome.divergences == {2 + seed: trial.Divergence(seed, 1e30, "evaluate", 1) for seed in (0, 1)}
+    assert all(math.isfinite(value) for value in values(outcome.rows, learning_rate=0.3).values())
+
+
+def test_a_meta_loss_that_diverges_on_the_way_ends_no_training(sources) -> None:
+    """What is trained is sound, and is trained to its end: it is the loop that measures it which diverges."""
+    bad = TEXT.replace('name = "before_meta"', 'name = "before_meta"\ninner_learning_rate = 1e30')
+    outcome = trial.run(parsed(bad), sources)
+    assert set(outcome.divergences.values()) == {trial.Divergence(seed, None, "noise", 0) for seed in (0, 1)}
+    sound = trial.run(parsed(), sources).rows
+    assert values(outcome.rows, phase="evaluate") == values(sound, phase="evaluate")
+
+
+def test_losses_on_batches_and_on_test_images_are_held_to_the_bound() -> None:
+    settings = parsed(SUPERVISED.replace("epochs = 2", 'epochs = 2\noptimizer = "sgd"\nlearning_rate = 1e4'))
+    outcome = trial.run(settings, trial.prepared(trial.load_sources(settings)))
+    for seed in (0, 1):
+        losses = values(outcome.rows, phase="supervised", metric="loss", seed=seed)
+        first = min(key[3] for key, loss in losses.items() if loss > 1000 * math.log(10))
+        assert outcome.divergences[seed] == trial.Divergence(seed, None, "supervised", first)
+        assert all(math.isfinite(loss) for loss in losses.values())
+
+
+def test_what_is_no_number_by_design_is_no_divergence() -> None:
+    """Feedback that float32 rounds to 0 has no direction, and weights that are not trained have no path."""
+    text = SUPERVISED.replace("steps = 30", "steps = 0").replace("epochs = 2", "epochs = 0") + "weight_path = true\n"
+    settings = parsed(text.replace("[20]", '[20]\nrule = "feedback_alignment"\nfeedback_scale = 1e-60'))
+    outcome = trial.run(settings, trial.prepared(trial.load_sources(settings)))
+    none = {row["metric"] for row in outcome.rows if not math.isfinite(row["value"])}
+    assert none == {"alignment_angle", "weight_path", "weight_path_variance"}
+    assert not outcome.divergences
+    infinite = parsed(text.replace("[20]", '[20]\nrule = "feedback_alignment"\nfeedback_scale = 1e39'))
+    outcome = trial.run(infinite, trial.prepared(trial.load_sources(infinite)))
+    assert set(outcome.divergences.values()) == {trial.Divergence(seed, None, "noise", 0) for seed in (0, 1)}
+
+
 def test_tasks_of_fewer_ways_than_the_network_has_outputs(sources) -> None:
     """Meta-trained on 3 ways and evaluated on 5: one readout of 5 serves both."""
     settings = parsed(TEXT.replace("iterations = 4", "iterations = 4\nways = 3"))
@@ -353,6 +424,22 @@ def test_a_trial_goes_on_from_every_checkpoint_to_the_same_rows_to_the_bit(rule:
     for checkpoint in found:
         rest = trial.run(settings, sources, checkpoint=checkpoint)
         assert rest.rows == whole.rows, (checkpoint.phase, checkpoint.step)
+
+
+def test_a_trial_goes_on_from_a_checkpoint_to_the_same_divergences() -> None:
+    """One learning rate of two breaks between two moments: where, only the steps before the checkpoint have seen."""
+    text = SUPERVISED.replace("steps = 30", 'steps = 200\noptimizer = "sgd"\nlearning_rate = [1e-3, 1e10]')
+    settings, kept = parsed(text), []
+    sources = trial.prepared(trial.load_sources(settings))
+    watch = trial.Watch(checkpoint=lambda make: kept.append(checkpoints.encode(make())))
+    whole = trial.run(settings, sources, watch=watch)
+    assert {(one.seed, one.learning_rate, one.phase) for one in whole.divergences.values()} == {
+        (0, 1e10, "noise"),
+        (1, 1e10, "noise"),
+    }
+    for content in kept:
+        rest = trial.run(settings, sources, checkpoint=checkpoints.decode(content))
+        assert rest.divergences == whole.divergences
 
 
 def test_a_damaged_checkpoint_is_known() -> None:

@@ -1,4 +1,5 @@
-"""metafa and its peers, timed in one run on the same tasks, with the same threads and precision.
+"""metafa and its peers, timed in one run on the same tasks, with the same threads and precision, in a process whose
+environment is the user's own.
 
 Run it with `make benchmark`, on a GPU with `make benchmark DEVICE=cuda`. Timings are not asserted: the ratios are
 printed beside those to reach. What is asserted is that both sides computed the same.
@@ -84,6 +85,7 @@ def test_workload(benchmark, device: str, name: str, side: str) -> None:
         goal=work.goal,
         units=work.units if side == "peer" else 1.0,
         limit=limit(work, device) if side == "metafa" else None,
+        threads=work.threads,
         hardware=torch.cuda.get_device_name() if device == "cuda" else f"CPU, {work.threads} threads",
     )
     torch.set_num_threads(work.threads)

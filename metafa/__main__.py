@@ -1,0 +1,15 @@
+"""The command `metafa`, and ``python -m metafa``: what can stop it is heeded before anything large is imported."""
+
+from metafa import stopping
+
+
+def main() -> None:
+    """The entry point."""
+    with stopping.said():
+        from metafa import cli
+
+        cli.main()
+
+
+if __name__ == "__main__":
+    main()
