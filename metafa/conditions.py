@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from metafa import results
 from metafa.results import ENDED, MEASUREMENTS, ResultsError
@@ -64,11 +63,6 @@ class Tables:
         """The phases of a kind, such as ``evaluate``, in their order."""
         return [name for name in self.phases if f"{name}.{SETTING_OF[kind]}" in self.ended]
 
-    @cached_property
-    def dataset(self) -> ds.Dataset:
-        """The measurements, unread."""
-        return ds.dataset(self.store.path("measurements"), filesystem=self.store.filesystem, format="parquet")
-
     def rows(
         self, metrics: Sequence[str], phases: Iterable[str] | None = None, trial_ids: Iterable[str] | None = None
     ) -> pd.DataFrame:
@@ -79,8 +73,7 @@ class Tables:
             wanted &= pc.field("phase").isin(_strings(phases))
         if len(chosen) < len(self.trials):
             wanted &= pc.field("trial_id").isin(_strings(chosen))
-        columns = [name for name in MEASUREMENTS.names if name in self.dataset.schema.names]
-        rows = self.dataset.to_table(columns=columns, filter=wanted).to_pandas()
+        rows = results.read_table(self.store, "measurements", MEASUREMENTS.names, wanted).to_pandas()
         named = [name for name in self.conditions if name != RATE]
         return rows.merge(self.ended[["trial_id", *named]], on="trial_id")
 
@@ -156,15 +149,15 @@ def of_trials(store: Store, trials: pd.DataFrame) -> Tables:
 def read_trials(store: Store) -> pd.DataFrame:
     """The table of trials. Raises `ResultsError`."""
     try:
-        dataset = ds.dataset(store.path("trials"), filesystem=store.filesystem, format="parquet")
-        if not dataset.files:
-            raise FileNotFoundError("no trial has ended yet")
-        return dataset.to_table().to_pandas()
-    except (OSError, ValueError) as error:
-        raise ResultsError(
-            f"{store.address}: no tables `trials` and `measurements` of metafa here ({results.reason(error)}); give "
-            "what `metafa run` calls results, such as results/quickstart"
-        ) from error
+        if results.parts(store, "trials"):
+            return results.read_table(store, "trials").to_pandas()
+        said = "no trial has ended yet"
+    except OSError as error:
+        said = results.reason(error)
+    raise ResultsError(
+        f"{store.address}: no tables `trials` and `measurements` of metafa here ({said}); give what `metafa run` calls "
+        "results, such as results/quickstart"
+    )
 
 
 def _with_conditions(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -7,17 +7,21 @@ says that the trial is done, last. Every part carries a digest of itself, so tha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import posixpath
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -31,12 +35,13 @@ if TYPE_CHECKING:
 
 TABLES = ("trials", "measurements")
 PARTIAL = "partial"  # the folder of what trials under way keep
-PROGRESS = "progress.json"  # how far a study is that runs
 PLAN = ".compacting.json"  # of a compaction under way
 CONTINUED = ("trial_id", "status", "point", "objectives", "started", "numerics")  # what continuing has to know
 ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
 SMALL_BYTES = 2**24  # a part below this size is worth compacting
 READERS = 16  # parts read at a time
+BEING_WRITTEN = 60.0  # seconds, at most, between a trial's measurements and its row
+PART = re.compile(r"(compact-)?[0-9a-f]{16}\.parquet")  # its name: a trial_id, or of several put together
 
 MEASUREMENTS = pa.schema(
     [
@@ -138,7 +143,7 @@ def load(address: str | Path) -> Results:
     none."""
     store = open_store(address)
     _study_text(store)
-    return Results(*(pq.read_table(store.path(table), filesystem=store.filesystem).to_pandas() for table in TABLES))
+    return Results(*(read_table(store, table).to_pandas() for table in TABLES))
 
 
 def open_store(address: str | Path) -> Store:
@@ -215,26 +220,51 @@ def read_study(store: Store) -> Study:
         raise ResultsError(error.messages[0]) from error
 
 
-def read_progress(store: Store) -> dict[str, Any] | None:
-    """What a running study last said of how far it is."""
-    try:
-        return json.loads(store.read(PROGRESS))
-    except (OSError, ValueError):
-        return None
+def read_table(
+    store: Store, table: str, columns: Sequence[str] | None = None, filter: pc.Expression | None = None
+) -> pa.Table:
+    """The rows of a table for which ``filter`` holds, in those of ``columns`` that it has; without columns where it has
+    no parts. Raises `ResultsError` where a part is damaged."""
+    from pyarrow import dataset  # which imports pandas
+
+    for last in (False, False, True):
+        paths = [store.path(f"{table}/{name}") for name in parts(store, table)]
+        if not paths:
+            return pa.table({})
+        try:
+            found = dataset.dataset(paths, filesystem=store.filesystem, format="parquet")
+            chosen = None if columns is None else [name for name in columns if name in found.schema.names]
+            return found.to_table(columns=chosen, filter=filter)
+        except FileNotFoundError as error:  # put together with others since it was listed
+            if last:
+                raise ResultsError(f"{store.address}: {reason(error)}; try again") from error
+        except (OSError, pa.ArrowException) as error:
+            raise ResultsError(_damage(store, error)) from error
+    raise AssertionError
+
+
+def _damage(store: Store, error: Exception) -> str:
+    """Which parts cannot be read, and what to do about it."""
+    bad = _damaged(store, [f"{table}/{name}" for table in TABLES for name in parts(store, table)])
+    if not bad:
+        return f"{store.address}: {reason(error)}"
+    more = f" and {len(bad) - 3} more parts" if len(bad) > 3 else ""
+    return (
+        f"{store.address}: damaged: {', '.join(bad[:3])}{more}; `metafa run STUDY` with the same study takes what is "
+        "damaged out, and runs its trials again"
+    )
+
+
+def _damaged(store: Store, names: Sequence[str]) -> list[str]:
+    """Which of these parts are not as they were written."""
+    with ThreadPoolExecutor(READERS) as pool:
+        whole = pool.map(lambda name: stores.sealed(store.read(name)), names)
+        return [name for name, good in zip(names, whole, strict=True) if not good]
 
 
 def trial_rows(store: Store, columns: Sequence[str] = ("trial_id", "status")) -> list[dict[str, Any]]:
     """The rows of `trials`, None in columns that they lack. Raises `ResultsError`."""
-    if not parts(store, "trials"):
-        return []
-    from pyarrow import dataset  # which imports pandas
-
-    try:
-        table = dataset.dataset(store.path("trials"), filesystem=store.filesystem, format="parquet")
-        found = [name for name in columns if name in table.schema.names]
-        return [dict.fromkeys(columns) | row for row in table.to_table(columns=found).to_pylist()]
-    except (OSError, pa.ArrowException) as error:
-        raise ResultsError(f"{store.address}: {reason(error)}; `metafa run` finds damaged parts") from error
+    return [dict.fromkeys(columns) | row for row in read_table(store, "trials", columns).to_pylist()]
 
 
 def continued_rows(store: Store) -> list[dict[str, Any]]:
@@ -286,10 +316,8 @@ def differences(store: Store, other: Store, trial_ids: Sequence[str]) -> dict[st
     import pandas as pd
 
     keys = [name for name in MEASUREMENTS.names if name != "value"]
-    tables = [
-        pq.read_table(one.path("measurements"), filesystem=one.filesystem, filters=[("trial_id", "in", trial_ids)])
-        for one in (store, other)
-    ]
+    chosen = pc.field("trial_id").isin(trial_ids)
+    tables = [read_table(one, "measurements", filter=chosen) for one in (store, other)]
     both = pd.merge(*(table.to_pandas() for table in tables), on=keys, how="outer", indicator=True)
     unequal = (both["value_x"] != both["value_y"]) & ~(both["value_x"].isna() & both["value_y"].isna())
     wrong = both[unequal | (both["_merge"] != "both")]
@@ -317,53 +345,69 @@ def decode(content: bytes) -> pa.Table:
     return pq.read_table(pa.BufferReader(content))
 
 
+def read_part(store: Store, name: str) -> tuple[pa.Table, pa.Table]:
+    """The rows of a part in both tables. Raises `ResultsError` where it is damaged, and FileNotFoundError where it has
+    been put together with others."""
+    try:
+        trials, measurements = (decode(store.read(f"{table}/{name}")) for table in TABLES)
+    except pa.ArrowException as error:
+        raise ResultsError(_damage(store, error)) from error
+    return trials, measurements
+
+
 def parts(store: Store, table: str) -> list[str]:
-    """The names of the parts of a table."""
-    return [name for name in store.names(table) if name.endswith(".parquet") and name[0] != "."]
+    """The names of the parts of a table; other files in its folder are none of ours."""
+    return [name for name in store.names(table) if PART.fullmatch(name)]
 
 
 def remove_damaged(store: Store) -> list[str]:
     """Takes damaged parts, and parts without their fellow in the other table, out of both tables, so that their trials
     are to be done; says which, a sentence each. Finishes a compaction that was interrupted."""
-    _finish_compaction(store)
-    found = {table: set(parts(store, table)) for table in TABLES}
-    sentences = [
-        f"trials/{name}: its measurements are lost" for name in sorted(found["trials"] - found["measurements"])
-    ]
-    names = [f"{table}/{name}" for table in TABLES for name in sorted(found["trials"] & found["measurements"])]
-    with ThreadPoolExecutor(READERS) as pool:
-        whole = pool.map(lambda name: stores.sealed(store.read(name)), names)
-        sentences += [f"{name}: damaged" for name, good in zip(names, whole, strict=True) if not good]
-    bad = {sentence.partition(":")[0].partition("/")[2] for sentence in sentences}
-    # measurements without a row in `trials`: of a trial that was interrupted between the two
-    for name in sorted(bad | (found["measurements"] - found["trials"])):
-        for table in TABLES:
-            store.remove(f"{table}/{name}")
-    return sentences
+    with store.alone():
+        _finish_compaction(store)
+        found = {table: set(parts(store, table)) for table in TABLES}
+        sentences = [
+            f"trials/{name}: its measurements are lost" for name in sorted(found["trials"] - found["measurements"])
+        ]
+        names = [f"{table}/{name}" for table in TABLES for name in sorted(found["trials"] & found["measurements"])]
+        sentences += [f"{name}: damaged" for name in _damaged(store, names)]
+        bad = {sentence.partition(":")[0].partition("/")[2] for sentence in sentences}
+        # measurements without a row in `trials`: of a trial that was interrupted between the two, unless another driver
+        # writes both just now
+        alone = found["measurements"] - found["trials"] - set(parts(store, "trials"))
+        for name in sorted(bad | {name for name in alone if store.age(f"measurements/{name}") > BEING_WRITTEN}):
+            for table in TABLES:
+                store.remove(f"{table}/{name}")
+        return sentences
 
 
 def compact(store: Store) -> int:
     """Puts small parts of finished trials together, and returns how many there were.
 
     It may be interrupted: new parts are hidden until a plan says that all of them stand; from then on the plan is
-    carried out, if by the next who comes. Between, readers find fewer trials, and none twice.
+    carried out, if by the next who comes. Between, readers find fewer trials, and none twice. Of two who come at once
+    the second waits for the first. Raises `ResultsError` where a part is damaged.
     """
-    _finish_compaction(store)
-    for table in TABLES:
-        for name in store.names(table):
-            if name.startswith(".compact-"):
-                store.remove(f"{table}/{name}")
-    old: list[str] = []
-    new: list[str] = []
-    for names, trials, measurements in _groups(store):
-        name = f"compact-{hashlib.blake2b(' '.join(names).encode(), digest_size=8).hexdigest()}.parquet"
-        store.put(f"measurements/.{name}", encode(measurements))
-        store.put(f"trials/.{name}", encode(trials))
-        old, new = [*old, *names], [*new, name]
-    if new:
-        store.put(PLAN, json.dumps({"old": old, "new": new}).encode())
+    with store.alone():
         _finish_compaction(store)
-    return len(old)
+        for table in TABLES:
+            for name in store.names(table):
+                if name.startswith(".compact-"):
+                    store.remove(f"{table}/{name}")
+        old: list[str] = []
+        new: list[str] = []
+        with contextlib.suppress(FileNotFoundError):
+            for names, trials, measurements in _groups(store):
+                name = f"compact-{hashlib.blake2b(' '.join(names).encode(), digest_size=8).hexdigest()}.parquet"
+                store.put(f"measurements/.{name}", encode(measurements))
+                store.put(f"trials/.{name}", encode(trials))
+                old, new = [*old, *names], [*new, name]
+        if not set(old) <= set(parts(store, "trials")):
+            return 0  # where nobody is alone, another has put them together meanwhile
+        if new:
+            store.put(PLAN, json.dumps({"old": old, "new": new}).encode())
+            _finish_compaction(store)
+        return len(old)
 
 
 def _groups(store: Store) -> Iterator[tuple[list[str], pa.Table, pa.Table]]:
@@ -374,8 +418,7 @@ def _groups(store: Store) -> Iterator[tuple[list[str], pa.Table, pa.Table]]:
     kept: list[tuple[str, pa.Table, pa.Table]] = []
     with ThreadPoolExecutor(READERS) as pool:
         for some in (names[i : i + READERS] for i in range(0, len(names), READERS)):
-            read = pool.map(lambda name: [decode(store.read(f"{table}/{name}")) for table in TABLES], some)
-            for name, (trials, measurements) in zip(some, read, strict=True):
+            for name, (trials, measurements) in zip(some, pool.map(partial(read_part, store), some), strict=True):
                 if set(trials["status"].to_pylist()) <= set(FINISHED):
                     kept.append((name, trials, measurements))
             if sum(len(rows) for _, _, rows in kept) >= ROWS_A_PART:
@@ -398,13 +441,17 @@ def _finish_compaction(store: Store) -> None:
     except FileNotFoundError:
         return
     old, new = ([posixpath.basename(name) for name in plan[key]] for key in ("old", "new"))
-    for table in TABLES:
-        for name in old:
-            store.remove(f"{table}/{name}")
-    for table in reversed(TABLES):
-        for name in new:
-            if store.exists(f"{table}/.{name}"):
-                store.rename(f"{table}/.{name}", f"{table}/{name}")
+    # where another has taken a new part away, what it was made of stays
+    if all(store.exists(f"{table}/.{name}") or store.exists(f"{table}/{name}") for table in TABLES for name in new):
+        for table in TABLES:
+            for name in old:
+                store.remove(f"{table}/{name}")
+        for table in reversed(TABLES):
+            for name in new:
+                # where nobody is alone, another may put it in place first
+                with contextlib.suppress(FileNotFoundError):
+                    if store.exists(f"{table}/.{name}"):
+                        store.rename(f"{table}/.{name}", f"{table}/{name}")
     store.remove(PLAN)
 
 
