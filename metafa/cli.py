@@ -49,12 +49,11 @@ ResultsOption = Annotated[
     typer.Option(
         "--results",
         metavar="ADDRESS",
-        show_default="results/NAME",
-        help="Where results go: a folder or s3://BUCKET/FOLDER.",
+        help="Where results go: a folder or s3://BUCKET/FOLDER.  \\[default: results/NAME]",
     ),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, show_default="as many as the CPUs and GPUs allow", help="Trials at a time.")
+    int | None, typer.Option(min=1, help="Trials at a time.  \\[default: as many as the CPUs and GPUs allow]")
 ]
 ResultsArgument = Annotated[
     str, typer.Argument(metavar="RESULTS", help="Results, such as results/quickstart or s3://BUCKET/FOLDER.")
@@ -121,7 +120,7 @@ def run(
     results_address: ResultsOption = None,
     workers: WorkersOption = None,
     address: Annotated[
-        str | None, typer.Option(show_default="this machine", help="A running Ray cluster, such as 'auto'.")
+        str | None, typer.Option(help="A running Ray cluster, such as 'auto'.  \\[default: this machine]")
     ] = None,
 ) -> None:
     """Run a study, or continue one that was stopped. Trials already done are not done again.
@@ -247,9 +246,7 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            show_default="RESULTS/report.html, or NAME.html of an object store",
-            help="Where it goes.",
+            metavar="FILE", help="Where it goes.  \\[default: RESULTS/report.html, or NAME.html of an object store]"
         ),
     ] = None,
 ) -> None:
