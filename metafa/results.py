@@ -39,6 +39,7 @@ PLAN = ".compacting.json"  # of a compaction under way
 CONTINUED = ("trial_id", "status", "point", "objectives", "started", "numerics")  # what continuing has to know
 ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
 SMALL_BYTES = 2**24  # a part below this size is worth compacting
+SHOWN = 3  # settings that differ, in a sentence
 READERS = 16  # parts read at a time
 BEING_WRITTEN = 60.0  # seconds, at most, between a trial's measurements and its row
 PART = re.compile(r"(compact-)?[0-9a-f]{16}\.parquet")  # its name: a trial_id, or of several put together
@@ -175,15 +176,22 @@ def check(store: Store, study: Study) -> None:
         if store.local and Path(store.root).is_dir() and any(p.name[0] != "." for p in Path(store.root).iterdir()):
             raise ResultsError(f"{store.address} is not a results folder of metafa: it has no study.toml")
         return
+    elsewhere = "choose another folder with --results"
     try:
         other = parse(_study_text(store), default_name=study.name)
-    except StudyError:
-        other = None
-    if other is None or not study.continues(other):
-        name = f" ({other.name!r})" if other else ""
+    except StudyError as error:
         raise ResultsError(
-            f"{store.address} holds the results of another study{name}, kept there as study.toml; "
-            "choose another folder with --results"
+            f"{store.address} holds the results of a study, kept there as study.toml, that this metafa cannot "
+            f"read ({error.messages[0]}); {elsewhere}"
+        ) from error
+    if not study.continues(other):
+        found = study.differences(other)
+        more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        room = "`choices`" if other.search.method == "grid" else "`trials`"
+        raise ResultsError(
+            f"{store.address} holds the results of another study ({other.name!r}), kept there as study.toml: "
+            f"{'; '.join(found[:SHOWN]) or 'its trials are others'}{more}. A study that has results may be given more "
+            f"{room}; for any other change, {elsewhere}"
         )
 
 
