@@ -446,9 +446,11 @@ def _together(kept: list[tuple[str, pa.Table, pa.Table]]) -> tuple[list[str], pa
 def _finish_compaction(store: Store) -> None:
     try:
         plan = json.loads(store.read(PLAN))
+        old, new = ([posixpath.basename(name) for name in plan[key]] for key in ("old", "new"))
     except FileNotFoundError:
         return
-    old, new = ([posixpath.basename(name) for name in plan[key]] for key in ("old", "new"))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ResultsError(f"{store.address}/{PLAN} is damaged: it says which hidden parts take whose place") from error
     # where another has taken a new part away, what it was made of stays
     if all(store.exists(f"{table}/.{name}") or store.exists(f"{table}/{name}") for table in TABLES for name in new):
         for table in TABLES:

@@ -99,6 +99,8 @@ def shown(value: Any) -> str:
 
 def _toml(value: Any) -> str:
     match value:
+        case None:
+            return "unset"
         case bool():
             return str(value).lower()
         case dict():
@@ -140,10 +142,8 @@ def unknown_key(key: str, fields: Sequence[str], table: str | None, phases: Sequ
     if plain in fields:
         return "unknown key" + meant([plain])
     if table == "" and (plain == "phase" or plain in PHASES or key in phases):
-        kind = plain if plain in PHASES else "noise"
-        return (
-            f'unknown key; phases are a list: each stands under a [[phases]], with phase = "{kind}" or of another kind'
-        )
+        said = f'with phase = "{plain}"' if plain in PHASES else "of whichever kind its `phase` says"
+        return f"unknown key; phases are a list: each stands under a [[phases]], {said}"
     of_phases = [kind for kind, model in PHASES.items() if plain in model.model_fields]
     homes = [name for name, model in TABLES.items() if plain in model.model_fields and name != table]
     if table and plain != table and (plain in TABLES or plain == "phases"):
@@ -308,10 +308,13 @@ SYNTAX = [
         r".*\{.*@.*",
         "all that stands in { } is on one line, without a last ,",
     ),
-    (r"(Unterminated string|Illegal character '\\n'|Expected [\"']+).*", r".*", "a closing quotation mark is missing"),
+    (r"(Unterminated string|.* character '\\\\n'|Expected [\"']+).*", r".*", "a closing quotation mark is missing"),
     (r"Unescaped '\\\\'.*", r".*", r"write a backslash twice, or the string in single quotes"),
     (r"Invalid statement", r" *@[{-].*", "this is JSON or YAML"),
 ]
+
+MAX_LINE = 1000  # letters of a line that somebody has written
+OPEN = re.compile(r"""([^"'#]|"[^"]*"|'[^']*')*(["'])([^"']*)\r?""")  # a line that a string begins in and does not end
 
 
 def not_toml(text: str, error: ValueError) -> tuple[int | None, str]:
@@ -322,10 +325,14 @@ def not_toml(text: str, error: ValueError) -> tuple[int | None, str]:
         message, line, column = place[1], int(place[2]), int(place[3])
     elif message.endswith(" (at end of document)"):
         message, line = message.removesuffix(" (at end of document)"), len(text.rstrip().split("\n"))
+        if message.startswith(("Expected '", 'Expected "')):  # the end of a string, which began somewhere above
+            line = next((i for i, one in enumerate(lines, start=1) if OPEN.fullmatch(one[:MAX_LINE])), line)
         column = len(lines[line - 1]) + 1
     said = f"{message[0].lower()}{message[1:]}" if message else "it cannot be read"
     if line is None or line > len(lines):
         return None, said
+    if len(lines[line - 1]) > MAX_LINE:
+        return line, said
     whole = lines[line - 1].rstrip("\r")
     marked = f"{whole[: column - 1]}\0{whole[column - 1 :]}"
     for found, there, meaning in SYNTAX:

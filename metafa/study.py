@@ -482,6 +482,8 @@ class _Mistakes:
             case "literal_error" if searchable and not isinstance(found, str):
                 return _sentence(mistake, []) + sentences.varied(found)
             case _ if kind.endswith("_type"):
+                written = _at(self.tree, where)  # with search spaces as they stand in the file
+                found = written if single and written is not _ABSENT else found
                 return sentences.wrong_type(found, kind, where, searchable)
         return _sentence(mistake, [])
 
@@ -500,8 +502,7 @@ class _Mistakes:
         if path[:1] == ("claims",) and len(path) > 2:
             return list(ClaimSettings.model_fields)
         if len(path) > 1:
-            field = StudySettings.model_fields.get(str(path[0]))
-            return list(getattr(field.annotation, "model_fields", {})) if field else []
+            return list(sentences.TABLES[path[0]].model_fields) if path[0] in sentences.TABLES else []
         return list(StudySettings.model_fields)
 
 
