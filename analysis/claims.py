@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from figures import Output, draw, grid, handles_with_and_without, label, output_folder, panels, read, screen_table
 from rich.table import Table
+from rich.text import Text
 
 from metafa import claims, results, statistics
 from metafa.appearance import COLOURS, in_words, named
@@ -82,7 +83,7 @@ def as_rich(table: pd.DataFrame) -> Table:
             f"{row['backprop']:.3g}" if np.isfinite(row["backprop"]) else "",
             f"{row['difference']:+.3g} ({row['difference_low']:+.3g} to {row['difference_high']:+.3g})",
             row["expected"],
-            f"[{STYLES[row['verdict']]}]{row['verdict']}[/]",
+            Text(row["verdict"], STYLES[row["verdict"]]),
         )
     return shown
 

@@ -19,10 +19,9 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from metafa import appearance, conditions
+from metafa import appearance, conditions, screens
 from metafa.appearance import Line
 from metafa.conditions import ResultsError, Tables
 
@@ -66,14 +65,15 @@ class Output:
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.screen = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+        self.screen = screens.console(width=None if sys.stdout.isatty() else WIDTH)
 
     def table(self, name: str, table: pd.DataFrame, shown: Table | None = None) -> None:
         """Writes ``table`` as CSV, and shows it."""
         path = self.folder / f"{name}.csv"
         table.to_csv(path, index=False)
         if shown is not None:
-            self.screen.print(shown)
+            with screens.forgiving():
+                self.screen.print(shown)
         self.say(f"table    {path}")
 
     def figure(self, name: str, figure: plt.Figure) -> None:
@@ -84,7 +84,8 @@ class Output:
         self.say(f"figure   {self.folder / name}.png")
 
     def say(self, sentence: str) -> None:
-        self.screen.print(sentence, soft_wrap=True, markup=False)
+        with screens.forgiving():
+            self.screen.print(sentence, soft_wrap=True)
 
 
 def screen_table(title: str) -> Table:

@@ -35,6 +35,7 @@ from figures import (
     screen_table,
 )
 from rich.table import Table
+from rich.text import Text
 
 from metafa import appearance, comparison, statistics
 from metafa.appearance import named, short
@@ -90,13 +91,13 @@ def as_rich(table: pd.DataFrame, conditions: list[str]) -> Table:
         if before is not None and tuple(row[EVALUATED]) != before:
             shown.add_section()
         before = tuple(row[EVALUATED])
-        compared = [""] * 4
+        compared: list[str | Text] = [""] * 4
         if np.isfinite(row["difference"]):
             clear = row["difference_low"] * row["difference_high"] > 0
-            style = f"[{'green' if row['difference'] < 0 else 'red'}]" if clear else "[default]"
+            style = ("green" if row["difference"] < 0 else "red") if clear else ""
             interval = bounds(row["difference_low"], row["difference_high"], "+")
             compared = [
-                f"{style}{row['difference']:+.3f} ({interval})[/]",
+                Text(f"{row['difference']:+.3f} ({interval})", style),
                 f"{row['effect_size']:+.1f}",
                 f"{row['probability_of_improvement']:.2f}",
                 significant(row["p_corrected"]) if np.isfinite(row["p_corrected"]) else "-",

@@ -110,7 +110,7 @@ def save_best(output: Output, study: Study, row: dict[str, Any], objectives: lis
     reached = ", ".join(f"{one.name} {value(float(row[one.name]))}" for one in objectives)
     text = f"# the best of {study.name}: {reached}\n{tomli_w.dumps(tree)}"
     path = Path(output.folder / "search_best.toml")
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     output.say(f"best     {path}")
     output.say(text.rstrip())
 

@@ -119,7 +119,7 @@ left out of means.
 
 def main() -> None:
     for name, text in pages().items():
-        (DOCS / name).write_text(text)
+        (DOCS / name).write_text(text, encoding="utf-8")
 
 
 def pages() -> dict[str, str]:

@@ -13,10 +13,9 @@ from typing import Any, Literal
 
 import pandas as pd
 import tomli_w
-from rich.console import Console
 from torch import Tensor
 
-from metafa import episodes, feedback, launch, meta, networks, noise, results, study, tasks, trial
+from metafa import episodes, feedback, launch, meta, networks, noise, results, screens, study, tasks, trial
 from metafa.credit import RULES
 from metafa.feedback import Feedback
 from metafa.networks import Network
@@ -238,6 +237,6 @@ def run(
 def _run(checked: Study, place: str, workers: int | None, address: str | None) -> Results:
     store = results.open_store(place)
     results.check(store, checked)
-    screen = Console(highlight=False)
+    screen = screens.console()
     launch.run(checked, store, screen, screen, workers, address)
     return results.load(place)

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from metafa import alike, data, launch, proposals, results, stopping, study
+from metafa import alike, data, heartbeat, launch, proposals, results, screens, stopping, study
 from metafa.settings import flatten, transports
 from metafa.store import Store, shown
 from metafa.study import Study
@@ -38,8 +38,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-screen = Console(highlight=False)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+screen = screens.console()
+errors = screens.console(stderr=True, soft_wrap=True)
 
 StudyFile = Annotated[
     Path,
@@ -52,11 +52,11 @@ ResultsOption = Annotated[
     typer.Option(
         "--results",
         metavar="ADDRESS",
-        help="Where results go: a folder or s3://BUCKET/FOLDER.  [default: results/NAME]",
+        help="Where results go: a folder or s3://BUCKET/FOLDER.  \\[default: results/NAME]",
     ),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="Trials at a time.  [default: as many as the CPUs and GPUs allow]")
+    int | None, typer.Option(min=1, help="Trials at a time.  \\[default: as many as the CPUs and GPUs allow]")
 ]
 ResultsArgument = Annotated[
     str, typer.Argument(metavar="RESULTS", help="Results, such as results/quickstart or s3://BUCKET/FOLDER.")
@@ -65,13 +65,13 @@ ResultsArgument = Annotated[
 
 def main() -> None:
     """The entry point."""
-    with stopping.said():
+    with stopping.said(), screens.forgiving():
         app()
 
 
 def _stop(status: int, *messages: str) -> NoReturn:
     for message in messages:
-        errors.print(message, markup=False)
+        errors.print(message)
     raise typer.Exit(status)
 
 
@@ -125,7 +125,7 @@ def run(
     results_address: ResultsOption = None,
     workers: WorkersOption = None,
     address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster, such as 'auto'.  [default: this machine]")
+        str | None, typer.Option(help="A running Ray cluster, such as 'auto'.  \\[default: this machine]")
     ] = None,
 ) -> None:
     """Run a study, or continue one that was stopped. Trials already done are not done again.
@@ -151,12 +151,8 @@ def _count(statuses: Iterable[str]) -> dict[str, int]:
 def _summarise(checked: Study, store: Store) -> None:
     with _usable(store.address):
         counts = _count(results.statuses(store).values())
-    screen.print(
-        f"[bold]{checked.name}[/]: "
-        + ", ".join(f"{n} of {checked.total} trials {name}" for name, n in counts.items() if n)
-        + f"; results in {store.address}",
-        soft_wrap=True,
-    )
+    said = ", ".join(f"{n} of {checked.total} trials {name}" for name, n in counts.items() if n)
+    screen.print(_named(checked, f": {said}; results in {store.address}"), soft_wrap=True)
     if counts["failed"]:
         again = "" if checked.adaptive else ", and the same command tries them again"
         _stop(
@@ -164,6 +160,11 @@ def _summarise(checked: Study, store: Store) -> None:
             f"metafa: {counts['failed']} trials failed; their errors stand in the column `error` of "
             f"{store.address}/trials{again}",
         )
+
+
+def _named(checked: Study, said: str) -> Text:
+    """A line that begins with the study's name."""
+    return Text.assemble((checked.name, "bold"), said)
 
 
 @app.command()
@@ -178,7 +179,7 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
         done = sum(row["status"] in results.FINISHED for row in rows)
     settings = checked.examples[0]
 
-    screen.print(f"[bold]{checked.name}[/]" + (f": {checked.question}" if checked.question else ""), soft_wrap=True)
+    screen.print(_named(checked, f": {checked.question}" if checked.question else ""), soft_wrap=True)
     screen.print(f"phases   {' → '.join(phase.name for phase in settings.phases)}")
     screen.print(
         f"trials   {checked.total} of {launch.seeds(checked)} seeds, {done} of them done, in {store.address}",
@@ -216,9 +217,9 @@ def _transports(checked: Study) -> Table:
         table.add_column(name.rpartition(".")[2], no_wrap=True)
     for part in next(iter(rows.values())):
         table.add_column(part)
-    styles = {"weights": "[red]weights[/]", "signs": "[yellow]signs[/]", "none": "[green]none[/]"}
+    styles = {"weights": "red", "signs": "yellow", "none": "green"}
     for key, row in rows.items():
-        table.add_row(*key, *(styles[found] for found in row.values()))
+        table.add_row(*key, *(Text(found, styles[found]) for found in row.values()))
     return table
 
 
@@ -229,25 +230,25 @@ def status(results_address: ResultsArgument) -> None:
         store = results.open_store(results_address)
         checked = results.read_study(store)
         ended = proposals.known_trials(results.trial_rows(store, results.CONTINUED))
-        progress = results.read_progress(store)
+        beat, now = heartbeat.read(store), datetime.datetime.now(datetime.UTC)
     statuses = {trial_id: one.status for trial_id, one in ended.items()}
     known = {trial_id: one.point for trial_id, one in ended.items()}
     known |= {trial.trial_id: trial.varied for trial in checked.trials}
-    running = progress["running"] if progress else {}
+    running = beat.running if beat and beat.alive(now) else {}
     names = list(checked.spaces)
     table = Table("trial", "status", *names, title=checked.name, title_justify="left")
     listed = known if len(known) <= SHOWN_TRIALS else [i for i in known if i in running or statuses.get(i) == "failed"]
     for trial_id in listed:
         found = statuses.get(trial_id, f"running, {running[trial_id]:.0%}" if trial_id in running else "to do")
-        said = f"[{STATUSES[found]}]{found}[/]" if found in STATUSES else found
-        table.add_row(trial_id, said, *(str(known[trial_id].get(name, "")) for name in names))
+        table.add_row(
+            trial_id, Text(found, STATUSES.get(found, "")), *(str(known[trial_id].get(name, "")) for name in names)
+        )
     screen.print(table)
     counts = _count(statuses.values())
     left = checked.total - len(statuses)
     screen.print(", ".join(f"{n} {name}" for name, n in counts.items()) + f", {left} to do")
-    if progress and left:
-        age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(progress["written"])
-        screen.print(f"{progress['host']}, {age.seconds} s ago: {progress['summary']}", soft_wrap=True)
+    if beat and left > 0:
+        screen.print(beat.sentence(now), soft_wrap=True)
 
 
 @app.command()
@@ -256,7 +257,7 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Where it goes.  [default: RESULTS/report.html, or NAME.html of an object store]"
+            metavar="FILE", help="Where it goes.  \\[default: RESULTS/report.html, or NAME.html of an object store]"
         ),
     ] = None,
 ) -> None:
@@ -271,7 +272,7 @@ def report(
         text = reports.render(store)
         path = output or (Path(store.address) / "report.html" if store.local else Path(f"{Path(store.root).name}.html"))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     screen.print(f"report   {path}  ({len(text) / 1e6:.1f} MB; open it in a browser)", soft_wrap=True)
 
 
@@ -344,7 +345,8 @@ def verify(
             differences = results.differences(store, other, chosen)
     for trial_id in chosen:
         said = differences.get(trial_id)
-        screen.print(f"{trial_id}  [{'red' if said else 'green'}]{said or 'equal, to the bit'}[/]", soft_wrap=True)
+        outcome = (said, "red") if said else ("equal, to the bit", "green")
+        screen.print(Text.assemble(f"{trial_id}  ", outcome), soft_wrap=True)
     if differences:
         _stop(SOME_FAILED, f"metafa: {len(differences)} of {len(chosen)} trials came out otherwise")
 
@@ -394,7 +396,7 @@ def tasks() -> None:
         table = Table(kind, "data", "what it is")
         for name, one in known.items():
             absent = "downloaded on first use" if one.downloads else "not here"
-            table.add_row(name, "[green]here[/]" if one.here() else absent, one.description)
+            table.add_row(name, Text("here", "green") if one.here() else absent, one.description)
         screen.print(table)
     screen.print(f"Data is looked for in {data_folder()}; set METAFA_DATA to look elsewhere.", soft_wrap=True)
 

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from metafa import results
 from metafa.results import ENDED, MEASUREMENTS, ResultsError
@@ -145,11 +144,6 @@ class Tables:
             )
         return found
 
-    @cached_property
-    def dataset(self) -> ds.Dataset:
-        """The measurements, unread."""
-        return ds.dataset(self.store.path("measurements"), filesystem=self.store.filesystem, format="parquet")
-
     def rows(
         self, metrics: Sequence[str], phases: Iterable[str] | None = None, trial_ids: Iterable[str] | None = None
     ) -> pd.DataFrame:
@@ -163,8 +157,7 @@ class Tables:
             wanted &= pc.field("phase").isin(_strings(phases))
         if len(chosen) < len(self.trials):
             wanted &= pc.field("trial_id").isin(_strings(chosen))
-        columns = [name for name in MEASUREMENTS.names if name in self.dataset.schema.names]
-        rows = self.dataset.to_table(columns=columns, filter=wanted).to_pandas()
+        rows = results.read_table(self.store, "measurements", MEASUREMENTS.names, wanted).to_pandas()
         if len(self.diverged):
             keys = list(self.diverged)
             rows = rows.merge(self.diverged.assign(lost=True), how="left", on=keys)
@@ -243,15 +236,17 @@ def of_trials(store: Store, trials: pd.DataFrame) -> Tables:
 def read_trials(store: Store) -> pd.DataFrame:
     """The table of trials. Raises `ResultsError`."""
     try:
-        table = results.trials_table(store)
-        if not len(table):
-            raise FileNotFoundError("no trial has ended yet")
-        return table.to_pandas(integer_object_nulls=True)  # so that whole numbers stay whole where some have none
-    except (OSError, ValueError) as error:
-        raise ResultsError(
-            f"{store.address}: no tables `trials` and `measurements` of metafa here ({results.reason(error)}); give "
-            "what `metafa run` calls results, such as results/quickstart"
-        ) from error
+        if results.parts(store, "trials"):
+            return results.read_table(store, "trials").to_pandas(
+                integer_object_nulls=True  # so that whole numbers stay whole where some have none
+            )
+        said = "no trial has ended yet"
+    except OSError as error:
+        said = results.reason(error)
+    raise ResultsError(
+        f"{store.address}: no tables `trials` and `measurements` of metafa here ({said}); give what `metafa run` calls "
+        "results, such as results/quickstart"
+    )
 
 
 def _divergences(trial: pd.Series) -> list[dict[str, Any]]:

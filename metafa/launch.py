@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
-from metafa import data, proposals, results
+from metafa import data, proposals, results, screens
 from metafa.proposals import Known
 from metafa.store import Store
 from metafa.study import Study
@@ -20,6 +21,7 @@ class LaunchError(Exception):
     """A study that cannot be started where it is to run; the message is one line."""
 
 
+@screens.forgiving()
 def run(
     study: Study,
     store: Store,
@@ -62,12 +64,9 @@ def sweep(
     """Runs the trials that are not ``known`` over these ``images``. Raises as `run` does."""
     from metafa import progress
 
-    screen.print(
-        f"[bold]{study.name}[/]: {study.total} trials of {seeds(study)} seeds"
-        + (f", {len(known)} done before" if known else "")
-        + f"; results in {store.address}",
-        soft_wrap=True,
-    )
+    before = f", {len(known)} done before" if known else ""
+    said = f": {study.total} trials of {seeds(study)} seeds{before}; results in {store.address}"
+    screen.print(Text.assemble((study.name, "bold"), said), soft_wrap=True)
     with progress.watch(screen, total=study.total, already=len(known)) as watcher:
         from metafa import sweep as sweeps
 

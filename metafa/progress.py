@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
+from rich.text import Text
 
+from metafa.heartbeat import Heartbeat
 from metafa.settings import as_text
 from metafa.study import Trial
 
@@ -32,12 +34,13 @@ class Watcher:
         self.already = already
         self.counts: dict[str, int] = {}
         self.cpus, self.gpus = 0.0, 0.0
+        self.over = False
         self.bar = Progress(
-            SpinnerColumn(),
+            SpinnerColumn("dots" if screen.encoding.startswith("utf") else "line"),
             BarColumn(bar_width=20, table_column=Column(min_width=20)),
             TaskProgressColumn(),
             # on a narrow terminal it takes more lines, and the bar stays
-            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=False)),
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=False)),
             TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
             console=screen,
             expand=True,
@@ -62,20 +65,25 @@ class Watcher:
         if final is not None and better and whole and math.isfinite(final[1]):
             self.best = (final, trial)
         if ended.status not in ("done", "stopped"):
-            self.screen.print(f"[yellow]{ended.status}[/] {describe(trial)}: {ended.error}", soft_wrap=True)
+            wrong = Text.assemble((ended.status, "yellow"), f" {describe(trial)}: {ended.error}")
+            self.screen.print(wrong, soft_wrap=True)
         self._show()
         if not self.screen.is_terminal:
             said = ended.error if ended.status == "stopped" else _shown(final)
             self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True)
 
-    def state(self) -> dict[str, Any]:
-        """How far the study is, as `metafa status` shows it elsewhere."""
-        return {
-            "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "host": platform.node(),
-            "summary": self.summary(),
-            "running": self.running,
-        }
+    def state(self, ended: bool = False) -> Heartbeat:
+        """How far the study is, as `metafa status` shows it elsewhere; ``ended`` where nothing runs any more."""
+        if ended:
+            self.running.clear()
+            self.over = True
+        return Heartbeat(
+            written=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+            host=platform.node(),
+            summary=self.summary(),
+            running=dict(self.running),
+            ended=ended,
+        )
 
     def stop(self) -> None:
         self.bar.stop()
@@ -93,9 +101,9 @@ class Watcher:
             parts.append(
                 f"{len(self.running)} running on {self.cpus:g} CPUs" + f", {self.gpus:g} GPUs" * (self.gpus > 0)
             )
-        if (rate := self._rate()) is not None:
+        if (rate := self._rate()) is not None and not self.over:
             parts.append(f"{60 * rate:.3g} a minute")
-        if (left := self._seconds_left()) is not None:
+        if (left := self._seconds_left()) is not None and not self.over:
             parts.append(f"{_duration(left)} left")
         if self.best is not None:
             parts.append(f"best {_shown(self.best[0])} ({describe(self.best[1])})")

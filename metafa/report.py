@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from metafa import appearance, charts, claims, comparison, conditions, importance, objectives, results
+from metafa import appearance, charts, claims, comparison, conditions, heartbeat, importance, objectives, results
 from metafa.appearance import Line, named
 from metafa.conditions import EVALUATED, Tables
 from metafa.results import ENDED, ResultsError
@@ -101,7 +101,7 @@ def render(store: Store) -> str:
 def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
-    text = resources.files("metafa").joinpath("report.html").read_text()
+    text = resources.files("metafa").joinpath("report.html").read_text(encoding="utf-8")
     return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
         text
     )
@@ -138,10 +138,8 @@ def _running(store: Store, study: Study, trials: pd.DataFrame) -> str:
     if left <= 0:
         return ""
     said = f"{left} of {study.total} trials are still to do"
-    progress = results.read_progress(store)
-    return (
-        f"{said}; {progress['host']} said at {progress['written']}: {progress['summary']}" if progress else f"{said}."
-    )
+    beat, now = heartbeat.read(store), datetime.datetime.now(datetime.UTC)
+    return f"{said}; as of {now:%Y-%m-%d %H:%M} UTC: {beat.sentence(now)}." if beat else f"{said}."
 
 
 def _claims(study: Study, tables: Tables, lines: list[Line], answers: list[str], warnings: list[str]) -> Section | None:

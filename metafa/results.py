@@ -7,18 +7,22 @@ says that the trial is done, last. Every part carries a digest of itself, so tha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import posixpath
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -32,13 +36,15 @@ if TYPE_CHECKING:
 
 TABLES = ("trials", "measurements")
 PARTIAL = "partial"  # the folder of what trials under way keep
-PROGRESS = "progress.json"  # how far a study is that runs
 IMAGES = "images.json"  # the digests of the images that its trials draw on
 PLAN = ".compacting.json"  # of a compaction under way
 CONTINUED = ("trial_id", "status", "point", "objectives", "started", "numerics", "data")  # what continuing has to know
 ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
 SMALL_BYTES = 2**24  # a part below this size is worth compacting
+SHOWN = 3  # settings that differ, in a sentence
 READERS = 16  # parts read at a time
+BEING_WRITTEN = 60.0  # seconds, at most, between a trial's measurements and its row
+PART = re.compile(r"(compact-)?[0-9a-f]{16}\.parquet")  # its name: a trial_id, or of several put together
 
 MEASUREMENTS = pa.schema(
     [
@@ -153,8 +159,7 @@ def load(address: str | Path) -> Results:
     none."""
     store = open_store(address)
     _study_text(store)
-    measurements = pq.read_table(store.path("measurements"), filesystem=store.filesystem)
-    return Results(trials_table(store).to_pandas(), measurements.to_pandas())
+    return Results(*(read_table(store, table).to_pandas() for table in TABLES))
 
 
 def open_store(address: str | Path) -> Store:
@@ -188,15 +193,22 @@ def check(store: Store, study: Study) -> None:
         if store.local and Path(store.root).is_dir() and any(p.name[0] != "." for p in Path(store.root).iterdir()):
             raise ResultsError(f"{store.address} is not a results folder of metafa: it has no study.toml")
         return
+    elsewhere = "choose another folder with --results"
     try:
         other = parse(_study_text(store), default_name=study.name)
-    except StudyError:
-        other = None
-    if other is None or not study.continues(other):
-        name = f" ({other.name!r})" if other else ""
+    except StudyError as error:
         raise ResultsError(
-            f"{store.address} holds the results of another study{name}, kept there as study.toml; "
-            "choose another folder with --results"
+            f"{store.address} holds the results of a study, kept there as study.toml, that this metafa cannot "
+            f"read ({error.messages[0]}); {elsewhere}"
+        ) from error
+    if not study.continues(other):
+        found = study.differences(other)
+        more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        room = "`choices`" if other.search.method == "grid" else "`trials`"
+        raise ResultsError(
+            f"{store.address} holds the results of another study ({other.name!r}), kept there as study.toml: "
+            f"{'; '.join(found[:SHOWN]) or 'its trials are others'}{more}. A study that has results may be given more "
+            f"{room}; for any other change, {elsewhere}"
         )
 
 
@@ -241,37 +253,60 @@ def _digests(store: Store) -> dict[str, str]:
         return {}
 
 
-def read_progress(store: Store) -> dict[str, Any] | None:
-    """What a running study last said of how far it is."""
-    try:
-        return json.loads(store.read(PROGRESS))
-    except (OSError, ValueError):
-        return None
+def read_table(
+    store: Store, table: str, columns: Sequence[str] | None = None, filter: pc.Expression | None = None
+) -> pa.Table:
+    """The rows of a table, of `measurements` those for which ``filter`` holds, in those of ``columns`` that it has; without columns where it has
+    no parts. Raises `ResultsError` where a part is damaged."""
+    from pyarrow import dataset  # which imports pandas
+
+    for last in (False, False, True):
+        paths = [store.path(f"{table}/{name}") for name in parts(store, table)]
+        if not paths:
+            return pa.table({})
+        try:
+            found = dataset.dataset(paths, filesystem=store.filesystem, format="parquet")
+            if table == "trials":  # a study that has grown may vary more than it did, and its parts have more columns
+                with ThreadPoolExecutor(READERS) as pool:
+                    rows = list(pool.map(partial(_rows_of_part, columns), found.get_fragments()))
+                return pa.concat_tables(rows, promote_options="permissive")
+            chosen = None if columns is None else [name for name in columns if name in found.schema.names]
+            return found.to_table(columns=chosen, filter=filter)
+        except FileNotFoundError as error:  # put together with others since it was listed
+            if last:
+                raise ResultsError(f"{store.address}: {reason(error)}; try again") from error
+        except (OSError, pa.ArrowException) as error:
+            raise ResultsError(_damage(store, error)) from error
+    raise AssertionError
+
+
+def _rows_of_part(columns: Sequence[str] | None, part: Any) -> pa.Table:
+    names = part.physical_schema.names
+    return part.to_table(columns=names if columns is None else [name for name in columns if name in names])
+
+
+def _damage(store: Store, error: Exception) -> str:
+    """Which parts cannot be read, and what to do about it."""
+    bad = _damaged(store, [f"{table}/{name}" for table in TABLES for name in parts(store, table)])
+    if not bad:
+        return f"{store.address}: {reason(error)}"
+    more = f" and {len(bad) - 3} more parts" if len(bad) > 3 else ""
+    return (
+        f"{store.address}: damaged: {', '.join(bad[:3])}{more}; `metafa run STUDY` with the same study takes what is "
+        "damaged out, and runs its trials again"
+    )
+
+
+def _damaged(store: Store, names: Sequence[str]) -> list[str]:
+    """Which of these parts are not as they were written."""
+    with ThreadPoolExecutor(READERS) as pool:
+        whole = pool.map(lambda name: stores.sealed(store.read(name)), names)
+        return [name for name, good in zip(names, whole, strict=True) if not good]
 
 
 def trial_rows(store: Store, columns: Sequence[str] = ("trial_id", "status")) -> list[dict[str, Any]]:
     """The rows of `trials`, None in columns that they lack. Raises `ResultsError`."""
-    if not parts(store, "trials"):
-        return []
-    try:
-        return [dict.fromkeys(columns) | row for row in trials_table(store, columns).to_pylist()]
-    except (OSError, pa.ArrowException) as error:
-        raise ResultsError(f"{store.address}: {reason(error)}; `metafa run` finds damaged parts") from error
-
-
-def trials_table(store: Store, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table `trials`, or those of ``columns`` that it has. Its parts need not have the same columns: a study that
-    has grown may vary more than it did. Raises OSError and `pyarrow.ArrowException`."""
-    from pyarrow import dataset  # which imports pandas
-
-    def read(part: dataset.Fragment) -> pa.Table:
-        names = part.physical_schema.names
-        return part.to_table(schema=part.physical_schema, columns=[n for n in columns or names if n in names])
-
-    found = dataset.dataset(store.path("trials"), filesystem=store.filesystem, format="parquet")
-    with ThreadPoolExecutor(READERS) as pool:
-        parts = list(pool.map(read, found.get_fragments()))
-    return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
+    return [dict.fromkeys(columns) | row for row in read_table(store, "trials", columns).to_pylist()]
 
 
 def continued_rows(store: Store) -> list[dict[str, Any]]:
@@ -347,10 +382,8 @@ def differences(store: Store, other: Store, trial_ids: Sequence[str]) -> dict[st
     import pandas as pd
 
     keys = [name for name in MEASUREMENTS.names if name != "value"]
-    tables = [
-        pq.read_table(one.path("measurements"), filesystem=one.filesystem, filters=[("trial_id", "in", trial_ids)])
-        for one in (store, other)
-    ]
+    chosen = pc.field("trial_id").isin(trial_ids)
+    tables = [read_table(one, "measurements", filter=chosen) for one in (store, other)]
     both = pd.merge(*(table.to_pandas() for table in tables), on=keys, how="outer", indicator=True)
     unequal = (both["value_x"] != both["value_y"]) & ~(both["value_x"].isna() & both["value_y"].isna())
     wrong = both[unequal | (both["_merge"] != "both")]
@@ -378,53 +411,69 @@ def decode(content: bytes) -> pa.Table:
     return pq.read_table(pa.BufferReader(content))
 
 
+def read_part(store: Store, name: str) -> tuple[pa.Table, pa.Table]:
+    """The rows of a part in both tables. Raises `ResultsError` where it is damaged, and FileNotFoundError where it has
+    been put together with others."""
+    try:
+        trials, measurements = (decode(store.read(f"{table}/{name}")) for table in TABLES)
+    except pa.ArrowException as error:
+        raise ResultsError(_damage(store, error)) from error
+    return trials, measurements
+
+
 def parts(store: Store, table: str) -> list[str]:
-    """The names of the parts of a table."""
-    return [name for name in store.names(table) if name.endswith(".parquet") and name[0] != "."]
+    """The names of the parts of a table; other files in its folder are none of ours."""
+    return [name for name in store.names(table) if PART.fullmatch(name)]
 
 
 def remove_damaged(store: Store) -> list[str]:
     """Takes damaged parts, and parts without their fellow in the other table, out of both tables, so that their trials
     are to be done; says which, a sentence each. Finishes a compaction that was interrupted."""
-    _finish_compaction(store)
-    found = {table: set(parts(store, table)) for table in TABLES}
-    sentences = [
-        f"trials/{name}: its measurements are lost" for name in sorted(found["trials"] - found["measurements"])
-    ]
-    names = [f"{table}/{name}" for table in TABLES for name in sorted(found["trials"] & found["measurements"])]
-    with ThreadPoolExecutor(READERS) as pool:
-        whole = pool.map(lambda name: stores.sealed(store.read(name)), names)
-        sentences += [f"{name}: damaged" for name, good in zip(names, whole, strict=True) if not good]
-    bad = {sentence.partition(":")[0].partition("/")[2] for sentence in sentences}
-    # measurements without a row in `trials`: of a trial that was interrupted between the two
-    for name in sorted(bad | (found["measurements"] - found["trials"])):
-        for table in TABLES:
-            store.remove(f"{table}/{name}")
-    return sentences
+    with store.alone():
+        _finish_compaction(store)
+        found = {table: set(parts(store, table)) for table in TABLES}
+        sentences = [
+            f"trials/{name}: its measurements are lost" for name in sorted(found["trials"] - found["measurements"])
+        ]
+        names = [f"{table}/{name}" for table in TABLES for name in sorted(found["trials"] & found["measurements"])]
+        sentences += [f"{name}: damaged" for name in _damaged(store, names)]
+        bad = {sentence.partition(":")[0].partition("/")[2] for sentence in sentences}
+        # measurements without a row in `trials`: of a trial that was interrupted between the two, unless another driver
+        # writes both just now
+        alone = found["measurements"] - found["trials"] - set(parts(store, "trials"))
+        for name in sorted(bad | {name for name in alone if store.age(f"measurements/{name}") > BEING_WRITTEN}):
+            for table in TABLES:
+                store.remove(f"{table}/{name}")
+        return sentences
 
 
 def compact(store: Store) -> int:
     """Puts small parts of finished trials together, and returns how many there were.
 
     It may be interrupted: new parts are hidden until a plan says that all of them stand; from then on the plan is
-    carried out, if by the next who comes. Between, readers find fewer trials, and none twice.
+    carried out, if by the next who comes. Between, readers find fewer trials, and none twice. Of two who come at once
+    the second waits for the first. Raises `ResultsError` where a part is damaged.
     """
-    _finish_compaction(store)
-    for table in TABLES:
-        for name in store.names(table):
-            if name.startswith(".compact-"):
-                store.remove(f"{table}/{name}")
-    old: list[str] = []
-    new: list[str] = []
-    for names, trials, measurements in _groups(store):
-        name = f"compact-{hashlib.blake2b(' '.join(names).encode(), digest_size=8).hexdigest()}.parquet"
-        store.put(f"measurements/.{name}", encode(measurements))
-        store.put(f"trials/.{name}", encode(trials))
-        old, new = [*old, *names], [*new, name]
-    if new:
-        store.put(PLAN, json.dumps({"old": old, "new": new}).encode())
+    with store.alone():
         _finish_compaction(store)
-    return len(old)
+        for table in TABLES:
+            for name in store.names(table):
+                if name.startswith(".compact-"):
+                    store.remove(f"{table}/{name}")
+        old: list[str] = []
+        new: list[str] = []
+        with contextlib.suppress(FileNotFoundError):
+            for names, trials, measurements in _groups(store):
+                name = f"compact-{hashlib.blake2b(' '.join(names).encode(), digest_size=8).hexdigest()}.parquet"
+                store.put(f"measurements/.{name}", encode(measurements))
+                store.put(f"trials/.{name}", encode(trials))
+                old, new = [*old, *names], [*new, name]
+        if not set(old) <= set(parts(store, "trials")):
+            return 0  # where nobody is alone, another has put them together meanwhile
+        if new:
+            store.put(PLAN, json.dumps({"old": old, "new": new}).encode())
+            _finish_compaction(store)
+        return len(old)
 
 
 def _groups(store: Store) -> Iterator[tuple[list[str], pa.Table, pa.Table]]:
@@ -435,8 +484,7 @@ def _groups(store: Store) -> Iterator[tuple[list[str], pa.Table, pa.Table]]:
     kept: list[tuple[str, pa.Table, pa.Table]] = []
     with ThreadPoolExecutor(READERS) as pool:
         for some in (names[i : i + READERS] for i in range(0, len(names), READERS)):
-            read = pool.map(lambda name: [decode(store.read(f"{table}/{name}")) for table in TABLES], some)
-            for name, (trials, measurements) in zip(some, read, strict=True):
+            for name, (trials, measurements) in zip(some, pool.map(partial(read_part, store), some), strict=True):
                 if set(trials["status"].to_pylist()) <= set(FINISHED):
                     kept.append((name, trials, measurements))
             if sum(len(rows) for _, _, rows in kept) >= ROWS_A_PART:
@@ -456,16 +504,22 @@ def _together(kept: list[tuple[str, pa.Table, pa.Table]]) -> tuple[list[str], pa
 def _finish_compaction(store: Store) -> None:
     try:
         plan = json.loads(store.read(PLAN))
+        old, new = ([posixpath.basename(name) for name in plan[key]] for key in ("old", "new"))
     except FileNotFoundError:
         return
-    old, new = ([posixpath.basename(name) for name in plan[key]] for key in ("old", "new"))
-    for table in TABLES:
-        for name in old:
-            store.remove(f"{table}/{name}")
-    for table in reversed(TABLES):
-        for name in new:
-            if store.exists(f"{table}/.{name}"):
-                store.rename(f"{table}/.{name}", f"{table}/{name}")
+    except (ValueError, TypeError, KeyError) as error:
+        raise ResultsError(f"{store.address}/{PLAN} is damaged: it says which hidden parts take whose place") from error
+    # where another has taken a new part away, what it was made of stays
+    if all(store.exists(f"{table}/.{name}") or store.exists(f"{table}/{name}") for table in TABLES for name in new):
+        for table in TABLES:
+            for name in old:
+                store.remove(f"{table}/{name}")
+        for table in reversed(TABLES):
+            for name in new:
+                # where nobody is alone, another may put it in place first
+                with contextlib.suppress(FileNotFoundError):
+                    if store.exists(f"{table}/.{name}"):
+                        store.rename(f"{table}/.{name}", f"{table}/{name}")
     store.remove(PLAN)
 
 

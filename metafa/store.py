@@ -6,11 +6,18 @@ import contextlib
 import hashlib
 import os
 import re
+import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyarrow import fs
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 DIGEST_BYTES = 16
 
@@ -71,6 +78,26 @@ class Store:
         if self.local:
             for name in names:
                 os.makedirs(self.path(name), exist_ok=True)
+
+    def age(self, name: str) -> float:
+        """How long ago a file was written, in seconds, by the clock here; 0 where it is not there."""
+        found = self.filesystem.get_file_info(self.path(name))
+        return max(0.0, time.time() - found.mtime_ns / 1e9) if found.mtime_ns else 0.0
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Of those in it, on all machines that share the folder, one at a time; the others wait. Object stores and some
+        filesystems know no locks: there, nobody waits."""
+        if not self.local or fcntl is None or not os.path.isdir(self.root):
+            yield
+            return
+        folder = os.open(self.root, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def rename(self, old: str, new: str) -> None:
         self.filesystem.move(self.path(old), self.path(new))

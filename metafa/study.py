@@ -19,6 +19,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from metafa import search as searches
+from metafa import sentences
+from metafa.sentences import listed as _listed
+from metafa.sentences import shown as _shown
 from metafa.settings import (
     ADAPTIVE,
     MAX_TRIALS,
@@ -123,6 +126,19 @@ class Study:
             return self.over({}).fingerprint == other.over({}).fingerprint and self.total >= other.total
         return {trial.settings_id for trial in other.trials} <= {trial.settings_id for trial in self.trials}
 
+    def differences(self, other: Study) -> list[str]:
+        """Why this study does not continue ``other``: the settings of which they have other values, with both."""
+        ours, theirs = self._said(), other._said()
+        names = [name for name in {**theirs, **ours} if ours.get(name, _ABSENT) != theirs.get(name, _ABSENT)]
+        if "phases" in names:  # a phase that one of them lacks has all its settings in that one alone
+            names = [name for name in names if name in ours and name in theirs]
+        there, here = ([_shown(one[name]) if name in one else "absent" for name in names] for one in (theirs, ours))
+        return [f"{name} is {one} there and {two} here" for name, one, two in zip(names, there, here, strict=True)]
+
+    def _said(self) -> dict[str, Any]:
+        """What the study computes: a value or a search space for every setting of a trial, and how it searches."""
+        return flatten(self.examples[0]) | self.spaces | {f"search.{name}": value for name, value in self.search}
+
     def of_trials(self, trials: list[Trial]) -> Study:
         """The study of these of its trials alone, all of them run to their end."""
         return replace(self, trials=tuple(trials), search=SearchSettings(), early_stopping=None)
@@ -162,6 +178,8 @@ def read(path: Path) -> Study:
         raise StudyError([f"{path}: cannot be read: {error.strerror or error}"]) from error
     if len(raw) > MAX_BYTES:
         raise StudyError([f"{path}: {len(raw)} bytes; a study file has at most {MAX_BYTES}"])
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw[:4]:
+        raise StudyError([f"{path}: UTF-16; a study file is TOML, in UTF-8: save it as that"])
     try:
         return parse(raw.decode(), default_name=path.stem, file=str(path))
     except UnicodeDecodeError as error:
@@ -177,19 +195,21 @@ def parse(text: str, default_name: str = "study", file: str = "study") -> Study:
 
 
 def _parse(text: str, default_name: str, file: str) -> Study:
+    text = text.removeprefix("\ufeff")  # some editors begin a file with it
     for number, line in enumerate(text.splitlines(), start=1):
         if any(part.count(".") > MAX_KEY_PARTS for part in re.split(r"[,={}\[\]]", re.sub(r"\s", "", line))):
             raise StudyError([f"{file}:{number}: nested too deeply for a study file"])
     try:
         tree = tomllib.loads(text)
     except ValueError as error:  # a number of thousands of digits among them
-        raise StudyError([f"{file}: not TOML: {error}"]) from error
-    kept = text
-    if "name" not in tree:  # said in what is kept, so that whoever finds it knows what the study was called
+        at, said = sentences.not_toml(text, error)
+        raise StudyError([f"{file}{f':{at}' if at else ''}: not TOML: {said}".replace("\n", " ")]) from error
+    kept, named = text, "name" in tree
+    if not named:  # said in what is kept, so that whoever finds it knows what the study was called
         tree["name"] = default_name
         kept = f'name = "{default_name}"\n{text}'
     spaces = dict(_spaces(tree))
-    mistakes = _Mistakes(file, text, tree)
+    mistakes = _Mistakes(file, text, tree, named)
     for path, space in spaces.items():
         mistakes.check_space(path, space)
     mistakes.raise_if_any()
@@ -300,8 +320,8 @@ def _place(path: Path_, tree: dict) -> str:
 class _Mistakes:
     """The mistakes found so far, as sentences with their place."""
 
-    def __init__(self, file: str, text: str, tree: dict):
-        self.file, self.text, self.tree = file, text, tree
+    def __init__(self, file: str, text: str, tree: dict, named: bool = True):
+        self.file, self.text, self.tree, self.named = file, text, tree, named
         self.messages: list[str] = []
         self.more = 0
 
@@ -478,7 +498,37 @@ class _Mistakes:
             option = next((where[: len(p)] for p in point if where[: len(p)] == p), None)
             if option is not None:
                 where = option
-            self.add(where, _sentence(mistake, self._fields(tuple(path), model)))
+            elif where[2:] and isinstance(where[-1], int) and isinstance(mistake["input"], list):
+                self.add(where[:-1], sentences.lists(_at(self.tree, where[:-1])))
+                continue
+            self.add(where, self._sentence(mistake, tuple(path), where, model, option is None))
+
+    def _sentence(self, mistake: Any, path: Path_, where: Path_, model: type[Settings], single: bool) -> str:
+        found, kind = mistake["input"], mistake["type"]
+        searchable = single and model is StudySettings and bool(where) and where[0] not in NOT_SEARCHED
+        match kind:
+            case "extra_forbidden":
+                table = None if model is Range else "" if len(path) == 1 else str(path[0])
+                names = [name for phase in self.phases if isinstance(name := phase.get("name"), str)]
+                return sentences.unknown_key(str(path[-1]), self._fields(path, model), table, names)
+            case "missing" if path == ("phases",):
+                return "missing: what trials do, each phase under a [[phases]]; `metafa studies` lists studies to copy"
+            case "missing" if model is Range:
+                return "missing: a range has `low` and `high`"
+            case "string_pattern_mismatch" if path == ("name",):
+                return sentences.no_name(found, "study", of_file=not self.named)
+            case "literal_error" if searchable and not isinstance(found, str):
+                return _sentence(mistake, []) + sentences.varied(found)
+            case _ if kind.endswith("_type"):
+                written = _at(self.tree, where)  # with search spaces as they stand in the file
+                found = written if single and written is not _ABSENT else found
+                return sentences.wrong_type(found, kind, where, searchable)
+        return _sentence(mistake, [])
+
+    @property
+    def phases(self) -> list[dict]:
+        found = self.tree.get("phases")
+        return [phase for phase in found if isinstance(phase, dict)] if isinstance(found, list) else []
 
     def _fields(self, path: Path_, model: type[Settings]) -> list[str]:
         """The keys allowed where ``path`` ends."""
@@ -490,8 +540,7 @@ class _Mistakes:
         if path[:1] == ("claims",) and len(path) > 2:
             return list(ClaimSettings.model_fields)
         if len(path) > 1:
-            field = StudySettings.model_fields.get(str(path[0]))
-            return list(getattr(field.annotation, "model_fields", {})) if field else []
+            return list(sentences.TABLES[path[0]].model_fields) if path[0] in sentences.TABLES else []
         return list(StudySettings.model_fields)
 
 
@@ -515,50 +564,27 @@ def _sentence(mistake: Any, fields: list[str]) -> str:
     found, context = mistake["input"], mistake.get("ctx", {})
     match mistake["type"]:
         case "extra_forbidden":
-            key = str(mistake["loc"][-1])
-            close = difflib.get_close_matches(key, fields, 1)
-            return f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known are {_listed(fields)}"
+            return sentences.unknown_key(str(mistake["loc"][-1]), fields, None, [])
         case "misfit":
             return context["sentence"]
         case "missing":
             return "missing, and it has no default"
         case "literal_error":
-            close = difflib.get_close_matches(str(found), _literals(context["expected"]), 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = sentences.meant(sentences.close(found, _literals(context["expected"])))
             return f"found {_shown(found)}, expected {context['expected']}{hint}"
         case "union_tag_invalid":
-            return f"`phase` is {context['tag']!r}, expected {_listed(PHASES)}"
+            hint = sentences.meant(sentences.close(context["tag"], PHASES))
+            return f"`phase` is {context['tag']!r}, expected {_listed(PHASES)}{hint}"
         case "union_tag_not_found":
-            return f"a phase is a table that says which in `phase`: {_listed(PHASES)}"
+            return sentences.no_phase(found)
         case "string_pattern_mismatch":
-            return f"found {_shown(found)}, expected letters, digits, '_' and '-', a letter first, at most 64"
+            return sentences.no_name(found, "phase")
         case kind if kind.endswith("_type"):
-            return f"found {_shown(found)}, expected {_TYPES.get(kind, kind.removesuffix('_type'))}"
+            return sentences.wrong_type(found, kind, (), False)
         case _:
             message = mistake["msg"]
             return f"found {_shown(found)}: {message[0].lower()}{message[1:]}"
 
 
-_TYPES = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "string_type": "a string",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "model_type": "a table",
-    "dict_type": "a table",
-    "model_attributes_type": "a table",
-}
-
-
 def _literals(expected: str) -> list[str]:
     return [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(f"'{name}'" for name in sorted(names))
-
-
-def _shown(value: Any) -> str:
-    shown = repr(value) if not isinstance(value, bool) else str(value).lower()
-    return shown if len(shown) <= 60 else shown[:57] + "..."

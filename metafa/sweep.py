@@ -27,8 +27,9 @@ from ray._private import utils as ray_utils
 from ray.tune import schedulers
 from ray.tune.search import Searcher
 
-from metafa import proposals, provenance, results, search, stopping
+from metafa import heartbeat, proposals, provenance, results, search, stopping
 from metafa import store as stores
+from metafa.heartbeat import Heartbeat
 from metafa.proposals import Known
 from metafa.settings import NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
 from metafa.store import Store
@@ -49,7 +50,6 @@ SWITCHES = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 REPORT_EVERY = 1.0  # seconds
-HEARTBEAT_EVERY = 5.0  # seconds
 ATTEMPTS = 3  # at a trial whose process dies, without getting further than a checkpoint
 DEATHS = 20  # of a trial's process, however far it got
 
@@ -80,8 +80,8 @@ class Watcher(Protocol):
     def finished(self, trial: Trial, ended: Ended) -> None:
         """A trial has ended."""
 
-    def state(self) -> dict[str, Any]:
-        """How far the study is, for whoever asks from elsewhere."""
+    def state(self, ended: bool = False) -> Heartbeat:
+        """How far the study is, for whoever asks from elsewhere; ``ended`` where nothing runs any more."""
 
 
 def run(
@@ -137,7 +137,8 @@ def _run(
     bridge = _Bridge(study, store, watcher, tries, ended)
     bridge.beat(0.0)
     resources = {"cpu": study.resources.cpus_per_trial, "gpu": study.resources.gpus_per_trial}
-    with tempfile.TemporaryDirectory(prefix="metafa-") as scratch:  # for what Tune keeps of its own
+    # a temporary folder for what Tune keeps of its own
+    with contextlib.closing(bridge), tempfile.TemporaryDirectory(prefix="metafa-") as scratch:
         tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
@@ -157,7 +158,6 @@ def _run(
                 callbacks=[bridge],
             ),
         ).fit()
-    bridge.beat(0.0)
     if study.adaptive and not bridge.unwritten:
         proposals.keep_journal(study, store, ended)
     if bridge.unwritten:
@@ -175,6 +175,9 @@ def _switched(alone: bool) -> Iterator[None]:
     names = {*SWITCHES, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR}
     before = {name: said for name, said in os.environ.items() if name in names}
     level, knows = logger.level, ray_constants.ENABLE_RAY_CLUSTER
+    uv = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
+    # under `uv run` workers have this process's Python as always; Ray would have them look for a project to install
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     logger.setLevel("CRITICAL")  # what goes wrong with a trial is in its row, and said in a line
     os.environ.update({name: os.environ.get(name, setting) for name, setting in SWITCHES.items()})
     if alone:
@@ -185,6 +188,7 @@ def _switched(alone: bool) -> Iterator[None]:
     finally:
         logger.setLevel(level)
         ray_constants.ENABLE_RAY_CLUSTER = knows
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = uv
         for name in names:
             os.environ.pop(name, None)
         os.environ.update(before)
@@ -536,7 +540,9 @@ class _Bridge(tune.Callback):
             self.unwritten = result["error"]
         else:
             self._ended(ours, Ended(**result["ended"]))
-        self.beat(HEARTBEAT_EVERY)
+
+    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+        self.beat(heartbeat.EVERY)  # also while no trial has anything to say
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         ours, last = self.tries.given.pop(trial.trial_id), trial.last_result
@@ -581,5 +587,12 @@ class _Bridge(tune.Callback):
             self.beaten = time.monotonic()
             found = ray.cluster_resources()  # nodes come and go
             self.watcher.resources(found.get("CPU", 0), found.get("GPU", 0))
-            with contextlib.suppress(OSError):
-                self.store.put(results.PROGRESS, json.dumps(self.watcher.state()).encode())
+            self._say(self.watcher.state())
+
+    def close(self) -> None:
+        """Leaves the last word: nothing runs any more, whatever ended it."""
+        self._say(self.watcher.state(ended=True))
+
+    def _say(self, state: Heartbeat) -> None:
+        with contextlib.suppress(OSError):
+            self.store.put(heartbeat.FILE, state.model_dump_json().encode())

@@ -20,7 +20,7 @@ def write(store: Store, folder: Path) -> int:
 
     written = 0
     for part in results.parts(store, "trials"):
-        trials, measurements = (results.decode(store.read(f"{table}/{part}")) for table in results.TABLES)
+        trials, measurements = results.read_part(store, part)
         for trial in trials.to_pylist():
             run = folder / trial["trial_id"]
             if run.exists():

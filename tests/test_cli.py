@@ -1,6 +1,10 @@
 """Bad input: one line each, exit status 2, nothing written, no traceback."""
 
+import datetime
 import itertools
+import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +14,8 @@ import made
 import pytest
 from typer.testing import CliRunner
 
-from metafa import cli, study
+from metafa import cli, heartbeat, report, results, store, study
+from metafa.study import Study, Trial
 
 STUDY = """\
 [[phases]]
@@ -215,3 +220,257 @@ def test_a_scripts_mistakes_are_its_own(here: Path, arguments: list[str], status
     assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+TWO = 'network.rule = { choices = ["backprop", "feedback_alignment"] }\nseeds = 2\n' + STUDY
+
+
+def measured(trial: Trial) -> list[dict]:
+    where = {"layer": None, "component": None, "task": "glyphs", "learning_rate": None, "phase": "evaluate"}
+    return [
+        where | {"seed": seed, "step": step, "metric": metric, "value": 1.0 - 0.1 * step + seed}
+        for seed in range(2)
+        for step in range(6)
+        for metric in ("meta_loss", "meta_accuracy")
+    ]
+
+
+def half_done(address: Path, text: str = TWO) -> Study:
+    """Results of which one of two trials is done."""
+    checked = made.study.parse(text, default_name="made")
+    results.prepare(store.at(address), checked)
+    made.put(address, checked, checked.trials[0], measured(checked.trials[0]))
+    return checked
+
+
+def beat(address: Path, trial_id: str, ago: float, **changed: object) -> None:
+    """What a driver said so many seconds ago, by a clock in India."""
+    zone = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
+    written = datetime.datetime.now(zone) - datetime.timedelta(seconds=ago)
+    said = {"written": written.isoformat(), "host": "node7", "summary": "1/2 trials", "running": {trial_id: 0.4}}
+    (address / heartbeat.FILE).write_text(json.dumps(said | changed))
+
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+GONE = "; nothing since, so it is probably gone, and the same command continues"
+STOPPED = "; it was stopped then, and the same command continues"
+
+
+@pytest.mark.parametrize(
+    ("ago", "ended", "said"),
+    [
+        (0.5, False, "just now: 1/2 trials"),
+        (7.5, False, "7 s ago: 1/2 trials"),
+        (-10, False, "just now: 1/2 trials"),
+        (-3 * HOUR, False, "just now: 1/2 trials"),
+        (7.5, True, "7 s ago: 1/2 trials" + STOPPED),
+        (2 * MINUTE + 5, False, "2 min ago: 1/2 trials" + GONE),
+        (HOUR + 5, False, "1 h ago: 1/2 trials" + GONE),
+        (3 * HOUR + 20 * MINUTE + 5, True, "3 h, 20 min ago: 1/2 trials" + STOPPED),
+        (DAY + 5, False, "1 day ago: 1/2 trials" + GONE),
+        (2 * DAY + 5, False, "2 days ago: 1/2 trials" + GONE),
+        (2 * DAY + 3 * HOUR + 5, False, "2 days, 3 h ago: 1/2 trials" + GONE),
+        (400 * DAY + 5, False, "400 days ago: 1/2 trials" + GONE),
+    ],
+)
+def test_the_age_of_a_heartbeat_is_told_in_words(ago: float, ended: bool, said: str) -> None:
+    now = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
+    india = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
+    written = (now - datetime.timedelta(seconds=ago)).astimezone(india)
+    one = heartbeat.Heartbeat(written=written, host="node7", summary="1/2 trials", running={}, ended=ended)
+    assert one.sentence(now) == f"node7, {said}"
+    assert one.alive(now) == (GONE not in said and STOPPED not in said)
+
+
+@pytest.mark.parametrize(
+    ("ago", "ended", "said"),
+    [
+        (-10, False, "node7, just now: 1/2 trials"),
+        (2 * DAY + 5, False, "node7, 2 days ago: 1/2 trials" + GONE),
+        (HOUR, True, "node7, 1 h ago: 1/2 trials" + STOPPED),
+    ],
+)
+def test_status_tells_a_driver_that_runs_from_one_that_is_gone(ago: float, ended: bool, said: str, here: Path) -> None:
+    checked = half_done(here / "made")
+    beat(here / "made", checked.trials[1].trial_id, ago, ended=ended)
+    done = run("status", "made")
+    assert done.stdout.splitlines()[-1] == said
+    assert ("running, 40%" in done.stdout) == (GONE not in said and STOPPED not in said)
+    assert "1 done, 0 diverged, 0 stopped, 0 failed, 1 to do" in done.stdout
+    told = report._running(store.at(here / "made"), checked, results.load(here / "made").trials)
+    assert told.startswith("1 of 2 trials are still to do; as of 20")
+    assert told.endswith(f" UTC: {said}.")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"written": "yesterday", "host": "a", "summary": "b", "running": {}}',
+        '{"written": "2026-11-24T00:00:00", "host": "a", "summary": "b", "running": {}}',
+        '{"written": "2026-11-24T00:00:00+00:00", "host": "a", "summary": "b", "running": ["x"]}',
+        '{"written": "2026-11-24T00:00:00+00:00", "host": "a", "summary": "b", "running": {"x": "half"}}',
+        '{"written": "2026-11-24T00:00:00+00:00", "host": "a"}',
+    ],
+)
+def test_a_heartbeat_that_cannot_be_read_is_none(content: str, here: Path) -> None:
+    half_done(here / "made")
+    (here / "made" / heartbeat.FILE).write_text(content)
+    done = run("status", "made")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "1 done, 0 diverged, 0 stopped, 0 failed, 1 to do"
+
+
+ODD = "Is it so [/b]? [bold]x[/] [link=x] :warning: [/"
+
+
+def test_nothing_that_is_not_ours_is_markup(here: Path) -> None:
+    """Names, questions, paths, values, statuses and errors stand on the screen as they are."""
+    text = f'question = "{ODD}"\n' + TWO.replace("seeds = 2", "seeds = 2\nnetwork.hidden = { choices = [[8], [9]] }")
+    folder = here / "a [/b]" / "[bold]"
+    folder.mkdir(parents=True)
+    (folder / "made.toml").write_text(text, encoding="utf-8")
+    address = str(folder / "[red]results[/b]")
+    checked = half_done(Path(address), text)
+    made.put(address, checked, checked.trials[1], [], status="[/odd]", error=ODD)
+    beat(Path(address), checked.trials[2].trial_id, -60, host="[/node]", summary=ODD)
+
+    done = run("check", str(folder / "made.toml"), "--results", address)
+    assert f"made: {ODD}" in done.stdout, done.output
+    assert address in done.stdout
+    done = run("status", address)
+    assert "[/odd]" in done.stdout, done.output
+    assert f"[/node], just now: {ODD}" in done.stdout
+    for command in ("report", "compact"):
+        done = run(command, address)
+        assert done.exit_code == 0, done.output
+    assert ODD.replace(">", "&gt;") in (Path(address) / "report.html").read_text(encoding="utf-8")
+    done = run("tensorboard", address, str(folder / "[/events]"))
+    assert str(folder / "[/events]") in done.stdout, done.output
+    for command in ("run", "check", "status", "report", "compact", "verify"):
+        assert "[/b].toml" in run(command, "[/b].toml").stderr
+    (folder / "[x].toml").write_text(text + "[[claims]]\nodd = '[/b]'\n", encoding="utf-8")
+    assert "[x].toml" in run("check", str(folder / "[x].toml")).stderr
+    assert run("check", "[/b]", "[/c]").exit_code == 2
+    assert run("tasks").exit_code == 0
+
+    for script in ("meta_loss.py", "adaptation.py"):
+        drawn = made.run(script, address)
+        assert drawn.returncode == 0, drawn.stderr
+        assert f"{address}/analysis/{script.removesuffix('.py')}.csv" in drawn.stdout
+    refused = made.run("alignment.py", address)
+    assert refused.stderr.strip() == f'{address}: no phase trained; give the study one with phase = "noise"'
+
+
+def test_the_help_tells_defaults() -> None:
+    for command, defaults in {
+        "run": ["results/NAME", "as many as the CPUs and GPUs allow", "this machine"],
+        "report": ["RESULTS/report.html, or NAME.html of an object store"],
+    }.items():
+        shown = " ".join(run(command, "--help").output.replace("│", " ").split())
+        for default in defaults:
+            assert f"[default: {default}]" in shown
+
+
+@pytest.mark.parametrize(
+    "terminal",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "latin-1"},
+    ],
+    ids=["ascii", "the C locale", "latin-1"],
+)
+def test_terminals_that_are_not_utf8(terminal: dict[str, str], here: Path) -> None:
+    """What they lack is replaced on the screen, and nowhere else."""
+    question = "Où → µ ☃?"
+    noise = '[[phases]]\nphase = "noise"\nsteps = 0\n'
+    text = f'question = "{question}"\n' + TWO.replace("[[phases]]", f"{noise}[[phases]]", 1)
+    (here / "made.toml").write_text(text, encoding="utf-8")
+    half_done(here / "results" / "made", text)
+    encoding = "latin-1" if terminal.get("PYTHONIOENCODING") == "latin-1" else "ascii"
+    script = (
+        "import contextlib, sys; from metafa import cli\n"
+        "for said in sys.argv[1:]:\n"
+        "    sys.argv[1:] = said.split()\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        cli.main()\n"
+    )
+    commands = ["check made.toml", "status results/made", "report results/made", "run --help"]
+    command = [sys.executable, "-c", script, *commands]
+    done = subprocess.run(command, env=os.environ | terminal, cwd=here, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown = done.stdout.decode(encoding)
+    for said in ("made: O", "phases   noise -> evaluate", "1 to do", "report   results/made/report.html", "[default:"):
+        assert said in shown
+    assert question in (here / "results" / "made" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def littered(here: Path) -> Path:
+    """Results that are done, among whose parts stand things that are none of metafa's."""
+    address = here / "results" / "made"
+    (here / "made.toml").write_text(TWO)
+    checked = made.results_of(address, TWO, measured)
+    part = address / "trials" / f"{checked.trials[0].trial_id}.parquet"
+    for table in results.TABLES:
+        for name in ("notes.txt", ".DS_Store", f"{part.name}.tmp", "odd.parquet", "Thumbs.db"):
+            (address / table / name).write_text("not ours")
+        for name in ("part (conflicted copy).parquet", f"{part.stem} (1).parquet", f"{part.stem}-mac.parquet"):
+            shutil.copy(address / table / part.name, address / table / name)
+        (address / table / "folder.parquet").mkdir()
+        (address / table / "old").mkdir()
+        shutil.copy(address / table / part.name, address / table / "old" / part.name)
+    return address
+
+
+def test_what_stands_among_the_parts_and_is_none_is_passed_by_and_left_alone(littered: Path, here: Path) -> None:
+    strays = {
+        path for path in littered.rglob("*") if "compact" not in path.name and not cli.results.PART.fullmatch(path.name)
+    }
+    for command, said in [
+        (["status", "results/made"], "2 done, 0 diverged, 0 stopped, 0 failed, 0 to do"),
+        (["check", "made.toml"], "trials   2 of 2 seeds, 2 of them done"),
+        (["run", "made.toml"], "made: 2 of 2 trials done"),
+        (["report", "results/made"], "report   results/made/report.html"),
+        (["tensorboard", "results/made", "events"], "2 trials written"),
+        (["compact", "results/made"], "2 files of each table put together"),
+        (["status", "results/made"], "2 done, 0 diverged, 0 stopped, 0 failed, 0 to do"),
+    ]:
+        done = run(*command)
+        assert (done.exit_code, done.stderr) == (0, ""), done.output
+        assert said in done.stdout
+    assert all(path.exists() for path in strays)
+    trials, measurements = results.load(littered)
+    assert (len(trials), len(measurements)) == (2, 48)
+    drawn = made.run("meta_loss.py", littered)
+    assert drawn.returncode == 0, drawn.stderr
+
+
+@pytest.mark.parametrize("table", results.TABLES)
+@pytest.mark.parametrize("content", [b"", b"not Parquet", None], ids=["empty", "text", "cut"])
+def test_every_command_names_a_damaged_part_and_what_it_advises_works(
+    table: str, content: bytes | None, here: Path
+) -> None:
+    (here / "made.toml").write_text(TWO)
+    checked = made.results_of(here / "made", TWO, measured)
+    name = f"{table}/{checked.trials[1].trial_id}.parquet"
+    damaged = here / "made" / name
+    damaged.write_bytes(damaged.read_bytes()[:-20] if content is None else content)
+    advice = "; `metafa run STUDY` with the same study takes what is damaged out, and runs its trials again"
+    commands = [["compact", "made"], ["tensorboard", "made", "events"]]
+    if table == "trials":
+        commands += [["status", "made"], ["check", "made.toml", "--results", "made"]]
+    if content is None:
+        commands.append(["report", "made"])
+    for command in commands:
+        done = run(*command)
+        assert (done.exit_code, done.stderr) == (2, f"metafa: made: damaged: {name}{advice}\n"), done.output
+    assert results.remove_damaged(store.at(here / "made")) == [f"{name}: damaged"]  # as `metafa run` begins
+    assert "1 done, 0 diverged, 0 stopped, 0 failed, 1 to do" in run("status", "made").stdout
+    for command in commands:
+        assert run(*command).exit_code == 0

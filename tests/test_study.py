@@ -1,9 +1,10 @@
+import tomllib
 import typing
 from pathlib import Path
 
 import pytest
 
-from metafa import credit, meta, networks, optimizers, settings, study, transport, trial
+from metafa import credit, meta, networks, optimizers, sentences, settings, study, transport, trial
 
 BASE = """\
 question = "q"
@@ -189,6 +190,306 @@ SAID = [
     ("seeds = 4", "seeds = 4\nsearch.trials = 3", "s.toml:3: search.trials: a grid has as many trials"),
     ("seeds = 4", 'seeds = 4\nsearch.method = "random"', 'search: method = "random" needs `trials`'),
 ]
+
+# The likeliest mistakes: what stands in place of what, and the whole of what is said.
+NOISE_STEPS, RULE = "{ choices = [0, 100] }", 'rule = { choices = ["backprop", "feedback_alignment"] }'
+VARY = "s.toml:9: noise.steps: found {}, expected a whole number; to vary it, write {}"
+LIKELY = [
+    (NOISE_STEPS, "[0, 500]", VARY.format("[0, 500]", "{ choices = [0, 500] }")),
+    (NOISE_STEPS, "{ values = [0, 500] }", VARY.format("{ values = [0, 500] }", "{ choices = [0, 500] }")),
+    (NOISE_STEPS, "{ choice = [0, 500] }", VARY.format("{ choice = [0, 500] }", "{ choices = [0, 500] }")),
+    (NOISE_STEPS, "{ min = 0, max = 500 }", VARY.format("{ min = 0, max = 500 }", "{ low = 0, high = 500 }")),
+    (NOISE_STEPS, "{ from = 0, to = 500 }", VARY.format("{ from = 0, to = 500 }", "{ low = 0, high = 500 }")),
+    (NOISE_STEPS, "{ grid = 3 }", VARY.format("{ grid = 3 }", "{ choices = [...] }")),
+    (NOISE_STEPS, "{ low = 0 }", "s.toml:9: noise.steps.high: missing: a range has `low` and `high`"),
+    (NOISE_STEPS, "[500]", "s.toml:9: noise.steps: found [500], expected a whole number; write 500"),
+    (NOISE_STEPS, "'500'", "s.toml:9: noise.steps: found '500', expected a whole number, without quotes"),
+    (NOISE_STEPS, "true", "s.toml:9: noise.steps: found true, expected a whole number"),
+    (NOISE_STEPS, "1e-4", "s.toml:9: noise.steps: found 0.0001, expected a whole number"),
+    (NOISE_STEPS, "1e3", "s.toml:9: noise.steps: found 1000.0, expected a whole number: 1000"),
+    (
+        NOISE_STEPS,
+        "1\nlearning_rate = '1e-3'",
+        "s.toml:10: noise.learning_rate: found '1e-3', expected a number, without quotes",
+    ),
+    (RULE, "hidden = 100", "s.toml:5: network.hidden: found 100, expected a list: [100]"),
+    (RULE, "hidden = '100'", "s.toml:5: network.hidden: found '100', expected a list: [100], without quotes"),
+    (
+        RULE,
+        "hidden = [[100], [50, 50]]",
+        "s.toml:5: network.hidden: found [[100], [50, 50]], expected a list of values; to vary it, write "
+        "{ choices = [[100], [50, 50]] }",
+    ),
+    (RULE, "layers = [100]", "s.toml:5: network.layers: unknown key; did you mean 'hidden'?"),
+    (
+        RULE,
+        "seeds = 3",
+        "s.toml:5: network.seeds: unknown key here; `seeds` stands at the top of the file, above the first table in "
+        "brackets",
+    ),
+    (
+        RULE,
+        "learning_rate = 0.1",
+        "s.toml:5: network.learning_rate: unknown key here; it stands under a [[phases]] whose `phase` is 'noise' or "
+        "'supervised'",
+    ),
+    (RULE, "measure.points = 5", "s.toml:5: network.measure: unknown key here; [measure] is a table of its own"),
+    ("seeds = 4", "trials = 4", "s.toml:2: trials: unknown key here; it stands under [search]"),
+    (
+        "seeds = 4",
+        "rule = 'backprop'",
+        "s.toml:2: rule: unknown key here; it stands under [network], or under [[claims]]",
+    ),
+    (
+        "seeds = 4",
+        "seeds = [0, 1]",
+        "s.toml:2: seeds: found [0, 1], expected a whole number: how many seeds, such as 3 for seeds 0, 1 and 2",
+    ),
+    ("seeds = 4", "name = 3", "s.toml:2: name: found 3, expected a string, in quotes"),
+    (
+        "seeds = 4",
+        "name = 'my study'",
+        "s.toml:2: name: found 'my study', expected letters, digits, '_' and '-', a letter first, at most 64, such as "
+        '"my_study"',
+    ),
+    (
+        "seeds = 4",
+        "search = 'random'",
+        "s.toml:2: search: found 'random', expected a table: [search], with its settings below it",
+    ),
+    (
+        "seeds = 4",
+        "early_stopping = true",
+        "s.toml:2: early_stopping: found true, expected a table: [early_stopping], with its settings below it",
+    ),
+    ("seeds = 4", "resources.gpus = 1", "s.toml:2: resources.gpus: unknown key; did you mean 'gpus_per_trial'?"),
+    (
+        "seeds = 4",
+        "noise.steps = 4",
+        's.toml:2: noise: unknown key; phases are a list: each stands under a [[phases]], with phase = "noise"',
+    ),
+    (
+        "[network]",
+        "[[network]]",
+        "s.toml:4: network: found [{ rule = { choices = ['backprop', 'feedback_alignment'] ..., expected a table: "
+        "[network], with single brackets",
+    ),
+    ("task_distribution =", "dataset =", "s.toml:13: meta.dataset: unknown key; did you mean 'task_distribution'?"),
+    (
+        "iterations = 10",
+        "steps = 10",
+        "s.toml:14: meta.steps: unknown key; did you mean 'iterations' or 'inner_steps'?",
+    ),
+    (
+        "iterations = 10",
+        "iterations = 10\nlr = 0.1",
+        "s.toml:15: meta.lr: unknown key; did you mean 'inner_learning_rate' or 'outer_learning_rate'?",
+    ),
+    (
+        "iterations = 10",
+        "iterations = 10\nouter_algorithm = 'maml'",
+        "s.toml:15: meta.outer_algorithm: found 'maml', expected 'exact', 'first_order', 'reptile', 'anil' or 'none'; "
+        "did you mean 'exact'?",
+    ),
+    (
+        "iterations = 10",
+        "iterations = 10\nlearn_inner_rates = 'true'",
+        "s.toml:15: meta.learn_inner_rates: found 'true', expected true or false, without quotes",
+    ),
+    (
+        '["glyphs"]',
+        '["glyphs"]\nlearning_rate = 0.1',
+        "s.toml:19: evaluate.learning_rate: unknown key; did you mean 'inner_learning_rate'?",
+    ),
+    (
+        '["glyphs"]',
+        '["glyphs"]\nseeds = 3',
+        "s.toml:19: evaluate.seeds: unknown key here; `seeds` stands at the top of the file, above the first table in "
+        "brackets",
+    ),
+    ('["glyphs"]', '"glyphs"', "s.toml:18: evaluate.task_distributions: found 'glyphs', expected a list: ['glyphs']"),
+    (
+        'phase = "evaluate"',
+        'type = "evaluate"',
+        "s.toml:16: phases[2]: a phase says of which kind it is in `phase`, one of 'evaluate', 'meta', 'noise', "
+        """'out_of_distribution', 'supervised'; found type = "evaluate", write phase = "evaluate\"""",
+    ),
+    (
+        'phase = "evaluate"',
+        'phase = "test"',
+        "s.toml:16: phases[2]: `phase` is 'test', expected 'evaluate', 'meta', 'noise', 'out_of_distribution', "
+        "'supervised'; did you mean 'evaluate'?",
+    ),
+    # what is not TOML
+    (NOISE_STEPS, "", "s.toml:9: not TOML: the value is missing"),
+    (NOISE_STEPS, "10,000", "s.toml:9: not TOML: a number has no commas in it, and a list has brackets: [1, 2]"),
+    (NOISE_STEPS, "0100", "s.toml:9: not TOML: a number begins with no 0: 100"),
+    (NOISE_STEPS, ".5", "s.toml:9: not TOML: a number begins with a digit: 0.5"),
+    (NOISE_STEPS, "None", "s.toml:9: not TOML: TOML has no None: leave the line out, and the default is taken"),
+    (NOISE_STEPS, "True", "s.toml:9: not TOML: write true, in lower case"),
+    (NOISE_STEPS, "1\nsteps = 2", "s.toml:10: not TOML: `steps` is set twice"),
+    (
+        NOISE_STEPS,
+        "{ choices = [1, 2]",
+        "s.toml:9: not TOML: a } or a , is missing; all that stands in { } is on one line",
+    ),
+    (RULE, "rule = backprop", 's.toml:5: not TOML: a string stands in quotes: "backprop"'),
+    (RULE, "rule: 'backprop'", "s.toml:5: not TOML: TOML has = where YAML and JSON have :"),
+    (RULE, "rule = 'backprop", "s.toml:5: not TOML: a closing quotation mark is missing"),
+    ("[network]", "[network]\n[network]", "s.toml:5: not TOML: [network] stands twice, or is set above already"),
+    ("[network]", "network", "s.toml:4: not TOML: write [network] for a table, or network = and a value"),
+    (
+        "[[phases]]",
+        "[phases]",
+        "s.toml:11: not TOML: phases are a list: write [[phases]] above each of them",
+    ),
+]
+
+
+@pytest.mark.parametrize(("written", "instead", "said"), LIKELY, ids=[said for _, _, said in LIKELY])
+def test_the_likeliest_mistakes_are_told_what_would_be_right(written: str, instead: str, said: str) -> None:
+    changed = BASE.replace(written, instead, 1)
+    assert changed != BASE
+    messages = mistakes(changed)
+    assert messages == [said]
+
+
+PHASE = 'phase = "evaluate"\ntask_distributions = ["glyphs"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        (
+            "[phases]\n" + PHASE,
+            1,
+            "phases: phases are a list: write [[phases]], with double brackets, in place of [phases]",
+        ),
+        (
+            "[phases]\n" + PHASE + "[phases]\n" + PHASE,
+            4,
+            "not TOML: phases are a list: write [[phases]] above each of them",
+        ),
+        ("[[phases]]\n" + PHASE + "[phases]\n", 4, "not TOML: phases are a list: write [[phases]] above each of them"),
+        (
+            "[phases.noise]\nsteps = 3\n",
+            1,
+            'phases: phases are a list: write [[phases]] and below it phase = "noise", in place of [phases.noise]',
+        ),
+        (
+            "[[phases.noise]]\nsteps = 3\n",
+            1,
+            'phases: phases are a list: write [[phases]] and below it phase = "noise", in place of [[phases.noise]]',
+        ),
+        (
+            "phases = ['noise']\n",
+            1,
+            "phases[0]: a phase says of which kind it is in `phase`, one of 'evaluate', 'meta', 'noise', "
+            """'out_of_distribution', 'supervised'; write [[phases]] and below it phase = "noise\"""",
+        ),
+        (
+            "[[phase]]\n" + PHASE,
+            1,
+            "phase: unknown key; phases are a list: each stands under a [[phases]], of whichever kind its `phase` says",
+        ),
+        (
+            "",
+            None,
+            "phases: missing: what trials do, each phase under a [[phases]]; `metafa studies` lists studies to copy",
+        ),
+    ],
+)
+def test_phases_written_otherwise_than_as_a_list(text: str, line: int | None, said: str) -> None:
+    assert mistakes(text) == [f"s.toml:{line}: {said}" if line else f"s.toml: {said}"]
+
+
+@pytest.mark.parametrize("file", ["01_x", "my study", "study.v2", "é"])
+def test_a_file_whose_name_is_no_name_is_told_what_to_do(file: str, tmp_path: Path) -> None:
+    """And what it is told to write is taken."""
+    path = tmp_path / f"{file}.toml"
+    path.write_text("[[phases]]\n" + PHASE, encoding="utf-8")
+    with pytest.raises(
+        study.StudyError, match="a study is called as its file is: rename it, or write name = "
+    ) as caught:
+        study.read(path)
+    (message,) = caught.value.messages
+    name = message.partition("or write ")[2].removesuffix(" at its top")
+    path.write_text(f"{name}\n[[phases]]\n{PHASE}", encoding="utf-8")
+    assert study.read(path).name == tomllib.loads(name)["name"]
+
+
+def typos(name: str) -> list[str]:
+    """A letter left out, doubled, and two letters changed over, in the middle of a name; and other ways to write it."""
+    middle = len(name) // 2
+    left, right = name[:middle], name[middle:]
+    changed = left[:-1] + right[0] + left[-1] + right[1:]
+    return [left + right[1:], left + right[0] + right, changed, name.upper(), name.replace("_", "-")]
+
+
+TABLES = {
+    "": (settings.StudySettings, "{key} = 1\n" + "[[phases]]\n" + PHASE),
+    **{
+        name: (table, f"[[phases]]\n{PHASE}[{name}]\n{{key}} = 1\n")
+        for name, table in sentences.TABLES.items()
+        if name != "claims"
+    },
+    "claims": (settings.ClaimSettings, f"[[phases]]\n{PHASE}[[claims]]\n{{key}} = 1\n"),
+    **{kind: (table, f'[[phases]]\nphase = "{kind}"\n{{key}} = 1\n') for kind, table in settings.PHASES.items()},
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_typo_in_any_name_of_the_schema_is_known(table: str) -> None:
+    model, text = TABLES[table]
+    for name in set(model.model_fields) - {"phase", "phases"}:
+        for typo in set(typos(name)) - set(model.model_fields):
+            found = [m for m in mistakes(text.format(key=typo)) if "unknown key" in m]
+            assert any(f"did you mean '{name}'?" in message for message in found), (typo, found)
+
+
+def test_a_typo_in_any_value_of_the_schema_is_known() -> None:
+    for key, names in [("rule", settings.RuleName), ("activation", settings.ActivationName)]:
+        for name in typing.get_args(names):
+            for typo in set(typos(name)) - set(typing.get_args(names)):
+                (message,) = mistakes(f'network.{key} = "{typo}"\n[[phases]]\n{PHASE}')
+                assert message.endswith(f"; did you mean '{name}'?"), (typo, message)
+
+
+def test_a_key_of_another_table_is_known() -> None:
+    """Every key of every table, under every other."""
+    for place, (model, _) in TABLES.items():
+        for other, (_, elsewhere) in TABLES.items():
+            for name in set(model.model_fields) - set(TABLES[other][0].model_fields) - {"phases", other}:
+                found = [m for m in mistakes(elsewhere.format(key=name)) if f"{name}: unknown key" in m]
+                assert len(found) == 1, (place, other, name, found)
+                assert "did you mean" in found[0] or "stand" in found[0] or "table of its own" in found[0], found
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"\xef\xbb\xbf" + BASE.encode(),
+        BASE.replace("\n", "\r\n").encode(),
+        b"\xef\xbb\xbf" + BASE.replace("\n", "\r\n").encode(),
+    ],
+    ids=["a byte order mark", "lines as of Windows", "both"],
+)
+def test_files_as_windows_writes_them_are_read(encoded: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_bytes(encoded)
+    assert study.read(path).trials == study.parse(BASE).trials
+    assert study.parse(study.read(path).text).trials == study.parse(BASE).trials
+    path.write_bytes(encoded.replace(b"seeds", b"sedes"))
+    with pytest.raises(study.StudyError, match=r"s\.toml:2: sedes: unknown key; did you mean 'seeds'"):
+        study.read(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_other_encodings_are_named(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_bytes(BASE.encode(encoding))
+    with pytest.raises(study.StudyError, match="UTF-16; a study file is TOML, in UTF-8: save it as that"):
+        study.read(path)
 
 
 @pytest.mark.parametrize(("written", "instead", "said"), SAID, ids=[said for _, _, said in SAID])
