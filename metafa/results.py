@@ -256,8 +256,8 @@ def _digests(store: Store) -> dict[str, str]:
 def read_table(
     store: Store, table: str, columns: Sequence[str] | None = None, filter: pc.Expression | None = None
 ) -> pa.Table:
-    """The rows of a table, of `measurements` those for which ``filter`` holds, in those of ``columns`` that it has; without columns where it has
-    no parts. Raises `ResultsError` where a part is damaged."""
+    """The rows of a table, of `measurements` those for which ``filter`` holds, in those of ``columns`` that it has;
+    without columns where it has no parts. Raises `ResultsError` where a part is damaged."""
     from pyarrow import dataset  # which imports pandas
 
     for last in (False, False, True):
