@@ -313,7 +313,9 @@ def test_a_study_that_grew_keeps_what_it_varied_before_and_since(tmp_path: Path)
 def test_a_copy_of_a_part_is_not_one_more_trial(tmp_path: Path) -> None:
     made.results_of(tmp_path, "seeds = 6\n" + NOISE + EVALUATE, measured(lambda trial: 1.0))
     part = next((tmp_path / "trials").glob("*.parquet"))
-    shutil.copy(part, part.with_name("copy.parquet"))
+    shutil.copy(part, part.with_name(f"{part.stem} (conflicted copy).parquet"))
+    assert len(conditions.read(tmp_path).trials) == 2
+    shutil.copy(part, part.with_name("compact-0123456789abcdef.parquet"))
     with pytest.raises(results.ResultsError, match="stand for the same condition; one of them is a copy"):
         conditions.read(tmp_path)
 
