@@ -96,8 +96,9 @@ READING = """\
 ## Reading them
 
 `metafa report RESULTS` makes one HTML file of a study. The scripts in `analysis/` read the same tables and nothing else,
-from a folder or an object store; each explains itself with `--help`, prints a table and writes it as CSV, and draws SVG
-and PNG, into `RESULTS/analysis`:
+from a folder or an object store: `metafa analyse meta_loss RESULTS`, or, in a checkout, `python analysis/meta_loss.py
+RESULTS`. Each explains itself with `--help`, prints a table and writes it as CSV, and draws SVG and PNG, into
+`RESULTS/analysis`:
 
 | script | what it shows |
 | --- | --- |

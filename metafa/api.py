@@ -157,7 +157,9 @@ def evaluate(
     name = task_distribution if isinstance(task_distribution, str) else "taskset"
     device = replicas.streams.device
     source = (
-        _source(name, split, ways, shots + queries) if name != "taskset" else episodes.from_taskset(task_distribution)
+        _named_source(name, split, ways, shots + queries)
+        if name != "taskset"
+        else episodes.from_taskset(task_distribution)
     )
     source = episodes.with_gram(episodes.to(source, device))
     generators = replicas.streams.generators(f"evaluate/{name}/{split}", device="cpu")
@@ -171,7 +173,7 @@ def evaluate(
     return pd.concat(found, ignore_index=True)
 
 
-def _source(name: str, split: str, ways: int, images_per_class: int) -> episodes.EpisodeSource:
+def _named_source(name: str, split: str, ways: int, images_per_class: int) -> episodes.EpisodeSource:
     if name not in tasks.TASK_DISTRIBUTIONS:
         raise ValueError(f"no task distribution {name!r}; there are {', '.join(tasks.TASK_DISTRIBUTIONS)}")
     images = tasks.TASK_DISTRIBUTIONS[name].load(split, True)

@@ -1,4 +1,5 @@
 import random
+from collections.abc import Callable
 from itertools import permutations
 
 import numpy as np
@@ -82,16 +83,17 @@ def labelled(labels: list[int]) -> LabelledImages:
 
 
 @pytest.mark.parametrize(
-    "images",
+    "load",
     [
-        tasks.TASK_DISTRIBUTIONS["glyphs"].load("validation", False),
-        labelled([3, 0, 0, 4, 3, 1, 0, 4, 3, 3, 1, 1, 4, 0, 0, 1, 4]),  # as digits come: mixed, and not equally often
-        labelled([5, 5, 5, 2, 2, 2, 9, 9, 9, 9]),  # classes without images between them
+        lambda: tasks.TASK_DISTRIBUTIONS["glyphs"].load("validation", False),
+        lambda: labelled([3, 0, 0, 4, 3, 1, 0, 4, 3, 3, 1, 1, 4, 0, 0, 1, 4]),  # digits: mixed, of unequal number
+        lambda: labelled([5, 5, 5, 2, 2, 2, 9, 9, 9, 9]),  # classes without images between them
     ],
     ids=["glyphs", "mixed", "gaps"],
 )
-def test_drawing_without_learn2learn_equals_drawing_from_its_taskset(images: LabelledImages) -> None:
+def test_drawing_without_learn2learn_equals_drawing_from_its_taskset(load: Callable[[], LabelledImages]) -> None:
     """To the bit: the same images, and the same ones of them in every task."""
+    images = load()
     sources = [
         episodes.from_images(images.images, images.labels, ways=3, images_per_class=3),
         episodes.from_taskset(tasks.taskset(images, ways=3, images_per_class=3)),
