@@ -136,7 +136,7 @@ FACTS = (
         "an inner loop of 0 steps has no learning rate",
         _of_phases(
             TaskSettings,
-            lambda trial, phase: phase.inner_steps == 0 and not getattr(phase, "learn_inner_rates", False),
+            lambda trial, phase: phase.inner_steps == 0,
             "inner_learning_rate",
         ),
     ),

@@ -270,6 +270,8 @@ class MetaPhase(TaskSettings):
             raise mistake('`outer_momentum` is for outer_optimizer = "sgd"; adam has its own')
         if self.learn_inner_rates and self.outer_algorithm not in ("exact", "anil"):
             raise mistake('`learn_inner_rates` needs outer_algorithm = "exact" or "anil"')
+        if self.learn_inner_rates and not self.inner_steps:
+            raise mistake("`learn_inner_rates` needs `inner_steps`: each has a rate to learn, and there are none")
         return self
 
 

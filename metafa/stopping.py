@@ -54,6 +54,8 @@ def said() -> Iterator[None]:
         if _received is None or _held:
             raise
         _held = True  # from here to the end
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # Python puts others back to what kills, on its way out
         with contextlib.suppress(OSError):  # of a terminal that is gone
             print(SENTENCE, file=sys.stderr, flush=True)
         sys.exit(128 + _received)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import datetime
 import json
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 from ray import tune
-from ray._private import ray_constants, worker
+from ray._private import ray_constants
 from ray._private import utils as ray_utils
 from ray.tune import schedulers
 from ray.tune.search import Searcher
@@ -49,6 +50,8 @@ SWITCHES = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+WAIT_POLICY = "OMP_WAIT_POLICY"  # what threads do that wait for others
+RAY_HANDLES_SIGNALS = "_ZN3ray6RayLog36is_failure_signal_handler_installed_E"  # in C++, whether its handler is there
 REPORT_EVERY = 1.0  # seconds
 ATTEMPTS = 3  # at a trial whose process dies, without getting further than a checkpoint
 DEATHS = 20  # of a trial's process, however far it got
@@ -101,13 +104,15 @@ def run(
     Raises `ConnectionError` where no cluster answers at ``address``, `ResourcesError` and `ResultsError`, all before
     anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
-    with _switched(alone=address is None):
+    cpus = None if workers is None else workers * study.resources.cpus_per_trial
+    with _switched(alone=address is None, cpus=cpus or 0):
         try:
             with _own_sigterm():
-                _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
+                _start_ray(address, cpus)
             _run(study, store, known, watcher, workers, images or {}, alone=address is None)
         finally:
-            _stop_ray()
+            with stopping.held():
+                ray.shutdown()
 
 
 def _run(
@@ -168,11 +173,15 @@ def _run(
 
 
 @contextlib.contextmanager
-def _switched(alone: bool) -> Iterator[None]:
+def _switched(alone: bool, cpus: int = 0) -> Iterator[None]:
     """Within it Ray and Tune are as studies want them, and where they are ``alone`` on this machine listen on loopback
-    only, as Ray does where it knows no clusters; afterwards they are for others what they were before."""
+    only, as Ray does where it knows no clusters; afterwards they are for others what they were before.
+
+    ``cpus``: how many trials are to share, if that is said. A trial of several threads is fastest where those that wait
+    spin, as OpenMP has it by default; but not where trials have more threads than there are cores.
+    """
     logger = logging.getLogger("ray")
-    names = {*SWITCHES, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR}
+    names = {*SWITCHES, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, WAIT_POLICY}
     before = {name: said for name, said in os.environ.items() if name in names}
     level, knows = logger.level, ray_constants.ENABLE_RAY_CLUSTER
     uv = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
@@ -180,6 +189,8 @@ def _switched(alone: bool) -> Iterator[None]:
     ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     logger.setLevel("CRITICAL")  # what goes wrong with a trial is in its row, and said in a line
     os.environ.update({name: os.environ.get(name, setting) for name, setting in SWITCHES.items()})
+    if alone and cpus > ray_utils.get_num_cpus(override_docker_cpu_warning=True):
+        os.environ.setdefault(WAIT_POLICY, "passive")
     if alone:
         os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # of the processes that it starts
         ray_constants.ENABLE_RAY_CLUSTER = False  # of this one, which has read it
@@ -194,53 +205,23 @@ def _switched(alone: bool) -> Iterator[None]:
         os.environ.update(before)
 
 
-# Ray has handlers of SIGTERM of its own, one in Python and one in C++. They would end this process with a stack of C++
-# and SIGABRT; and where Ray stops, whatever handler there is in C is taken away. Studies leave SIGTERM to whoever has
-# it.
-
-
-def _has_signals() -> bool:
-    return threading.current_thread() is threading.main_thread() and hasattr(signal, "pthread_sigmask")
-
-
-def _put_back_sigterm() -> None:
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
-
-
 @contextlib.contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Within it Ray starts."""
-    if not _has_signals():
-        yield
-        return
-    connect, set_handler = worker.connect, ray_utils.set_sigterm_handler
-
-    def connect_unsignalled(*arguments: Any, **options: Any) -> Any:
-        # the handler in C++ comes with this; Ray's processes run by now, and do not inherit that SIGTERM waits
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        return connect(*arguments, **options)
-
-    worker.connect, ray_utils.set_sigterm_handler = connect_unsignalled, lambda handler: None
+    """Within it Ray starts, and leaves SIGTERM to whoever has it. Its own handlers, one in Python and one in C++, would
+    end this process with a stack of C++ and SIGABRT; and where it stops, it would take away any other."""
+    set_handler = ray_utils.set_sigterm_handler
+    ray_utils.set_sigterm_handler = lambda handler: None
+    try:  # Ray's handler in C++ is installed, and taken away, where it thinks that it is not, and is
+        installed = ctypes.c_bool.in_dll(ctypes.CDLL(ray._raylet.__file__), RAY_HANDLES_SIGNALS)
+    except (ValueError, OSError):  # of another version
+        installed = ctypes.c_bool()
+    before, installed.value = installed.value, True
     try:
         yield
     finally:
-        worker.connect, ray_utils.set_sigterm_handler = connect, set_handler
-        _put_back_sigterm()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-def _stop_ray() -> None:
-    node = worker._global_node
-    if node is not None and _has_signals():
-        kill = node.kill_all_processes
-
-        def kill_all_processes(*arguments: Any, **options: Any) -> None:
-            _put_back_sigterm()  # before what takes long
-            kill(*arguments, **options)
-
-        node.kill_all_processes = kill_all_processes
-    with stopping.held():
-        ray.shutdown()
+        ray_utils.set_sigterm_handler, installed.value = set_handler, before
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
 
 
 def _start_ray(address: str | None, cpus: int | None) -> None:

@@ -410,7 +410,7 @@ class _Bench:
             self.measure_singular_values(phase, 0)
             measure(0)
         for step in steps:
-            self._note_broken(step.number, step.logits)
+            self._note_broken(step.number, _finite(step.logits))
             if step.number in moments:
                 self._note_divergences(phase)
                 self.record(phase, step.number, "loss", step.loss)
@@ -432,7 +432,8 @@ class _Bench:
     def measure(self, phase: str, step: int) -> None:
         """Records the state of the network: its weights, its readout, and its meta-loss."""
         paths = [matrix for pair in credit.compared(self.rule, self.network) for matrix in pair]  # feedback among them
-        self._note_broken(step, *self.network.parameters, *paths)
+        finite = torch.stack([_finite(tensor) for tensor in (*self.network.parameters, *paths)]).all(0)
+        self._note_broken(step, finite)
         self._note_divergences(phase)
         if self.settings.measure.weight_path:
             self._path[phase, step] = torch.cat([weights.flatten(1).cpu() for weights in self.network.weights], 1)
@@ -520,9 +521,8 @@ class _Bench:
     def _learning_rate(self, replica: int) -> float | None:
         return self.learning_rates[replica // self.settings.seeds]
 
-    def _note_broken(self, step: int, *tensors: Tensor) -> None:
-        """Keeps, on the device, which replicas' ``tensors`` are not finite."""
-        finite = torch.stack([tensor.isfinite().flatten(1).all(1) for tensor in tensors]).all(0)
+    def _note_broken(self, step: int, finite: Tensor) -> None:
+        """Keeps, on the device, which replicas are not finite; no step of training waits for it."""
         self._broken = torch.where((self._broken < 0) & ~finite, step, self._broken)
 
     def _note_divergences(self, phase: str) -> None:
@@ -538,6 +538,11 @@ class _Bench:
         self._watch.progress((self._phases_done + fraction) / len(self.settings.phases))
         if keep:
             self._phases_done += fraction
+
+
+def _finite(tensor: Tensor) -> Tensor:
+    """Whether all of it is, of each replica."""
+    return tensor.isfinite().flatten(1).all(1)
 
 
 def of_weights(rule: credit.Rule, network: networks.Network) -> Iterator[tuple[str, int, Tensor]]:

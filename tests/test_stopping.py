@@ -63,6 +63,23 @@ def test_a_command_is_stopped_while_it_is_imported(tmp_path: Path) -> None:
     assert told == [stopping.SENTENCE]
 
 
+def test_a_signal_that_comes_while_python_ends_changes_nothing() -> None:
+    script = """\
+import os, signal, sys
+from metafa import stopping
+
+class Last:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.SIGTERM):
+        kill(process, number)
+
+sys.last_of_all = Last()
+with stopping.said():
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (143, f"{stopping.SENTENCE}\n")
+
+
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, RuntimeError, SystemExit])
 def test_signals_wait_while_what_has_to_be_tidied_up_is(raised: type[BaseException]) -> None:
     """And whatever it is that they come out as, the command was stopped."""

@@ -176,6 +176,11 @@ SAID = [
         's.toml:11: phases[1]: `learn_inner_rates` needs outer_algorithm = "exact" or "anil"',
     ),
     (
+        "iterations = 10",
+        "iterations = 10\ninner_steps = 0\nlearn_inner_rates = true",
+        "s.toml:11: phases[1]: `learn_inner_rates` needs `inner_steps`: each has a rate to learn, and there are none",
+    ),
+    (
         'phase = "evaluate"',
         'phase = "evaluate"\nlearned_rates = true',
         "evaluate.learned_rates needs a meta phase before it with learn_inner_rates = true",
