@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from metafa import data, launch, proposals, results, study
+from metafa import search as searches
 from metafa.settings import flatten, transports
 from metafa.store import Store, shown
 from metafa.study import Study
@@ -146,6 +147,7 @@ def _summarise(checked: Study, store: Store) -> None:
     screen.print(
         f"[bold]{checked.name}[/]: "
         + ", ".join(f"{n} of {checked.total} trials {name}" for name, n in counts.items() if n)
+        + (f" ({checked.fewer})" if checked.fewer else "")
         + f"; results in {store.address}",
         soft_wrap=True,
     )
@@ -174,9 +176,13 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
         f"trials   {checked.total} of {launch.seeds(checked)} seeds, {done} of them done, in {store.address}",
         soft_wrap=True,
     )
+    if checked.fewer:
+        screen.print(f"         {checked.fewer}")
     if checked.adaptive:
         aims = [" ".join(aim) for aim in zip(checked.search.sought, checked.search.objectives, strict=True)]
-        screen.print(f"search   {checked.search.method}, to {' and '.join(aims)}", soft_wrap=True)
+        at_random = min(searches.at_random(checked.search, len(checked.spaces)), checked.total)
+        drawn = f"{at_random} of {checked.total} points are drawn at random before it learns from any"
+        screen.print(f"search   {checked.search.method}, to {' and '.join(aims)}; {drawn}", soft_wrap=True)
     elif checked.search.method != "grid":
         screen.print(f"search   {checked.search.method}")
     if checked.by_timing:
@@ -233,6 +239,8 @@ def status(results_address: ResultsArgument) -> None:
     counts = _count(statuses.values())
     left = checked.total - len(statuses)
     screen.print(", ".join(f"{n} {name}" for name, n in counts.items()) + f", {left} to do")
+    if checked.fewer:
+        screen.print(checked.fewer)
     if progress and left:
         age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(progress["written"])
         screen.print(f"{progress['host']}, {age.seconds} s ago: {progress['summary']}", soft_wrap=True)

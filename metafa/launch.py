@@ -37,6 +37,9 @@ def run(
     left = [trial.settings for trial in study.trials if trial.trial_id not in known]
     data.check(left or study.examples, download=True)
     sweep(study, store, known, screen, workers, address)
+    found = len(results.statuses(store))
+    if study.adaptive and found < study.total:
+        screen.print(f"the search finds no more than {found} trials, of {study.total} asked for: settings do not fit")
     results.compact(store)
     return True
 
@@ -54,6 +57,7 @@ def sweep(
 
     screen.print(
         f"[bold]{study.name}[/]: {study.total} trials of {seeds(study)} seeds"
+        + (f" ({study.fewer})" if study.fewer else "")
         + (f", {len(known)} done before" if known else "")
         + f"; results in {store.address}",
         soft_wrap=True,

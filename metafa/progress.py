@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
+from rich.text import Text
 
+from metafa.settings import METRICS
 from metafa.study import Trial
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Watcher:
             BarColumn(bar_width=20, table_column=Column(min_width=20)),
             TaskProgressColumn(),
             # on a narrow terminal it takes more lines, and the bar stays
-            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=False)),
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=False)),
             TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
             console=screen,
             expand=True,
@@ -61,11 +63,12 @@ class Watcher:
         if final is not None and better and whole and math.isfinite(final[1]):
             self.best = (final, trial)
         if ended.status not in ("done", "stopped"):
-            self.screen.print(f"[yellow]{ended.status}[/] {describe(trial)}: {ended.error}", soft_wrap=True)
+            line = Text.assemble((ended.status, "yellow"), f" {describe(trial)}: {ended.error}")
+            self.screen.print(line, soft_wrap=True)
         self._show()
         if not self.screen.is_terminal:
             said = ended.error if ended.status == "stopped" else _shown(final)
-            self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True)
+            self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True, markup=False)
 
     def state(self) -> dict[str, Any]:
         """How far the study is, as `metafa status` shows it elsewhere."""
@@ -141,7 +144,7 @@ def _duration(seconds: float) -> str:
 
 def _worth(final: tuple[str, float]) -> float:
     metric, value = final
-    return -value if metric == "meta_loss" else value
+    return value if METRICS[metric].better == "higher" else -value
 
 
 def _shown(final: tuple[str, float] | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import itertools
 import json
 import logging
 import math
@@ -85,23 +86,35 @@ def run(
     workers: int | None = None,
     address: str | None = None,
 ) -> None:
-    """Runs the trials of ``study`` that are not ``known``, and returns when their rows stand in ``store``.
+    """Runs the trials of ``study`` that are not ``known``, and returns when their rows stand in ``store``, at once
+    where there are none.
 
     ``workers``: trials at a time, by default as many as the cluster's CPUs and GPUs allow. ``address``: a Ray
     cluster's, or None for one of its own on this machine. Every trial ends in a row, if only as `failed`.
     Raises `ConnectionError` where no cluster answers at ``address``, `ResourcesError` and `ResultsError`, all before
     anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
+    ended = dict(known)
+    trials = proposals.to_try(study, ended)
+    first = list(itertools.islice(trials, 1))
+    if not first:  # a search may find nothing to try any more, and does so without Ray
+        return
     with _switched(alone=address is None):
         _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
         try:
-            _run(study, store, known, watcher, workers, alone=address is None)
+            _run(study, store, ended, itertools.chain(first, trials), watcher, workers, alone=address is None)
         finally:
             ray.shutdown()
 
 
 def _run(
-    study: Study, store: Store, known: Mapping[str, Known], watcher: Watcher, workers: int | None, alone: bool
+    study: Study,
+    store: Store,
+    ended: dict[str, Known],
+    to_try: Iterator[Trial | None],
+    watcher: Watcher,
+    workers: int | None,
+    alone: bool,
 ) -> None:
     from metafa import trial as trials
 
@@ -116,8 +129,7 @@ def _run(
     def trainable(config: dict[str, Any]) -> None:
         _run_trial(task, json.loads(config["point"]), sources, tune.report)
 
-    ended = dict(known)
-    tries = _Tries(proposals.to_try(study, ended))
+    tries = _Tries(to_try)
     bridge = _Bridge(study, store, watcher, tries, ended)
     bridge.beat(0.0)
     resources = {"cpu": study.resources.cpus_per_trial, "gpu": study.resources.gpus_per_trial}
@@ -195,13 +207,28 @@ def _check_resources(study: Study, found: Mapping[str, float]) -> None:
 def _scheduler(stopping: EarlyStoppingSettings | None) -> schedulers.TrialScheduler | None:
     if stopping is None:
         return None
-    how: dict[str, Any] = dict(time_attr="step", metric="objective", mode=stopping.direction[:3])
+    how: dict[str, Any] = dict(time_attr="step", metric="objective", mode=stopping.sought[:3])
     how |= dict(grace_period=stopping.grace_period)
     if stopping.method == "median":
-        return schedulers.MedianStoppingRule(**how)
+        # a trial that is paused begins again, so none is made to wait until there are others to be compared with
+        return _MedianStoppingRule(**how | dict(min_time_slice=math.inf))
     # a phase's last step is no reason to stop: other phases follow
     how |= dict(max_t=2**40, reduction_factor=stopping.reduction_factor, stop_last_trials=False)
     return schedulers.ASHAScheduler(**how)
+
+
+class _MedianStoppingRule(schedulers.MedianStoppingRule):
+    """Ray's, which takes every report to measure, and each step to be reported once. A trial's last report measures
+    nothing, and one that was interrupted reports again what it did before."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
+        known = self._results.get(trial)
+        if "step" in result and known and known[-1]["step"] >= result["step"]:
+            return schedulers.TrialScheduler.CONTINUE
+        return super().on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -248,7 +275,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     started, reported, kept = time.time(), 0.0, time.monotonic()
     schema = task.schema
     partial = f"{results.PARTIAL}/{trial.trial_id}"
-    judged: dict[str, Any] = {}  # what was measured last of what may stop the trial
+    stopping = study.early_stopping
 
     def progress(fraction: float) -> None:
         nonlocal reported
@@ -256,20 +283,22 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
             reported = time.time()
             report({"fraction": fraction, "status": "running"})
 
-    def measured(phase: str, step: int, outcome: trials.Outcome) -> None:
-        stopping = study.early_stopping
-        if stopping is None or phase != stopping.metric.rpartition(".")[0]:
+    def judge(place: tuple[str, int], value: float, rows: list[dict[str, Any]]) -> None:
+        # first, since it may be stopped at this report, and what it has measured then stands there
+        try:
+            store.put(f"{partial}.parquet", results.encode_rows(schema, trial.trial_id, rows))
+        except OSError as error:
+            raise _Unwritten(results.reason(error)) from error
+        phase, step = place
+        report({"fraction": 0.0, "status": "running", "phase": phase, "step": step, "objective": value})
+
+    def judged(phase: str, step: int, outcome: trials.Outcome, rows: list[dict[str, Any]]) -> None:
+        if stopping is None or (found := measurement(rows, stopping.metric)) is None:
             return
-        found = measurement(outcome.rows, stopping.metric)
-        if found is not None:
-            worst = math.inf if stopping.direction == "minimize" else -math.inf
-            # first, since it may be stopped at this report, and what it has measured then stands there
-            try:
-                store.put(f"{partial}.parquet", results.encode_rows(schema, trial.trial_id, outcome.rows))
-            except OSError as error:
-                raise _Unwritten(results.reason(error)) from error
-            judged.update(phase=phase, step=step, objective=found if math.isfinite(found) else worst)
-            report({"fraction": 0.0, "status": "running", **judged})
+        worst = math.inf if stopping.sought == "minimize" else -math.inf
+        value = found if math.isfinite(found) else worst
+        outcome.judged.append((phase, step, value))
+        judge((phase, step), value, outcome.rows)
 
     def keep(make: Callable[[], trials.Checkpoint]) -> None:
         nonlocal kept
@@ -283,7 +312,12 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     ended, rows = Ended("failed"), []
     try:
         checkpoint = _go_on(store, partial)
-        watch = trials.Watch(progress, measured, keep)
+        judges = stopping.judged_steps if stopping else trials.Watch().judges
+        watch = trials.Watch(progress, judges, judged, keep)
+        # whoever schedules trials may be another one than before, and has yet to know of them
+        for phase, step, value in _judged_again(trial.settings, checkpoint):
+            before = checkpoint.outcome.rows
+            judge((phase, step), value, [row for row in before if row["phase"] != phase or row["step"] <= step])
         outcome = trials.run(trial.settings, _sources(reference, device), device, watch, checkpoint)
         rows = outcome.rows
         first = min(outcome.divergences.values(), key=lambda d: d.step, default=None)
@@ -311,7 +345,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
         return
     last_line = (row.get("error") or "").strip().splitlines()[-1:]
     ended = dataclasses.replace(ended, error="".join(last_line) or None)
-    report({"fraction": 1.0, "status": ended.status, "ended": dataclasses.asdict(ended), **judged})
+    report({"fraction": 1.0, "status": ended.status, "ended": dataclasses.asdict(ended)})
 
 
 def _go_on(store: Store, partial: str) -> Any:
@@ -332,6 +366,14 @@ def _go_on(store: Store, partial: str) -> Any:
     with contextlib.suppress(OSError):
         store.put(f"{partial}.json", json.dumps({"attempts": attempts + 1, "place": place}).encode())
     return checkpoint
+
+
+def _judged_again(settings: TrialSettings, checkpoint: Any) -> list[tuple[str, int, float]]:
+    """What a trial was judged by before it was interrupted, where that is in the phase that it goes on with."""
+    if checkpoint is None:
+        return []
+    present = settings.phases[checkpoint.phase].name
+    return [one for one in checkpoint.outcome.judged if one[0] == present]
 
 
 def _forget(store: Store, trial_id: str) -> None:
@@ -451,7 +493,7 @@ class _Bridge(tune.Callback):
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()
         trial.run_metadata.invalidate_cache()
-        if self.study.early_stopping and not self.unwritten and last.get("status") == "running":
+        if self.study.early_stopping and not self.unwritten and last.get("status") == "running" and "step" in last:
             # to be stopped is to have done badly: a search after the same learns what was measured last
             same = self.study.search.objectives == [self.study.early_stopping.metric]
             objectives = (last["objective"],) if same and math.isfinite(last["objective"]) else None
