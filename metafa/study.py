@@ -389,8 +389,8 @@ class _Mistakes:
             if name in reserved:
                 self.add(("phases", i, "name"), f"{name!r} is the name of another setting; choose another")
         for i, claim in enumerate(settings.claims):
-            if claim.phase not in names:
-                self.add(("claims", i, "phase"), f"found {claim.phase!r}, but the phases are {_listed(names)}")
+            if claim.phase not in (every := {phase.name for one in examples for phase in one.phases}):
+                self.add(("claims", i, "phase"), f"found {claim.phase!r}, but the phases are {_listed(every)}")
             else:
                 measured = [_ever_measured(one, claim.phase) for one in examples]
                 self.check_measured(("claims", i, "metric"), claim.metric, claim.phase, set.union(*measured))
