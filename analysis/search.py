@@ -1,7 +1,8 @@
 """What did the settings do? Importance, slices, contours, parallel coordinates and Pareto fronts of a search.
 
 Objectives are those of an adaptive search, else the meta-loss (or test accuracy) measured last; --objective asks about
-others: PHASE.METRIC at the phase's last step, mean over seeds, or a setting such as noise.steps. Importance is of
+others: PHASE.METRIC at the phase's last step, mean over seeds, or a setting such as noise.steps; "maximize NAME" says
+which way is better where the metric does not. Importance is of
 Optuna's evaluators: fANOVA (Hutter et al. 2014), mean decrease in impurity (Louppe et al. 2013) and PED-ANOVA (Watanabe
 et al. 2023). Grids and random searches do as well as adaptive ones, if trials are enough.
 

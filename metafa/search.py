@@ -69,10 +69,11 @@ def _values(space: dict[str, Any]) -> Sequence[Any] | None:
     if "choices" in space:
         return space["choices"]
     low, high, step = space["low"], space["high"], space.get("step")
-    if isinstance(low, int) and isinstance(high, int):
-        return range(low, high + 1, step or 1)
-    if step is None or (high - low) / step > COUNTED:
+    whole = isinstance(low, int) and isinstance(high, int)
+    if step is None and not whole or (high - low) / (step or 1) > COUNTED:
         return None
+    if whole:
+        return range(low, high + 1, step or 1)
     return [min(low + i * step, high) for i in range(math.floor((high - low) / step + 1e-8) + 1)]
 
 

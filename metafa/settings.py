@@ -434,9 +434,11 @@ class SearchSettings(Settings):
     method: Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsgaii"] = "grid"
     """`grid`: every combination of all `choices`. `random`: `trials` points drawn independently. `sobol`: `trials`
     points of a scrambled Sobol sequence, which fill the space more evenly; a power of 2 is best. The others adapt: they
-    are Optuna's samplers of those names, and propose where what they have seen of `objectives` promises most."""
+    are Optuna's samplers of those names, and propose where what they have seen of `objectives` promises most. `metafa
+    check` says how many points they draw at random before; `cmaes` takes ranges alone."""
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
-    """Points to try; for all but `grid`. A study that adapts may be continued with more."""
+    """Points to try; for all but `grid`. A study that adapts may be continued with more, and is done where its space
+    has no more."""
     objectives: list[str] = []
     """What an adaptive search is after: a phase and what is measured in it, such as `evaluate.meta_loss` (at the
     phase's last step, the mean over seeds), or a setting such as `noise.steps`. `tpe` and `nsgaii` take several."""

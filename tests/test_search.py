@@ -229,7 +229,7 @@ def test_what_a_space_has_is_counted_as_optuna_counts() -> None:
         counted = [point["a"] for point in search.every({"a": space})]
         assert sorted(map(repr, counted)) == sorted({repr(value) for value in drawn})
     assert search.every({"a": {"low": 0.0, "high": 1.0}}) is None
-    assert search.every({"a": {"low": 0, "high": 2**62}}) is None
+    assert search.every({"a": {"low": 0, "high": settings.MAX_WHOLE}}) is None
 
 
 MISFITS = """\
