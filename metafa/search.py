@@ -70,10 +70,11 @@ def _values(space: dict[str, Any]) -> Sequence[Any] | None:
         return space["choices"]
     low, high, step = space["low"], space["high"], space.get("step")
     whole = isinstance(low, int) and isinstance(high, int)
-    if step is None and not whole or (high - low) / (step or 1) > COUNTED:
+    step = step or (1 if whole else None)
+    if step is None or (high - low) / step > COUNTED:
         return None
     if whole:
-        return range(low, high + 1, step or 1)
+        return range(low, high + 1, step)
     return [min(low + i * step, high) for i in range(math.floor((high - low) / step + 1e-8) + 1)]
 
 

@@ -28,7 +28,7 @@ from ray.tune.search import Searcher
 from metafa import proposals, provenance, results, search
 from metafa import store as stores
 from metafa.proposals import Known
-from metafa.settings import NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
+from metafa.settings import MAX_WHOLE, NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
 from metafa.store import Store
 from metafa.study import Study, Trial
 
@@ -213,7 +213,7 @@ def _scheduler(stopping: EarlyStoppingSettings | None) -> schedulers.TrialSchedu
         # a trial that is paused begins again, so none is made to wait until there are others to be compared with
         return _MedianStoppingRule(**how | dict(min_time_slice=math.inf))
     # a phase's last step is no reason to stop: other phases follow
-    how |= dict(max_t=2**40, reduction_factor=stopping.reduction_factor, stop_last_trials=False)
+    how |= dict(max_t=MAX_WHOLE, reduction_factor=stopping.reduction_factor, stop_last_trials=False)
     return schedulers.ASHAScheduler(**how)
 
 

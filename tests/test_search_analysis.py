@@ -156,7 +156,7 @@ def test_what_is_best_goes_by_the_metric_or_by_what_is_said(tmp_path: Path) -> N
     }.items():
         assert objectives.chosen(tables, searched, [asked]) == [(asked.split()[-1], maximize)]
     for asked in ("noise.effective_dimensionality", "most noise.learning_rate"):
-        with pytest.raises(ResultsError, match="'minimize noise.* or 'maximize noise"):
+        with pytest.raises(ResultsError, match=r"'minimize noise.* or 'maximize noise"):
             objectives.chosen(tables, searched, [asked])
 
 
