@@ -44,6 +44,7 @@ SWITCHES = {
 }
 REPORT_EVERY = 1.0  # seconds
 HEARTBEAT_EVERY = 5.0  # seconds
+WORST = 1e300  # in place of an infinite value, where values are added and subtracted
 ATTEMPTS = 3  # at a trial whose process dies, without getting further than a checkpoint
 DEATHS = 20  # of a trial's process, however far it got
 
@@ -214,7 +215,16 @@ def _scheduler(stopping: EarlyStoppingSettings | None) -> schedulers.TrialSchedu
         return _MedianStoppingRule(**how | dict(min_time_slice=math.inf))
     # a phase's last step is no reason to stop: other phases follow
     how |= dict(max_t=MAX_WHOLE, reduction_factor=stopping.reduction_factor, stop_last_trials=False)
-    return schedulers.ASHAScheduler(**how)
+    return _ASHAScheduler(**how)
+
+
+class _ASHAScheduler(schedulers.ASHAScheduler):
+    """Ray's, whose percentiles are none where a value is infinite, as that of a trial that diverges is."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
+        if math.isinf(value := result.get("objective", 0.0)):
+            result = result | {"objective": math.copysign(WORST, value)}
+        return super().on_trial_result(tune_controller, trial, result)
 
 
 class _MedianStoppingRule(schedulers.MedianStoppingRule):

@@ -72,6 +72,25 @@ def test_what_does_worse_is_stopped_whatever_its_length(method: str) -> None:
     assert {one.trial_id.split("-")[1] for one in stopped} == {"50", "1000"}
 
 
+@pytest.mark.parametrize("diverged", [1, 3, 5, 8])
+@pytest.mark.parametrize("method", RULES)
+def test_what_diverges_is_the_worst_and_stops_nobody_else(method: str, diverged: int) -> None:
+    """However many of 8 do, whether they report before the others or after them."""
+    stopping = EarlyStoppingSettings(method=method, metric="meta.loss")
+    for last in (False, True):
+        scheduler, stopped = sweep._scheduler(stopping), set()
+        trials = [(Tried(str(i)), i < diverged) for i in range(8)]
+        for one, _ in trials:
+            scheduler.on_trial_add(None, one)
+        for step in sorted(stopping.judged_steps("meta", 100)):
+            for one, broken in trials[:: -1 if last else 1]:
+                result = {"step": step, "objective": math.inf if broken else 1.0}
+                if one not in stopped and told(scheduler, one, result):
+                    stopped.add(one)
+        assert stopped <= {one for one, broken in trials if broken}
+        assert stopped or not last or diverged > 5
+
+
 STUDY = """\
 seeds = 2
 [network]
