@@ -459,6 +459,10 @@ class _Mistakes:
         for i, objective in enumerate(search.objectives):
             path = ("search", "objectives", i)
             if all(type(one.get(objective)) in (int, float) for one in flat):
+                if len({one[objective] for one in flat}) == 1:
+                    self.add(
+                        path, f"{objective!r} is {flat[0][objective]} in every trial; nothing is to be found there"
+                    )
                 continue
             names = set.intersection(*({phase.name for phase in one.phases} for one in examples))
             phase = objective.rpartition(".")[0]

@@ -368,6 +368,12 @@ expect = "lower"
         ),
         (SEARCHED, "evaluate.meta_loss", "meta.meta_loss", "where the phases are 'evaluate', 'noise', 'supervised'"),
         (SEARCHED, "evaluate.meta_loss", "network.hidden", "expected PHASE.METRIC"),
+        (
+            SEARCHED,
+            "evaluate.meta_loss",
+            "noise.batch_size",
+            "'noise.batch_size' is 64 in every trial; nothing is to be",
+        ),
         (SEARCHED, "evaluate.meta_loss", "noise.loss", "'noise' does not measure 'loss' in every trial"),
         (SEARCHED, "evaluate.meta_loss", "noise.singular_value", "'noise' does not measure 'singular_value';"),
         (SEARCHED, "evaluate.meta_loss", "noise.effective_rank", "search: `directions` have to be said: neither less"),
