@@ -393,7 +393,7 @@ class _Mistakes:
                 self.add(("claims", i, "phase"), f"found {claim.phase!r}, but the phases are {_listed(every)}")
             else:
                 measured = [_ever_measured(one, claim.phase) for one in examples]
-                self.check_measured(("claims", i, "metric"), claim.metric, claim.phase, set.union(*measured))
+                self.check_measured(("claims", i, "metric"), "", claim.metric, claim.phase, set.union(*measured))
         if not settings.pixels:
             self.add(("phases",), 'no phase has images; add one with phase = "evaluate", "meta" or "supervised"')
         for name in settings.side_by_side:
@@ -414,8 +414,9 @@ class _Mistakes:
         # a trial without the phase is not judged
         measured = [found for one in examples if (found := _ever_measured(one, stopping.phase))]
         every = {name for name in set.intersection(*measured) if METRICS[name].throughout}
-        some = " throughout each trial" if stopping.metric.rpartition(".")[2] in set.union(*measured) else ""
-        self.check_measured(path, stopping.metric, stopping.phase, every, some)
+        metric = stopping.metric.rpartition(".")[2]
+        some = " throughout each trial" if metric in set.union(*measured) else ""
+        self.check_measured(path, f"{stopping.phase}.", metric, stopping.phase, every, some)
         if stopping.direction is None and direction_of(stopping.metric) is None:
             self.add(("early_stopping",), f"`direction` has to be said: {_undirected(stopping.metric)}")
 
@@ -452,7 +453,7 @@ class _Mistakes:
         if method == "nsgaii" and search.batch < 2:
             self.add(("search", "batch"), 'for "nsgaii" it is the population, of at least 2')
         if method == "cmaes":
-            for path in spaces.keys() - set(ranges):
+            for path in (path for path in spaces if path not in ranges):
                 said = '"cmaes" knows ranges alone, and draws choices at random, whatever it finds'
                 self.add(path, f'{said}; give a range, or take "tpe", "gp" or "nsgaii"')
         flat = [flatten(_of_trial(one)) for one in examples]
@@ -465,24 +466,25 @@ class _Mistakes:
                     )
                 continue
             names = set.intersection(*({phase.name for phase in one.phases} for one in examples))
-            phase = objective.rpartition(".")[0]
+            phase, _, metric = objective.rpartition(".")
             if phase not in names:
                 self.add(path, f"found {objective!r}, expected PHASE.METRIC, where the phases are {_listed(names)}")
                 continue
             measured = [metrics_of(one)[phase] for one in examples]
-            some = " in every trial" if objective.rpartition(".")[2] in set.union(*measured) else ""
-            self.check_measured(path, objective, phase, set.intersection(*measured), some)
+            some = " in every trial" if metric in set.union(*measured) else ""
+            self.check_measured(path, f"{phase}.", metric, phase, set.intersection(*measured), some)
             if not search.directions and direction_of(objective) is None:
                 self.add(("search",), f"`directions` have to be said: {_undirected(objective)}")
 
-    def check_measured(self, path: Path_, found: str, phase: str, measured: set[str], some: str = "") -> None:
-        """``found`` is to be one of the metrics ``measured`` in ``phase``, by its name or as PHASE.METRIC."""
-        place, dot, metric = found.rpartition(".")
+    def check_measured(
+        self, path: Path_, place: str, metric: str, phase: str, measured: set[str], some: str = ""
+    ) -> None:
+        """``metric``, in the file after ``place``, is to be one of those ``measured`` in ``phase``."""
         if metric in measured:
             return
         close = difflib.get_close_matches(metric, measured, 1)
-        hint = f"did you mean {place + dot + close[0]!r}? " if close else ""
-        said = f"found {found!r}, but {phase!r} does not measure {metric!r}{some}"
+        hint = f"did you mean {place + close[0]!r}? " if close else ""
+        said = f"found {place + metric!r}, but {phase!r} does not measure {metric!r}{some}"
         self.add(path, f"{said}; {hint}it measures {_listed(measured)}")
 
     def _explain(self, error: ValidationError, point: dict[Path_, Any], root: Path_, model: type[Settings]) -> None:
