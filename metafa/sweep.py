@@ -322,8 +322,9 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     ended, rows = Ended("failed"), []
     try:
         checkpoint = _go_on(store, partial)
-        judges = stopping.judged_steps if stopping else trials.Watch().judges
-        watch = trials.Watch(progress, judges, judged, keep)
+        watch = trials.Watch(progress, checkpoint=keep)
+        if stopping is not None:
+            watch = dataclasses.replace(watch, judges=stopping.judged_steps, judged=judged)
         # whoever schedules trials may be another one than before, and has yet to know of them
         for phase, step, value in _judged_again(trial.settings, checkpoint):
             before = checkpoint.outcome.rows

@@ -212,3 +212,32 @@ def test_every_mixture_of_outcomes_ends_in_its_rows(
         assert set(measurements.loc[measurements["trial_id"] == one.trial_id, "step"]) == moments
     good = trials[trials["supervised.learning_rate"].isin([2e-2, 4e-2])]
     assert set(good["status"]) <= {"done", "failed"}
+
+
+def test_a_trial_that_goes_on_tells_a_new_scheduler_what_it_was_judged_by(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted after step 192 and begun again from its checkpoint there, as the next `metafa run` does, it reports
+    what it did before, and what it would have."""
+    text = STUDY.replace(", [1_000_000_000_000]", "").replace("RATES", "[1e-3]").replace("METHOD", "median")
+    checked = study.parse(text.replace("STEPS", "[300]") + "[resources]\ncheckpoint_seconds = 1e-6\n")
+    monkeypatch.setitem(sweep._ready, "images", trial.prepared(trial.load_sources(checked.trials[0].settings)))
+
+    def reports(folder, until: int | None = None) -> dict[int, float]:
+        results.prepare(store.at(str(folder)), checked)
+        found: dict[int, float] = {}
+
+        def report(result: dict) -> None:
+            if result.get("step") == until is not None:
+                raise Stopped
+            if "step" in result:
+                found[result["step"]] = result["objective"]
+
+        with contextlib.suppress(Stopped):
+            sweep._run_trial(sweep._Task(checked, str(folder), {}), checked.trials[0].varied, "images", report)
+        return found
+
+    whole = reports(tmp_path / "whole")
+    assert list(whole) == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    assert list(reports(tmp_path / "again", until=256)) == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert reports(tmp_path / "again") == whole
