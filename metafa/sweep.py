@@ -305,6 +305,10 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     def judged(phase: str, step: int, outcome: trials.Outcome, rows: list[dict[str, Any]]) -> None:
         if stopping is None or (found := measurement(rows, stopping.metric)) is None:
             return
+        here = (phase, step, stopping.metric.rpartition(".")[2])
+        values = [row["value"] for row in rows if (row["phase"], row["step"], row["metric"]) == here]
+        if not any(map(math.isfinite, values)):  # of no seed: it is about to end as diverged
+            return
         worst = math.inf if stopping.sought == "minimize" else -math.inf
         value = found if math.isfinite(found) else worst
         outcome.judged.append((phase, step, value))
