@@ -63,8 +63,8 @@ class Watcher:
         if final is not None and better and whole and math.isfinite(final[1]):
             self.best = (final, trial)
         if ended.status not in ("done", "stopped"):
-            line = Text.assemble((ended.status, "yellow"), f" {describe(trial)}: {ended.error}")
-            self.screen.print(line, soft_wrap=True)
+            wrong = Text.assemble((ended.status, "yellow"), f" {describe(trial)}: {ended.error}")
+            self.screen.print(wrong, soft_wrap=True)
         self._show()
         if not self.screen.is_terminal:
             said = ended.error if ended.status == "stopped" else _shown(final)

@@ -285,7 +285,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     started, reported, kept = time.time(), 0.0, time.monotonic()
     schema = task.schema
     partial = f"{results.PARTIAL}/{trial.trial_id}"
-    stopping = study.early_stopping
+    early = study.early_stopping
 
     def progress(fraction: float) -> None:
         nonlocal reported
@@ -303,13 +303,13 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
         report({"fraction": 0.0, "status": "running", "phase": phase, "step": step, "objective": value})
 
     def judged(phase: str, step: int, outcome: trials.Outcome, rows: list[dict[str, Any]]) -> None:
-        if stopping is None or (found := measurement(rows, stopping.metric)) is None:
+        if early is None or (found := measurement(rows, early.metric)) is None:
             return
-        here = (phase, step, stopping.metric.rpartition(".")[2])
+        here = (phase, step, early.metric.rpartition(".")[2])
         values = [row["value"] for row in rows if (row["phase"], row["step"], row["metric"]) == here]
         if not any(map(math.isfinite, values)):  # of no seed: it is about to end as diverged
             return
-        worst = math.inf if stopping.sought == "minimize" else -math.inf
+        worst = math.inf if early.sought == "minimize" else -math.inf
         value = found if math.isfinite(found) else worst
         outcome.judged.append((phase, step, value))
         judge((phase, step), value, outcome.rows)
@@ -327,8 +327,8 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     try:
         checkpoint = _go_on(store, partial)
         watch = trials.Watch(progress, checkpoint=keep)
-        if stopping is not None:
-            watch = dataclasses.replace(watch, judges=stopping.judged_steps, judged=judged)
+        if early is not None:
+            watch = dataclasses.replace(watch, judges=early.judged_steps, judged=judged)
         # whoever schedules trials may be another one than before, and has yet to know of them
         for phase, step, value in _judged_again(trial.settings, checkpoint):
             before = checkpoint.outcome.rows

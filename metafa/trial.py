@@ -413,7 +413,7 @@ class _Bench:
                 self._note_divergences(phase, self._broken, step.number)
                 if self.all_diverged:
                     break
-            if step.number in judged and not self._broken.all():
+            if step.number in judged:
                 rows = self.outcome.rows if step.number in moments else self._apart(partial(take, step))
                 self._watch.judged(phase, step.number, self.outcome, rows)
             if step.number == total:
@@ -451,10 +451,11 @@ class _Bench:
     def _apart(self, take: Callable[[], None]) -> list[dict[str, Any]]:
         """What ``take`` measures, which then is no part of what the trial leaves behind: that depends on nothing but
         the trial's settings."""
-        rows, path = self.outcome.rows, dict(self._path)
-        self.outcome.rows = []
+        kept = self.outcome, dict(self._path), self._broken
+        self.outcome = Outcome()
         take()
-        apart, self.outcome.rows, self._path = self.outcome.rows, rows, path
+        apart = self.outcome.rows
+        self.outcome, self._path, self._broken = kept
         return apart
 
     def measure_singular_values(self, phase: str, step: int) -> None:
