@@ -1,9 +1,10 @@
 """What did the settings do? Importance, slices, contours, parallel coordinates and Pareto fronts of a search.
 
 Objectives are those of an adaptive search, else the meta-loss (or test accuracy) measured last; --objective asks about
-others: PHASE.METRIC at the phase's last step, mean over seeds, or a setting such as noise.steps. Importance is of
-Optuna's evaluators: fANOVA (Hutter et al. 2014), mean decrease in impurity (Louppe et al. 2013) and PED-ANOVA (Watanabe
-et al. 2023). Grids and random searches do as well as adaptive ones, if trials are enough.
+others: PHASE.METRIC at the phase's last step, mean over seeds, or a setting such as noise.steps; "maximize NAME" says
+which way is better where the metric does not. Importance is of Optuna's evaluators: fANOVA (Hutter et al. 2014), mean
+decrease in impurity (Louppe et al. 2013) and PED-ANOVA (Watanabe et al. 2023). Grids and random searches do as well as
+adaptive ones, if trials are enough.
 
 It reads RESULTS and nothing else, and writes to RESULTS/analysis (or --output): search.csv, every trial and its
 objectives; search_importance.csv; search_best.toml, the best settings as tables of a study file, ready to paste; and as

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from metafa.results import MEANINGS, MEASUREMENTS, OUTCOME, RUN_COLUMNS
 from metafa.schema import json_schema
 from metafa.settings import (
+    MAX_WHOLE,
     METRICS,
     PHASES,
     ClaimSettings,
@@ -55,7 +56,7 @@ task_distributions = ["glyphs"]
 
 **Search spaces.** Any setting of `seed`, `seeds`, `network`, `phases` and `measure` may be a search space in place of a
 value: `{ choices = [...] }`, or, in all searches but a grid, `{ low = 1e-4, high = 1e-2, log = true }`, also with `step`.
-A range of whole numbers stays whole.
+A range of whole numbers stays whole. A whole number is at most 2^63 - 1, as Parquet holds it.
 
 **Phases** run in the order they stand in. A phase that stands twice is given a `name`; settings and results go by it,
 such as `noise.steps`.
@@ -172,7 +173,7 @@ def bounds(metadata: list[Any]) -> str:
     found = [
         f"{said[type(one).__name__][1]} {getattr(one, said[type(one).__name__][0])}"
         for one in metadata
-        if type(one).__name__ in said
+        if type(one).__name__ in said and getattr(one, "le", None) != MAX_WHOLE
     ]
     return ", " + ", ".join(found) if found else ""
 
@@ -214,9 +215,9 @@ def results_sections() -> Iterator[str]:
                 yield f"| `{column}` | {MEANINGS[name][column]} |\n"
     yield "| `seed`, `seeds`, `network.rule`, `noise.steps`, ... | every setting by its dotted name, defaults included |\n"
     yield "| `metafa_version`, `torch_version`, ... | what it ran with |\n"
-    yield "\n## Metrics\n\n| metric | unit | what it is |\n| --- | --- | --- |\n"
+    yield "\n## Metrics\n\n| metric | unit | better | what it is |\n| --- | --- | --- | --- |\n"
     for name, metric in METRICS.items():
-        yield f"| `{name}` | {metric.unit} | {metric.meaning} |\n"
+        yield f"| `{name}` | {metric.unit} | {metric.better or ''} | {metric.meaning} |\n"
     yield "\n"
 
 

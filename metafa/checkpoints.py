@@ -21,6 +21,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
             moments=checkpoint.moments,
             rows=checkpoint.outcome.rows,
             divergences=divergences,
+            judged=checkpoint.outcome.judged,
         )
     )
     tensors = {name: tensor.contiguous().cpu() for name, tensor in checkpoint.tensors.items()}
@@ -36,6 +37,7 @@ def decode(content: bytes) -> Checkpoint | None:
     # safetensors reads what else is in its header from files alone
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     found = json.loads(header["__metadata__"]["metafa"])
-    outcome = Outcome(found["rows"], {int(k): Divergence(**v) for k, v in found["divergences"].items()})
+    divergences = {int(k): Divergence(**v) for k, v in found["divergences"].items()}
+    outcome = Outcome(found["rows"], divergences, [(phase, step, value) for phase, step, value in found["judged"]])
     moments = [(phase, step) for phase, step in found["moments"]]
     return Checkpoint(found["phase"], found["step"], safetensors.torch.load(content), moments, outcome)

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metafa import alike, data, heartbeat, launch, proposals, results, screens, stopping, study
+from metafa import search as searches
 from metafa.settings import flatten, transports
 from metafa.store import Store, shown
 from metafa.study import Study
@@ -152,7 +153,8 @@ def _summarise(checked: Study, store: Store) -> None:
     with _usable(store.address):
         counts = _count(results.statuses(store).values())
     said = ", ".join(f"{n} of {checked.total} trials {name}" for name, n in counts.items() if n)
-    screen.print(_named(checked, f": {said}; results in {store.address}"), soft_wrap=True)
+    fewer = f" ({checked.fewer})" if checked.fewer else ""
+    screen.print(_named(checked, f": {said}{fewer}; results in {store.address}"), soft_wrap=True)
     if counts["failed"]:
         again = "" if checked.adaptive else ", and the same command tries them again"
         _stop(
@@ -185,9 +187,13 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
         f"trials   {checked.total} of {launch.seeds(checked)} seeds, {done} of them done, in {store.address}",
         soft_wrap=True,
     )
+    if checked.fewer:
+        screen.print(f"         {checked.fewer}")
     if checked.adaptive:
         aims = [" ".join(aim) for aim in zip(checked.search.sought, checked.search.objectives, strict=True)]
-        screen.print(f"search   {checked.search.method}, to {' and '.join(aims)}", soft_wrap=True)
+        at_random = min(searches.at_random(checked.search, len(checked.spaces)), checked.total)
+        drawn = f"{at_random} of {checked.total} points are drawn at random before it learns from any"
+        screen.print(f"search   {checked.search.method}, to {' and '.join(aims)}; {drawn}", soft_wrap=True)
     elif checked.search.method != "grid":
         screen.print(f"search   {checked.search.method}")
     if checked.by_timing:
@@ -247,6 +253,8 @@ def status(results_address: ResultsArgument) -> None:
     counts = _count(statuses.values())
     left = checked.total - len(statuses)
     screen.print(", ".join(f"{n} {name}" for name, n in counts.items()) + f", {left} to do")
+    if checked.fewer:
+        screen.print(checked.fewer)
     if beat and left > 0:
         screen.print(beat.sentence(now), soft_wrap=True)
 

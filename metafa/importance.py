@@ -65,11 +65,11 @@ def _as_optuna(study: Study, objectives: list[Objective], found: pd.DataFrame) -
         if all(type(choice) in (int, float) for choice in space.get("choices", "-"))
     }
     spaces = study.spaces | {name: {"low": 0, "high": len(of) - 1} for name, of in numbers.items()}
-    known = [
-        (
+    tried = [
+        search.Tried(
             {name: numbers[name].index(row[name]) if name in numbers else row[name] for name in spaces},
             tuple(float(row[one.name]) for one in objectives),
         )
         for row in found.to_dict("records")
     ]
-    return search.history(settings, spaces, known)
+    return search.history(settings, spaces, tried)

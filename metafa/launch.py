@@ -48,6 +48,9 @@ def run(
     found = data.check(left or study.examples, download=True, already=found.images)
     results.check_images(store, rows, found.digests)
     sweep(study.over(study.digests | found.digests), store, known, screen, workers, address, found.images)
+    number = len(results.statuses(store))
+    if study.adaptive and number < study.total:
+        screen.print(f"the search finds no more than {number} trials, of {study.total} asked for: settings do not fit")
     results.compact(store)
     return True
 
@@ -64,9 +67,9 @@ def sweep(
     """Runs the trials that are not ``known`` over these ``images``. Raises as `run` does."""
     from metafa import progress
 
-    before = f", {len(known)} done before" if known else ""
-    said = f": {study.total} trials of {seeds(study)} seeds{before}; results in {store.address}"
-    screen.print(Text.assemble((study.name, "bold"), said), soft_wrap=True)
+    said = f": {study.total} trials of {seeds(study)} seeds"
+    said += (f" ({study.fewer})" if study.fewer else "") + (f", {len(known)} done before" if known else "")
+    screen.print(Text.assemble((study.name, "bold"), f"{said}; results in {store.address}"), soft_wrap=True)
     with progress.watch(screen, total=study.total, already=len(known)) as watcher:
         from metafa import sweep as sweeps
 

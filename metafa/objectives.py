@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 
 from metafa.appearance import named, short
 from metafa.conditions import ResultsError, Tables
-from metafa.settings import METRICS
+from metafa.settings import METRICS, Direction, direction_of
 from metafa.study import Study
 
 
@@ -27,10 +27,11 @@ class Objective(NamedTuple):
 
 
 def chosen(tables: Tables, study: Study, asked: list[str] | None = None) -> list[Objective]:
-    """The objectives: those asked about, the study's own, or what it measured last. Raises `ResultsError`."""
-    if not asked and study.search.objectives:
-        sought = zip(study.search.objectives, study.search.sought, strict=True)
-        return [Objective(name, direction == "maximize") for name, direction in sought]
+    """The objectives: those asked about, each by its name or after its direction, such as ``maximize noise.steps``;
+    the study's own; or what it measured last. Raises `ResultsError`."""
+    sought = dict(zip(study.search.objectives, study.search.sought, strict=True))
+    if not asked and sought:
+        return [Objective(name, direction == "maximize") for name, direction in sought.items()]
     if not asked:
         evaluated, trained = tables.phases_of("evaluate"), tables.phases_of("supervised")
         if not evaluated and not trained:
@@ -38,7 +39,18 @@ def chosen(tables: Tables, study: Study, asked: list[str] | None = None) -> list
                 f"{tables.store.address}: no phase evaluates or tests; say what to look at with --objective"
             )
         asked = [f"{evaluated[-1]}.meta_loss" if evaluated else f"{trained[-1]}.accuracy"]
-    return [Objective(name, "accuracy" in name) for name in asked]
+    return [_objective(tables, sought, one) for one in asked]
+
+
+def _objective(tables: Tables, sought: dict[str, Direction], asked: str) -> Objective:
+    direction, _, name = asked.rpartition(" ")
+    found = direction or sought.get(name) or ("minimize" if name in tables.ended else direction_of(name))
+    if found not in get_args(Direction):
+        raise ResultsError(
+            f"{tables.store.address}: neither less nor more of {name!r} is better in itself; say which is sought, as "
+            f"'minimize {name}' or 'maximize {name}'"
+        )
+    return Objective(name, found == "maximize")
 
 
 def points(tables: Tables, study: Study, objectives: list[Objective]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from rich.table import Column
 from rich.text import Text
 
 from metafa.heartbeat import Heartbeat
-from metafa.settings import as_text
+from metafa.settings import METRICS, as_text
 from metafa.study import Trial
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Watcher:
         self._show()
         if not self.screen.is_terminal:
             said = ended.error if ended.status == "stopped" else _shown(final)
-            self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True)
+            self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True, markup=False)
 
     def state(self, ended: bool = False) -> Heartbeat:
         """How far the study is, as `metafa status` shows it elsewhere; ``ended`` where nothing runs any more."""
@@ -150,7 +150,7 @@ def _duration(seconds: float) -> str:
 
 def _worth(final: tuple[str, float]) -> float:
     metric, value = final
-    return -value if metric == "meta_loss" else value
+    return value if METRICS[metric].better == "higher" else -value
 
 
 def _shown(final: tuple[str, float] | None) -> str:

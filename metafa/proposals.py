@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,31 +39,63 @@ def to_try(study: Study, ended: dict[str, Known]) -> Iterator[Trial | None]:
 
 
 def _by_batches(study: Study, ended: dict[str, Known]) -> Iterator[Trial | None]:
+    tried: dict[str, Trial] = {}
+    fruitless = 0  # proposals, since there was a new trial among them
+
     def outcome(point: search.Point) -> search.Outcome:
         trial = _trial(study, point)
         return ended[trial.trial_id].objectives if trial else None
 
-    for points in search.batches(study.search, study.seed, study.spaces, outcome):
-        fitting = [trial for point in points if (trial := _trial(study, point))]
-        batch = {trial.trial_id: trial for trial in fitting}
+    def new(points: list[search.Point]) -> int:
+        nonlocal fruitless
+        fitting = {trial.trial_id: trial for point in points if (trial := _trial(study, point))}
+        found = len(fitting.keys() - tried.keys())
+        tried.update(fitting)
+        fruitless = 0 if found else fruitless + len(points)
+        return found
+
+    for points in search.batches(study.search, study.seed, study.spaces, outcome, new):
+        batch = {trial.trial_id: trial for point in points if (trial := _trial(study, point))}
         yield from [trial for trial_id, trial in batch.items() if trial_id not in ended]
         while not batch.keys() <= ended.keys():
             yield None
+        if len(tried) >= study.total or fruitless >= study.total:
+            break
+    yield from (trial for trial in _others(study, tried.keys()) if trial.trial_id not in ended)
 
 
 def _as_they_end(study: Study, ended: dict[str, Known]) -> Iterator[Trial | None]:
-    tried = {trial_id: known.point for trial_id, known in ended.items()}
-    seen, again, wanted = len(tried), 0, study.search.trials or 0
-    while seen < wanted and again < wanted:
-        known = [(point, ended[id_].objectives if id_ in ended else None) for id_, point in tried.items()]
-        trial = _trial(study, search.propose(study.search, study.seed + seen + again, study.spaces, known))
-        if trial and trial.trial_id in tried:  # a space may be small, and a study that was stopped has tried some
-            again += 1
+    points = {trial_id: known.point for trial_id, known in ended.items()}
+    asked, fruitless = len(points), 0
+    while len(points) < study.total and fruitless < study.total:
+        tried = [
+            search.Tried(point, ended[id_].objectives) if id_ in ended else search.Tried(point, None, running=True)
+            for id_, point in points.items()
+        ]
+        trial = _trial(study, search.propose(study.search, study.seed + asked, study.spaces, tried))
+        asked += 1
+        if trial is None or trial.trial_id in points:
+            fruitless += 1
             continue
-        seen += 1
-        if trial:
-            tried[trial.trial_id] = trial.varied
+        fruitless = 0
+        points[trial.trial_id] = trial.varied
+        yield trial
+    yield from _others(study, points.keys())
+
+
+def _others(study: Study, tried: Iterable[str]) -> Iterator[Trial]:
+    """What there is to try besides, where a sampler proposes nothing new any more: so many that there are
+    `Study.total`, as far as they are found."""
+    seen = set(tried)
+    if len(seen) >= study.total:
+        return
+    for point in search.others(study.seed, study.spaces):
+        trial = _trial(study, point)
+        if trial and trial.trial_id not in seen:
+            seen.add(trial.trial_id)
             yield trial
+        if len(seen) >= study.total:
+            return
 
 
 def _trial(study: Study, point: search.Point) -> Trial | None:
@@ -81,9 +113,9 @@ def keep_journal(study: Study, store: Store, ended: dict[str, Known]) -> None:
 
     with tempfile.TemporaryDirectory(prefix="metafa-") as folder:
         path = Path(folder) / JOURNAL
-        known = [(known.point, known.objectives) for known in ended.values()]
+        tried = [search.Tried(known.point, known.objectives) for known in ended.values()]
         search.history(
-            study.search, study.spaces, known, storage=JournalStorage(JournalFileBackend(str(path))), name=study.name
+            study.search, study.spaces, tried, storage=JournalStorage(JournalFileBackend(str(path))), name=study.name
         )
         store.put(JOURNAL, path.read_bytes())
 

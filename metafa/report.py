@@ -323,7 +323,7 @@ def _point(row: pd.Series) -> str:
 
 
 def _all_trials(study: Study, trials: pd.DataFrame) -> Section:
-    section = Section("trials", "Trials")
+    section = Section("trials", "Trials", [f"{study.fewer[0].upper()}{study.fewer[1:]}."] if study.fewer else [])
     if len(trials):
         frame = pd.DataFrame({"trial_id": trials["trial_id"], "status": trials["status"]})
         points = trials["point"].map(lambda text: json.loads(text or "{}"))
@@ -335,7 +335,7 @@ def _all_trials(study: Study, trials: pd.DataFrame) -> Section:
             frame[name] = trials[name]
         section.table(frame)
         if len(frame) > TABLE_ROWS:
-            section.sentences = [f"The first {TABLE_ROWS} of {len(frame)}."]
+            section.sentences.append(f"The first {TABLE_ROWS} of {len(frame)}.")
     return section
 
 

@@ -2,21 +2,80 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
+import math
+import random
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from metafa.settings import SearchSettings
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-    from metafa.settings import SearchSettings
-
 # by name: {"choices": [...]} or {"low": ..., "high": ..., "log": ..., "step": ...}
 Spaces = Mapping[str, dict[str, Any]]
 Point = dict[str, Any]  # a value for each space
 Outcome = tuple[float, ...] | None  # the objectives, or None where there is nothing to learn from
+COUNTED = 10_000  # points of a space that are gone through one by one
+DRAWN = 1000  # points of a larger one that are drawn where a sampler proposes nothing new
+STARTUP = {"tpe": 10, "gp": 10, "cmaes": 1, "nsgaii": 1}  # outcomes before which Optuna's samplers draw at random
+
+
+class Tried(NamedTuple):
+    """A point that was tried, and what came out, or that its trial is still running."""
+
+    point: Point
+    outcome: Outcome
+    running: bool = False
+
+
+def at_random(search: SearchSettings, settings: int) -> int:
+    """How many points an adaptive search of so many settings draws before it learns from any; more where trials
+    fail."""
+    batch = search.batch if search.synchronous else 1
+    # a first generation of CMA-ES's own comes after those drawn at random
+    generations = [STARTUP[search.method]] + [4 + math.floor(3 * math.log(settings))] * (search.method == "cmaes")
+    return sum(math.ceil(points / batch) * batch for points in generations)
+
+
+def every(spaces: Spaces) -> Iterator[Point] | None:
+    """Every point of a space that has `COUNTED` at most; None of a larger one."""
+    values = {name: _values(space) for name, space in spaces.items()}
+    counts = [len(found) if found is not None else COUNTED + 1 for found in values.values()]
+    if math.prod(counts) > COUNTED:
+        return None
+    return (dict(zip(values, point, strict=True)) for point in itertools.product(*values.values()))  # type: ignore[arg-type]
+
+
+def others(seed: int, spaces: Spaces) -> Iterator[Point]:
+    """Points in a random order, which depends on nothing but the study: all that there are, or of a larger space
+    `DRAWN`."""
+    points = every(spaces)
+    if points is None:
+        yield from up_front(SearchSettings(method="random", trials=DRAWN), seed, spaces)
+        return
+    found = list(points)
+    random.Random(seed).shuffle(found)
+    yield from found
+
+
+def _values(space: dict[str, Any]) -> Sequence[Any] | None:
+    """All that a setting may be; None where those are not to be counted."""
+    if "choices" in space:
+        return space["choices"]
+    low, high, step = space["low"], space["high"], space.get("step")
+    whole = isinstance(low, int) and isinstance(high, int)
+    step = step or (1 if whole else None)
+    if step is None or (high - low) / step > COUNTED:
+        return None
+    if whole:
+        return range(low, high + 1, step)
+    return [min(low + i * step, high) for i in range(math.floor((high - low) / step + 1e-8) + 1)]
 
 
 def up_front(search: SearchSettings, seed: int, spaces: Spaces) -> Iterator[Point]:
@@ -37,45 +96,52 @@ def up_front(search: SearchSettings, seed: int, spaces: Spaces) -> Iterator[Poin
 
 
 def batches(
-    search: SearchSettings, seed: int, spaces: Spaces, outcome: Callable[[Point], Outcome]
+    search: SearchSettings,
+    seed: int,
+    spaces: Spaces,
+    outcome: Callable[[Point], Outcome],
+    new: Callable[[list[Point]], int] = len,
 ) -> Iterator[list[Point]]:
-    """The points of a synchronous adaptive search, batch by batch: of each batch the ``outcome`` has to be known when
-    the next is asked for. To go on with a search is to tell it again what came out: it then proposes the same."""
-    study, distributions, total = _study(search, seed), _distributions(spaces), search.trials or 0
-    for start in range(0, total, search.batch):
-        asked = [study.ask(distributions) for _ in range(min(search.batch, total - start))]
-        yield [_point(trial.params, spaces) for trial in asked]
+    """The points of a synchronous adaptive search, batch by batch, until as many as it is to try were ``new``: of each
+    batch the ``outcome`` has to be known when the next is asked for. To go on with a search is to tell it again what
+    came out: it then proposes the same."""
+    study, distributions, left = _study(search, seed), _distributions(spaces), search.trials or 0
+    while left > 0:
+        asked = [study.ask(distributions) for _ in range(min(search.batch, left))]
+        points = [_point(trial.params, spaces) for trial in asked]
+        left -= new(points)
+        yield points
         for trial in asked:
             found = outcome(_point(trial.params, spaces))
             study.tell(trial, found, state=None if found is not None else _state("FAIL"))
 
 
-def propose(search: SearchSettings, seed: int, spaces: Spaces, known: list[tuple[Point, Outcome]]) -> Point:
-    """What an asynchronous adaptive search tries next, given what is ``known`` by now, in the order it was tried in;
-    what is under way has no outcome."""
-    study = history(search, spaces, known, seed + len(known))
+def propose(search: SearchSettings, seed: int, spaces: Spaces, tried: list[Tried]) -> Point:
+    """What an asynchronous adaptive search tries next, given what is ``tried`` by now, in that order."""
+    study = history(search, spaces, tried, seed + len(tried))
     return _point(study.ask(_distributions(spaces)).params, spaces)
 
 
 def history(
     search: SearchSettings,
     spaces: Spaces,
-    known: Iterable[tuple[Point, Outcome]],
+    tried: Iterable[Tried],
     seed: int = 0,
     storage: optuna.storages.BaseStorage | None = None,
     name: str | None = None,
 ) -> optuna.Study:
-    """An Optuna study of what is ``known``."""
+    """An Optuna study of what is ``tried``."""
     import optuna
 
     study, distributions = _study(search, seed, storage, name), _distributions(spaces)
-    for point, found in known:
+    for point, found, running in tried:
         study.add_trial(
             optuna.create_trial(
                 params={name: _label(point[name]) for name in distributions},
                 distributions=distributions,
                 values=found,
-                state=_state("COMPLETE" if found is not None else "FAIL"),
+                # samplers keep away from what is running
+                state=_state("RUNNING" if running else "COMPLETE" if found is not None else "FAIL"),
             )
         )
     return study
@@ -96,13 +162,18 @@ def _study(
     import optuna
 
     optuna.logging.disable_default_handler()
+    seed = _of_32_bits(seed)
     samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
         "random": lambda: optuna.samplers.RandomSampler(seed),
         "sobol": lambda: optuna.samplers.QMCSampler(scramble=True, seed=seed),
         # each knows of those proposed before it in its batch, and keeps away from them
-        "tpe": lambda: optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
-        "gp": lambda: optuna.samplers.GPSampler(seed=seed),
-        "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
+        "tpe": lambda: optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, constant_liar=True, n_startup_trials=STARTUP["tpe"]
+        ),
+        "gp": lambda: optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP["gp"]),
+        "cmaes": lambda: optuna.samplers.CmaEsSampler(
+            seed=seed, warn_independent_sampling=False, n_startup_trials=STARTUP["cmaes"]
+        ),
         "nsgaii": lambda: optuna.samplers.NSGAIISampler(seed=seed, population_size=search.batch),
     }
     with warnings.catch_warnings():
@@ -114,11 +185,22 @@ def _study(
     )
 
 
+def _of_32_bits(seed: int) -> int:
+    """A seed that Optuna's samplers take: the same where it is one, else a hash of it."""
+    return seed if seed < 2**32 else int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=4).digest(), "big")
+
+
 def _distributions(spaces: Spaces) -> dict[str, BaseDistribution]:
     return {name: _distribution(space) for name, space in spaces.items()}
 
 
 def _distribution(space: dict[str, Any], by_place: bool = False) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a range whose last step falls short of its end
+        return _of_space(space, by_place)
+
+
+def _of_space(space: dict[str, Any], by_place: bool) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if "choices" in space:

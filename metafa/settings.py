@@ -5,6 +5,7 @@ Nothing here imports torch, so that a study is read and checked in a moment.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
@@ -22,42 +23,57 @@ DIVERGED_TIMES_CHANCE = 1000.0  # a loss above so many times that of chance coun
 
 
 class Metric(NamedTuple):
-    """What a metric is, and its unit."""
+    """What a metric is, its unit, which of two values is better, if either is, and whether a phase that trains measures
+    it at all of its moments, or only at some."""
 
     meaning: str
     unit: str = ""
+    better: Literal["lower", "higher"] | None = None
+    throughout: bool = True
+
+    @property
+    def direction(self) -> Direction | None:
+        """The way in which a search or early stopping goes where none is said."""
+        return None if self.better is None else "minimize" if self.better == "lower" else "maximize"
 
 
+Direction = Literal["minimize", "maximize"]
 METRICS = {
-    "meta_loss": Metric("cross-entropy on the query sets, after adaptation to the support sets", "nats"),
-    "meta_accuracy": Metric("accuracy on the query sets, after adaptation to the support sets"),
+    "meta_loss": Metric("cross-entropy on the query sets, after adaptation to the support sets", "nats", "lower"),
+    "meta_accuracy": Metric("accuracy on the query sets, after adaptation to the support sets", better="higher"),
     "generalization_error": Metric(
         "the meta-loss less the loss on the support sets; of a dataset, the loss on test images less that on training "
         "images",
         "nats",
+        "lower",
     ),
     "loss": Metric(
         "cross-entropy of the batch trained on: noise, images, or the query sets of training tasks; with a `task`, of "
         "those test images",
         "nats",
+        "lower",
     ),
-    "accuracy": Metric("accuracy on the same"),
-    "expected_calibration_error": Metric("how far confidence is from accuracy on test images, over 15 bins"),
-    "alignment_angle": Metric("between a layer's weights and its feedback", "degrees"),
+    "accuracy": Metric("accuracy on the same", better="higher"),
+    "expected_calibration_error": Metric(
+        "how far confidence is from accuracy on test images, over 15 bins", better="lower"
+    ),
+    "alignment_angle": Metric("between a layer's weights and its feedback", "degrees", "lower"),
     "effective_dimensionality": Metric("participation ratio of a layer's squared singular values"),
     "effective_rank": Metric("exponential of the entropy of a layer's normalised squared singular values"),
     "singular_value": Metric(
         "with `measure.singular_values`: every one of a layer, the largest as `component` 1, at the start and the end "
-        "of each phase that trains"
+        "of each phase that trains",
+        throughout=False,
     ),
     "readout_probability": Metric("mean of the largest readout probability, the network's confidence"),
     "readout_deviation": Metric("mean absolute deviation of the readout probabilities from chance"),
     "inner_learning_rate": Metric("with `learn_inner_rates`: a layer's, its mean over inner steps"),
     "weight_path": Metric(
         "with `measure.weight_path`: where the weights are, along the first two principal components of their path "
-        "through the trial"
+        "through the trial",
+        throughout=False,
     ),
-    "weight_path_variance": Metric("the fraction of that path's variance along each of the two"),
+    "weight_path_variance": Metric("the fraction of that path's variance along each of the two", throughout=False),
 }
 """What is measured, by name."""
 
@@ -89,8 +105,10 @@ DATASET_SHAPES: dict[str, tuple[int, ...]] = {name: (28, 28) for name in get_arg
 DIGITS = ("glyphs", "digits", "mnist", "mnist10k", "usps")  # the datasets whose classes are the ten digits
 DATASET_CLASSES = 10  # of every dataset
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+MAX_WHOLE = 2**63 - 1  # the largest whole number that a column of Parquet holds
+
+Positive = Annotated[int, Field(ge=1, le=MAX_WHOLE)]
+Count = Annotated[int, Field(ge=0, le=MAX_WHOLE)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rates = Annotated[
@@ -311,6 +329,25 @@ PHASES: dict[str, type[Settings]] = {
 }
 
 
+TRAINS = ("noise", "supervised", "meta")  # the kinds of phases that train
+# What a kind of phase measures of its own, and what each that trains does besides; `metrics_of` has the rest.
+MEASURED: dict[str, tuple[str, ...]] = {
+    "noise": (),
+    "supervised": ("loss", "accuracy", "generalization_error", "expected_calibration_error"),
+    "out_of_distribution": ("loss", "accuracy", "expected_calibration_error", "readout_probability"),
+    "meta": (),
+    "evaluate": ("meta_loss", "meta_accuracy", "generalization_error"),
+}
+MEASURED_IN_TRAINING = (
+    "alignment_angle",
+    "effective_dimensionality",
+    "effective_rank",
+    "readout_probability",
+    "readout_deviation",
+)
+OF_THE_BATCH = ("loss", "accuracy")  # measured after each step, and so of none
+
+
 class MeasureSettings(Settings):
     """What is measured while a phase trains."""
 
@@ -407,14 +444,16 @@ class SearchSettings(Settings):
     method: Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsgaii"] = "grid"
     """`grid`: every combination of all `choices`. `random`: `trials` points drawn independently. `sobol`: `trials`
     points of a scrambled Sobol sequence, which fill the space more evenly; a power of 2 is best. The others adapt: they
-    are Optuna's samplers of those names, and propose where what they have seen of `objectives` promises most."""
+    are Optuna's samplers of those names, and propose where what they have seen of `objectives` promises most. `metafa
+    check` says how many points they draw at random before; `cmaes` takes ranges alone."""
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
-    """Points to try; for all but `grid`. A study that adapts may be continued with more."""
+    """Points to try; for all but `grid`. A study that adapts may be continued with more, and is done where its space
+    has no more."""
     objectives: list[str] = []
     """What an adaptive search is after: a phase and what is measured in it, such as `evaluate.meta_loss` (at the
     phase's last step, the mean over seeds), or a setting such as `noise.steps`. `tpe` and `nsgaii` take several."""
-    directions: list[Literal["minimize", "maximize"]] = []
-    """For each objective; where they are not said, `minimize`."""
+    directions: list[Direction] = []
+    """For each objective; where they are not said, that in which its metric is better, and of a setting `minimize`."""
     batch: Positive = 8
     """Points that a synchronous adaptive search proposes at a time."""
     synchronous: bool = True
@@ -423,28 +462,60 @@ class SearchSettings(Settings):
     `tpe` and `gp`."""
 
     @property
-    def sought(self) -> list[Literal["minimize", "maximize"]]:
+    def sought(self) -> list[Direction]:
         """The direction of each objective, whether it is said or not."""
-        return self.directions or ["minimize"] * len(self.objectives)
+        return self.directions or [direction_of(name) or "minimize" for name in self.objectives]
+
+
+def direction_of(name: str) -> Direction | None:
+    """The way in which a metric, as PHASE.METRIC, is better, and of a setting `minimize`; None where a metric has
+    none."""
+    metric = METRICS.get(name.rpartition(".")[2])
+    return metric.direction if metric else "minimize"
 
 
 ADAPTIVE = ("tpe", "gp", "cmaes", "nsgaii")
 
 
+MEDIAN_FACTOR = 2.0  # by which the steps grow at which the median rule judges
+
+
 class EarlyStoppingSettings(Settings):
-    """Trials that do worse than others at the same step of a phase are stopped. Which, depends on timing."""
+    """Trials that do worse than others at the same step of a phase are stopped. Which, depends on timing. All trials
+    are judged after the same steps, however long each of them is, and measured there besides."""
 
     method: Literal["asha", "median"]
     """Ray's: `asha`, the best 1 / `reduction_factor` go on at each of steps that grow by that factor (Li et al. 2020);
-    `median`, those that are not worse than the median of the others' means so far (Golovin et al. 2017)."""
+    `median`, at each of steps that double, those whose best is not worse than the median of the others' means so far
+    (Golovin et al. 2017)."""
     metric: str
     """A phase that trains, and what is measured there, such as `meta.meta_loss`: the mean over seeds."""
-    direction: Literal["minimize", "maximize"] = "minimize"
-    """Which is better."""
+    direction: Direction | None = None
+    """Which is better; where it is not said, as the metric has it."""
     grace_period: Positive = 1
-    """Steps of the phase before which no trial is stopped."""
-    reduction_factor: Annotated[float, Field(gt=1)] = 4.0
+    """The first step after which trials are judged; each further one is `reduction_factor` times as late, or, for
+    `median`, twice."""
+    reduction_factor: Annotated[float, Field(ge=1.1)] = 4.0
     """For `asha`."""
+
+    @property
+    def sought(self) -> Direction:
+        """The direction, whether it is said or not."""
+        return self.direction or direction_of(self.metric) or "minimize"
+
+    @property
+    def phase(self) -> str:
+        """The phase in which trials are judged."""
+        return self.metric.rpartition(".")[0]
+
+    def judged_steps(self, phase: str, total: int) -> frozenset[int]:
+        """The steps of a phase of ``total`` steps after which a trial is judged: the same in all trials as far as they
+        go, and not a trial's last, since other phases follow."""
+        if phase != self.phase:
+            return frozenset()
+        factor = self.reduction_factor if self.method == "asha" else MEDIAN_FACTOR
+        rungs = (math.ceil(self.grace_period * factor**k) for k in itertools.count())
+        return frozenset(itertools.takewhile(lambda rung: rung < total, rungs))
 
 
 class ResourceSettings(Settings):
@@ -517,6 +588,36 @@ class Range(Settings):
     high: float | int
     log: bool = False
     step: float | int | None = None
+
+
+def metrics_of(settings: TrialSettings) -> dict[str, set[str]]:
+    """The metrics that each phase of a trial measures, by the phase's name."""
+    found: dict[str, set[str]] = {}
+    evaluated = any(isinstance(phase, EvaluatePhase) for phase in settings.phases)
+    learned = False
+    for phase in settings.phases:
+        found[phase.name] = set(MEASURED[phase.phase])
+        if phase.phase not in TRAINS:
+            continue
+        learned |= isinstance(phase, MetaPhase) and phase.learn_inner_rates
+        conditional = {
+            OF_THE_BATCH: _has_steps(phase),
+            ("meta_loss", "meta_accuracy"): evaluated,
+            ("inner_learning_rate",): learned,
+            ("singular_value",): settings.measure.singular_values,
+            ("weight_path",): settings.measure.weight_path,
+        }
+        found[phase.name].update(MEASURED_IN_TRAINING, *(names for names, holds in conditional.items() if holds))
+    trained = [phase.name for phase in settings.phases if phase.phase in TRAINS]
+    if settings.measure.weight_path and trained:
+        found[trained[-1]].add("weight_path_variance")
+    return found
+
+
+def _has_steps(phase: Phase) -> bool:
+    if isinstance(phase, MetaPhase):
+        return phase.iterations > 0 and phase.outer_algorithm != "none"
+    return bool(getattr(phase, "steps", None) or getattr(phase, "epochs", None))
 
 
 class TaskNeed(NamedTuple):

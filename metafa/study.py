@@ -10,7 +10,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,9 @@ from metafa.settings import (
     MAX_TRIALS,
     METRICS,
     NUMERICS,
+    OF_THE_BATCH,
     PHASES,
+    TRAINS,
     ClaimSettings,
     EarlyStoppingSettings,
     Range,
@@ -36,8 +38,10 @@ from metafa.settings import (
     Settings,
     StudySettings,
     TrialSettings,
+    direction_of,
     flatten,
     image_needs,
+    metrics_of,
 )
 
 MAX_BYTES = 2**20
@@ -103,9 +107,30 @@ class Study:
         return (self.adaptive and not self.search.synchronous) or self.early_stopping is not None
 
     @property
+    def fewer(self) -> str:
+        """Why there are fewer trials than the study asks for, in words; empty where there are not."""
+        asked = self.search.trials or 0
+        if self.total >= asked:
+            return ""
+        if self.adaptive:
+            return f"the search space has no more than {self.total}, of {asked} asked for"
+        return f"of {asked} points drawn {self.total} differ"
+
+    @cached_property
     def total(self) -> int:
-        """How many trials there are to be."""
-        return (self.search.trials or 0) if self.adaptive else len(self.trials)
+        """How many trials there are to be: as many as are asked for, or all that an adaptive search's space has."""
+        if not self.adaptive:
+            return len(self.trials)
+        wanted, points = self.search.trials or 0, searches.every(self.spaces)
+        if points is None:
+            return wanted
+        found: set[str] = set()
+        for point in points:
+            with contextlib.suppress(StudyError):
+                found.add(self.trial(point).trial_id)
+            if len(found) >= wanted:
+                break
+        return len(found)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -224,8 +249,9 @@ def _parse(text: str, default_name: str, file: str) -> Study:
     mistakes.raise_if_any()
     assert settings is not None
 
-    mistakes.check_phases([example for example in examples if example is not None], spaces)
-    mistakes.check_whole(settings, spaces)
+    checked = [settings, *(example for example in examples[1:] if example is not None)]
+    mistakes.check_phases(checked, spaces)
+    mistakes.check_whole(settings, spaces, checked)
     mistakes.raise_if_any()
     points = () if settings.search.method in ADAPTIVE else _points(tree, settings, spaces)
     trials = [_trial(tree, point, mistakes) for point in points]
@@ -393,7 +419,7 @@ class _Mistakes:
             self._explain(error, point, (), StudySettings)
         return None
 
-    def check_phases(self, examples: list[StudySettings], spaces: dict[Path_, dict]) -> None:
+    def check_phases(self, examples: Sequence[StudySettings], spaces: dict[Path_, dict]) -> None:
         """What has to hold of the phases of every trial, and of all trials together."""
         kinds: dict[str, str] = {}
         side_by_side = examples[0].side_by_side.keys()
@@ -421,18 +447,39 @@ class _Mistakes:
             if not of_lists and settings.side_by_side.keys() != side_by_side:
                 self.add(("phases",), "every choice has to list its learning rates in the same setting, or none any")
 
-    def check_whole(self, settings: StudySettings, spaces: dict[Path_, dict]) -> None:
+    def check_whole(
+        self, settings: StudySettings, spaces: dict[Path_, dict], examples: Sequence[StudySettings]
+    ) -> None:
         """What no single setting is to blame for."""
-        names = [phase.name for phase in settings.phases]
         for i, claim in enumerate(settings.claims):
-            if claim.phase not in names:
-                self.add(("claims", i, "phase"), f"found {claim.phase!r}, but the phases are {_listed(names)}")
-        self.check_search(settings, spaces)
+            if claim.phase not in (every := {phase.name for one in examples for phase in one.phases}):
+                self.add(("claims", i, "phase"), f"found {claim.phase!r}, but the phases are {_listed(every)}")
+            else:
+                measured = [_ever_measured(one, claim.phase) for one in examples]
+                self.check_measured(("claims", i, "metric"), "", claim.metric, claim.phase, set.union(*measured))
+        self.check_search(settings, spaces, examples)
         if (stopping := settings.early_stopping) is not None:
-            trained = [phase.name for phase in settings.phases if phase.phase in ("noise", "supervised", "meta")]
-            self.check_measured(("early_stopping", "metric"), stopping.metric, trained, "the phases that train")
+            self.check_early_stopping(stopping, examples)
 
-    def check_search(self, settings: StudySettings, spaces: dict[Path_, dict]) -> None:
+    def check_early_stopping(self, stopping: EarlyStoppingSettings, examples: Sequence[StudySettings]) -> None:
+        path = ("early_stopping", "metric")
+        trained = {phase.name for one in examples for phase in one.phases if phase.phase in TRAINS}
+        if stopping.phase not in trained:
+            which = f"the phases that train are {_listed(trained)}"
+            self.add(path, f"found {stopping.metric!r}, expected PHASE.METRIC, where {which}")
+            return
+        # a trial without the phase is not judged
+        measured = [found for one in examples if (found := _ever_measured(one, stopping.phase))]
+        every = {name for name in set.intersection(*measured) if METRICS[name].throughout}
+        metric = stopping.metric.rpartition(".")[2]
+        some = " throughout each trial" if metric in set.union(*measured) else ""
+        self.check_measured(path, f"{stopping.phase}.", metric, stopping.phase, every, some)
+        if stopping.direction is None and direction_of(stopping.metric) is None:
+            self.add(("early_stopping",), f"`direction` has to be said: {_undirected(stopping.metric)}")
+
+    def check_search(
+        self, settings: StudySettings, spaces: dict[Path_, dict], examples: Sequence[StudySettings]
+    ) -> None:
         search, ranges = settings.search, [path for path, space in spaces.items() if "choices" not in space]
         method, adaptive = search.method, search.method in ADAPTIVE
         if method == "grid":
@@ -462,20 +509,40 @@ class _Mistakes:
             self.add(("search", "synchronous"), f'"{method}" goes on from whole batches; only "tpe" and "gp" need not')
         if method == "nsgaii" and search.batch < 2:
             self.add(("search", "batch"), 'for "nsgaii" it is the population, of at least 2')
-        numbers = [name for name, value in flatten(_of_trial(settings)).items() if type(value) in (int, float)]
-        names = [phase.name for phase in settings.phases]
+        if method == "cmaes":
+            for path in (path for path in spaces if path not in ranges):
+                said = '"cmaes" knows ranges alone, and draws choices at random, whatever it finds'
+                self.add(path, f'{said}; give a range, or take "tpe", "gp" or "nsgaii"')
+        flat = [flatten(_of_trial(one)) for one in examples]
         for i, objective in enumerate(search.objectives):
-            if objective not in numbers:
-                self.check_measured(("search", "objectives", i), objective, names, "the phases")
+            path = ("search", "objectives", i)
+            if all(type(one.get(objective)) in (int, float) for one in flat):
+                if len({one[objective] for one in flat}) == 1:
+                    self.add(
+                        path, f"{objective!r} is {flat[0][objective]} in every trial; nothing is to be found there"
+                    )
+                continue
+            names = set.intersection(*({phase.name for phase in one.phases} for one in examples))
+            phase, _, metric = objective.rpartition(".")
+            if phase not in names:
+                self.add(path, f"found {objective!r}, expected PHASE.METRIC, where the phases are {_listed(names)}")
+                continue
+            measured = [metrics_of(one)[phase] for one in examples]
+            some = " in every trial" if metric in set.union(*measured) else ""
+            self.check_measured(path, f"{phase}.", metric, phase, set.intersection(*measured), some)
+            if not search.directions and direction_of(objective) is None:
+                self.add(("search",), f"`directions` have to be said: {_undirected(objective)}")
 
-    def check_measured(self, path: Path_, found: str, phases: list[str], which: str) -> None:
-        phase, _, metric = found.rpartition(".")
-        if phase not in phases:
-            self.add(path, f"found {found!r}, expected PHASE.METRIC, where {which} are {_listed(phases)}")
-        elif metric not in METRICS:
-            close = difflib.get_close_matches(metric, METRICS, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {_listed(METRICS)}"
-            self.add(path, f"found {found!r}, but {metric!r} is not measured{hint}")
+    def check_measured(
+        self, path: Path_, place: str, metric: str, phase: str, measured: set[str], some: str = ""
+    ) -> None:
+        """``metric``, in the file after ``place``, is to be one of those ``measured`` in ``phase``."""
+        if metric in measured:
+            return
+        close = difflib.get_close_matches(metric, measured, 1)
+        hint = f"did you mean {place + close[0]!r}? " if close else ""
+        said = f"found {place + metric!r}, but {phase!r} does not measure {metric!r}{some}"
+        self.add(path, f"{said}; {hint}it measures {_listed(measured)}")
 
     def _explain(self, error: ValidationError, point: dict[Path_, Any], root: Path_, model: type[Settings]) -> None:
         found = error.errors(include_url=False)
@@ -542,6 +609,18 @@ class _Mistakes:
         if len(path) > 1:
             return list(sentences.TABLES[path[0]].model_fields) if path[0] in sentences.TABLES else []
         return list(StudySettings.model_fields)
+
+
+def _ever_measured(settings: TrialSettings, phase: str) -> set[str]:
+    """What a phase measures that may have no steps in this trial, and has some in others."""
+    kinds = {one.name: one.phase for one in settings.phases}
+    if phase not in kinds:
+        return set()
+    return metrics_of(settings)[phase] | set(OF_THE_BATCH if kinds[phase] in TRAINS else ())
+
+
+def _undirected(name: str) -> str:
+    return f"neither less nor more of {name!r} is better in itself"
 
 
 _ABSENT = object()

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import dataclasses
 import datetime
+import itertools
 import json
 import logging
 import math
@@ -32,7 +33,7 @@ from metafa import heartbeat, proposals, provenance, results, search, stopping
 from metafa import store as stores
 from metafa.heartbeat import Heartbeat
 from metafa.proposals import Known
-from metafa.settings import NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
+from metafa.settings import MAX_WHOLE, NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
 from metafa.store import Store
 from metafa.study import Study, Trial
 
@@ -53,6 +54,7 @@ SWITCHES = {
 WAIT_POLICY = "OMP_WAIT_POLICY"  # what threads do that wait for others
 RAY_HANDLES_SIGNALS = "_ZN3ray6RayLog36is_failure_signal_handler_installed_E"  # in C++, whether its handler is there
 REPORT_EVERY = 1.0  # seconds
+WORST = 1e300  # in place of an infinite value, where values are added and subtracted
 ATTEMPTS = 3  # at a trial whose process dies, without getting further than a checkpoint
 DEATHS = 20  # of a trial's process, however far it got
 
@@ -96,7 +98,8 @@ def run(
     address: str | None = None,
     images: Mapping[str, LabelledImages] | None = None,
 ) -> None:
-    """Runs the trials of ``study`` that are not ``known``, and returns when their rows stand in ``store``.
+    """Runs the trials of ``study`` that are not ``known``, and returns when their rows stand in ``store``, at once
+    where there are none.
 
     ``workers``: trials at a time, by default as many as the cluster's CPUs and GPUs allow. ``address``: a Ray
     cluster's, or None for one of its own on this machine. ``images``: those that trials draw on and that are loaded
@@ -104,12 +107,18 @@ def run(
     Raises `ConnectionError` where no cluster answers at ``address``, `ResourcesError` and `ResultsError`, all before
     anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
+    ended = dict(known)
+    trials = proposals.to_try(study, ended)
+    first = list(itertools.islice(trials, 1))
+    if not first:  # a search may find nothing to try any more, and does so without Ray
+        return
+    to_try = itertools.chain(first, trials)
     cpus = None if workers is None else workers * study.resources.cpus_per_trial
     with _switched(alone=address is None, cpus=cpus or 0):
         try:
             with _own_sigterm():
                 _start_ray(address, cpus)
-            _run(study, store, known, watcher, workers, images or {}, alone=address is None)
+            _run(study, store, ended, to_try, watcher, workers, images or {}, alone=address is None)
         finally:
             with stopping.held():
                 ray.shutdown()
@@ -118,7 +127,8 @@ def run(
 def _run(
     study: Study,
     store: Store,
-    known: Mapping[str, Known],
+    ended: dict[str, Known],
+    to_try: Iterator[Trial | None],
     watcher: Watcher,
     workers: int | None,
     images: Mapping[str, LabelledImages],
@@ -137,8 +147,7 @@ def _run(
     def trainable(config: dict[str, Any]) -> None:
         _run_trial(task, json.loads(config["point"]), sources, tune.report)
 
-    ended = dict(known)
-    tries = _Tries(proposals.to_try(study, ended))
+    tries = _Tries(to_try)
     bridge = _Bridge(study, store, watcher, tries, ended)
     bridge.beat(0.0)
     resources = {"cpu": study.resources.cpus_per_trial, "gpu": study.resources.gpus_per_trial}
@@ -245,13 +254,37 @@ def _check_resources(study: Study, found: Mapping[str, float]) -> None:
 def _scheduler(stopping: EarlyStoppingSettings | None) -> schedulers.TrialScheduler | None:
     if stopping is None:
         return None
-    how: dict[str, Any] = dict(time_attr="step", metric="objective", mode=stopping.direction[:3])
+    how: dict[str, Any] = dict(time_attr="step", metric="objective", mode=stopping.sought[:3])
     how |= dict(grace_period=stopping.grace_period)
     if stopping.method == "median":
-        return schedulers.MedianStoppingRule(**how)
+        # a trial that is paused begins again, so none is made to wait until there are others to be compared with
+        return _MedianStoppingRule(**how | dict(min_time_slice=math.inf))
     # a phase's last step is no reason to stop: other phases follow
-    how |= dict(max_t=2**40, reduction_factor=stopping.reduction_factor, stop_last_trials=False)
-    return schedulers.ASHAScheduler(**how)
+    how |= dict(max_t=MAX_WHOLE, reduction_factor=stopping.reduction_factor, stop_last_trials=False)
+    return _ASHAScheduler(**how)
+
+
+class _ASHAScheduler(schedulers.ASHAScheduler):
+    """Ray's, whose percentiles are none where a value is infinite, as that of a trial that diverges is."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
+        if math.isinf(value := result.get("objective", 0.0)):
+            result = result | {"objective": math.copysign(WORST, value)}
+        return super().on_trial_result(tune_controller, trial, result)
+
+
+class _MedianStoppingRule(schedulers.MedianStoppingRule):
+    """Ray's, which takes every report to measure, and each step to be reported once. A trial's last report measures
+    nothing, and one that was interrupted reports again what it did before."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
+        known = self._results.get(trial)
+        if "step" in result and known and known[-1]["step"] >= result["step"]:
+            return schedulers.TrialScheduler.CONTINUE
+        return super().on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -298,7 +331,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     started, reported, kept = time.time(), 0.0, time.monotonic()
     schema = task.schema
     partial = f"{results.PARTIAL}/{trial.trial_id}"
-    judged: dict[str, Any] = {}  # what was measured last of what may stop the trial
+    early = study.early_stopping
 
     def progress(fraction: float) -> None:
         nonlocal reported
@@ -306,20 +339,26 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
             reported = time.time()
             report({"fraction": fraction, "status": "running"})
 
-    def measured(phase: str, step: int, outcome: Outcome) -> None:
-        stopping = study.early_stopping
-        if stopping is None or phase != stopping.metric.rpartition(".")[0]:
+    def judge(place: tuple[str, int], value: float, rows: list[dict[str, Any]]) -> None:
+        # first, since it may be stopped at this report, and what it has measured then stands there
+        try:
+            store.put(f"{partial}.parquet", results.encode_rows(schema, trial.trial_id, rows))
+        except OSError as error:
+            raise _Unwritten(results.reason(error)) from error
+        phase, step = place
+        report({"fraction": 0.0, "status": "running", "phase": phase, "step": step, "objective": value})
+
+    def judged(phase: str, step: int, outcome: Outcome, rows: list[dict[str, Any]]) -> None:
+        if early is None or (found := measurement(rows, early.metric)) is None:
             return
-        found = measurement(outcome.rows, stopping.metric)
-        if found is not None:
-            worst = math.inf if stopping.direction == "minimize" else -math.inf
-            # first, since it may be stopped at this report, and what it has measured then stands there
-            try:
-                store.put(f"{partial}.parquet", results.encode_rows(schema, trial.trial_id, outcome.rows))
-            except OSError as error:
-                raise _Unwritten(results.reason(error)) from error
-            judged.update(phase=phase, step=step, objective=found if math.isfinite(found) else worst)
-            report({"fraction": 0.0, "status": "running", **judged})
+        here = (phase, step, early.metric.rpartition(".")[2])
+        values = [row["value"] for row in rows if (row["phase"], row["step"], row["metric"]) == here]
+        if not any(map(math.isfinite, values)):  # of no seed: it is about to end as diverged
+            return
+        worst = math.inf if early.sought == "minimize" else -math.inf
+        value = found if math.isfinite(found) else worst
+        outcome.judged.append((phase, step, value))
+        judge((phase, step), value, outcome.rows)
 
     def keep(make: Callable[[], trials.Checkpoint]) -> None:
         nonlocal kept
@@ -333,7 +372,13 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     ended, rows = Ended("failed"), []
     try:
         checkpoint = _go_on(store, partial)
-        watch = trials.Watch(progress, measured, keep)
+        watch = trials.Watch(progress, checkpoint=keep)
+        if early is not None:
+            watch = dataclasses.replace(watch, judges=early.judged_steps, judged=judged)
+        # whoever schedules trials may be another one than before, and has yet to know of them
+        for phase, step, value in _judged_again(trial.settings, checkpoint):
+            before = checkpoint.outcome.rows
+            judge((phase, step), value, [row for row in before if row["phase"] != phase or row["step"] <= step])
         outcome = trials.run(trial.settings, _sources(reference, device), device, watch, checkpoint)
         rows = outcome.rows
         ended = Ended(
@@ -357,7 +402,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
         return
     last_line = (row.get("error") or "").strip().splitlines()[-1:]
     ended = dataclasses.replace(ended, error="".join(last_line) or None)
-    report({"fraction": 1.0, "status": ended.status, "ended": dataclasses.asdict(ended), **judged})
+    report({"fraction": 1.0, "status": ended.status, "ended": dataclasses.asdict(ended)})
 
 
 def _go_on(store: Store, partial: str) -> Any:
@@ -378,6 +423,14 @@ def _go_on(store: Store, partial: str) -> Any:
     with contextlib.suppress(OSError):
         store.put(f"{partial}.json", json.dumps({"attempts": attempts + 1, "place": place}).encode())
     return checkpoint
+
+
+def _judged_again(settings: TrialSettings, checkpoint: Any) -> list[tuple[str, int, float]]:
+    """What a trial was judged by before it was interrupted, where that is in the phase that it goes on with."""
+    if checkpoint is None:
+        return []
+    present = settings.phases[checkpoint.phase].name
+    return [one for one in checkpoint.outcome.judged if one[0] == present]
 
 
 def _forget(store: Store, trial_id: str) -> None:
@@ -531,7 +584,7 @@ class _Bridge(tune.Callback):
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()
         trial.run_metadata.invalidate_cache()
-        if self.study.early_stopping and not self.unwritten and last.get("status") == "running":
+        if self.study.early_stopping and not self.unwritten and last.get("status") == "running" and "step" in last:
             # to be stopped is to have done badly: a search after the same learns what was measured last
             same = self.study.search.objectives == [self.study.early_stopping.metric]
             objectives = (last["objective"],) if same and math.isfinite(last["objective"]) else None

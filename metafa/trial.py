@@ -73,10 +73,12 @@ class Divergence:
 
 @dataclass
 class Outcome:
-    """What a trial leaves behind: measurements as columns of the table, and which replicas diverged."""
+    """What a trial leaves behind: measurements as columns of the table, which replicas diverged, and what it was judged
+    by for early stopping: phase, step and value."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     divergences: dict[int, Divergence] = field(default_factory=dict)  # by replica
+    judged: list[tuple[str, int, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,14 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who follows a trial. ``progress`` is told the fraction done; ``measured``, after the measurements of each moment
-    but a phase's last, the phase, the step and the outcome so far; ``checkpoint`` is offered one now and then, to be
-    made if it is wanted."""
+    """Who follows a trial. ``progress`` is told the fraction done. ``judges`` says after which steps of a phase, given
+    its name and its length, the trial is judged; ``judged`` is then given the phase, the step, the outcome so far and
+    the rows measured at that step, which stand in the outcome only where it is a moment of the trial's own.
+    ``checkpoint`` is offered one now and then, to be made if it is wanted."""
 
     progress: Callable[[float], None] = lambda fraction: None
-    measured: Callable[[str, int, Outcome], None] = lambda phase, step, outcome: None
+    judges: Callable[[str, int], frozenset[int]] = lambda phase, total: frozenset()
+    judged: Callable[[str, int, Outcome, list[dict[str, Any]]], None] = lambda phase, step, outcome, rows: None
     checkpoint: Callable[[Callable[[], Checkpoint]], None] = lambda make: None
 
 
@@ -364,6 +368,7 @@ class _Bench:
         self._phase, self.taken = checkpoint.phase, Taken(checkpoint.step, loop)
         self.outcome.rows += checkpoint.outcome.rows
         self.outcome.divergences |= checkpoint.outcome.divergences
+        self.outcome.judged += checkpoint.outcome.judged
 
     def feedback(self, said: float | None = None, unsaid: float = 0.0) -> Feedback:
         """How feedback is drawn and learns; ``unsaid`` is the decay of feedback that follows where none is set."""
@@ -405,6 +410,14 @@ class _Bench:
         """Follows the training steps of a phase, measuring at moments evenly spaced in the logarithm: what every phase
         does, and what ``measure`` does of its own."""
         moments = measuring_steps(total, self.settings.measure.points)
+        judged = self._watch.judges(phase, total)
+
+        def take(step: Step) -> None:
+            self.record(phase, step.number, "loss", step.loss)
+            self.record(phase, step.number, "accuracy", step.accuracy)
+            self.measure(phase, step.number)
+            measure(step.number)
+
         if not self.taken.steps:
             self.measure(phase, 0)
             self.measure_singular_values(phase, 0)
@@ -413,14 +426,12 @@ class _Bench:
             self._note_broken(step.number, _finite(step.logits))
             if step.number in moments:
                 self._note_divergences(phase)
-                self.record(phase, step.number, "loss", step.loss)
-                self.record(phase, step.number, "accuracy", step.accuracy)
-                self.measure(phase, step.number)
-                measure(step.number)
-                if step.number < total:
-                    self._watch.measured(phase, step.number, self.outcome)
+                take(step)
                 if (self._broken >= 0).all():
                     break
+            if step.number in judged:
+                rows = self.outcome.rows if step.number in moments else self._apart(partial(take, step))
+                self._watch.judged(phase, step.number, self.outcome, rows)
             if step.number == total:
                 self.measure_singular_values(phase, total)
             elif step.number % CHECKPOINT_STEPS == 0:
@@ -456,6 +467,16 @@ class _Bench:
             loss, accuracy = meta.meta_loss(self.network, self.inner_loop(self._probed), tasks)
             self.record(phase, step, "meta_loss", loss, task=distribution)
             self.record(phase, step, "meta_accuracy", accuracy, task=distribution)
+
+    def _apart(self, take: Callable[[], None]) -> list[dict[str, Any]]:
+        """What ``take`` measures, which then is no part of what the trial leaves behind: that depends on nothing but
+        the trial's settings."""
+        kept = self.outcome, dict(self._path), self._broken
+        self.outcome = Outcome()
+        take()
+        apart = self.outcome.rows
+        self.outcome, self._path, self._broken = kept
+        return apart
 
     def measure_singular_values(self, phase: str, step: int) -> None:
         if not self.settings.measure.singular_values:

@@ -1,6 +1,8 @@
 """Bad input: one line each, exit status 2, nothing written, no traceback."""
 
+import dataclasses
 import datetime
+import io
 import itertools
 import json
 import os
@@ -13,10 +15,12 @@ from pathlib import Path
 import made
 import pandas as pd
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from metafa import cli, heartbeat, report, results, store, study
+from metafa import cli, heartbeat, progress, report, results, search, store, study
 from metafa.study import Study, Trial
+from metafa.sweep import Ended
 
 STUDY = """\
 [[phases]]
@@ -465,3 +469,72 @@ def test_every_command_names_a_damaged_part_and_what_it_advises_works(
     assert "1 done, 0 diverged, 0 stopped, 0 failed, 1 to do" in run("status", "made").stdout
     for command in commands:
         assert run(*command).exit_code == 0
+
+
+EXHAUSTED = """\
+name = "small"
+seeds = 1
+[[phases]]
+phase = "supervised"
+dataset = "digits"
+steps = 3
+batch_size = { choices = [8, 9] }
+training_images = { choices = [9, 8] }
+[search]
+method = "tpe"
+trials = 12
+objectives = ["supervised.loss"]
+"""
+
+
+def test_a_search_whose_space_is_exhausted_is_done_and_says_so(here: Path) -> None:
+    """Three of four points fit. No command starts Ray for it: there is no cluster at the address."""
+    (here / "small.toml").write_text(EXHAUSTED)
+    checked = study.read(here / "small.toml")
+    rows = [
+        {"seed": 0, "phase": "supervised", "step": 3, "metric": "loss", "task": "digits", "value": 1.0, "layer": None}
+    ]
+    said = "the search space has no more than 3, of 12 asked for"
+    for number, point in enumerate(search.every(checked.spaces)):
+        if point == {"supervised.batch_size": 9, "supervised.training_images": 8}:
+            continue
+        if number == 0:
+            results.prepare(store.at("results/small"), checked)
+        assert f"{3 - number} to do" in run("status", "results/small").output
+        made.put("results/small", checked, checked.trial(point), rows, objectives=[1.0])
+    for arguments in (("check", "small.toml"), ("run", "small.toml", "--address", "127.0.0.1:1")):
+        done = run(*arguments)
+        assert done.exit_code == 0, done.output
+        assert said in done.output
+    assert "trials   3 of 1 seeds, 3 of them done" in run("check", "small.toml").output
+    assert "3 done, 0 diverged, 0 stopped, 0 failed, 0 to do" in run("status", "results/small").output
+    assert said in run("status", "results/small").output
+    assert run("report", "results/small").exit_code == 0
+    report = (here / "results/small/report.html").read_text()
+    assert "done, 3 trials" in report
+    assert said[1:] in report
+
+
+def test_what_a_trial_says_of_itself_is_no_markup() -> None:
+    """Brackets in an error or a setting stand on the screen as they are."""
+    screen = Console(file=io.StringIO(), width=200)
+    checked = study.parse(EXHAUSTED)
+    trial = dataclasses.replace(checked.trial({**next(search.every(checked.spaces))}), varied={"x": "[/b] [red]"})
+    watcher = progress.Watcher(screen, 2, 0)
+    watcher.finished(trial, Ended("failed", "RuntimeError: [/] no [bold]closing[/bold] tag [/b]"))
+    watcher.finished(trial, Ended("done", None, ("accuracy", 0.5)))
+    with watcher.bar:
+        watcher.progressed(trial, 0.5)
+    said = screen.file.getvalue()
+    assert "failed x [/b] [red]: RuntimeError: [/] no [bold]closing[/bold] tag [/b]" in said
+    assert "best accuracy 0.500 (x [/b] [red])" in said
+
+
+def test_progress_tells_the_better_by_the_metric() -> None:
+    checked = study.parse(EXHAUSTED)
+    one, other = itertools.islice(map(checked.trial, search.every(checked.spaces)), 2)
+    for metric, values, best in (("meta_loss", (2.0, 1.0), other), ("accuracy", (0.9, 0.8), one)):
+        watcher = progress.Watcher(Console(file=io.StringIO()), 2, 0)
+        for trial, value in zip((one, other), values, strict=True):
+            watcher.finished(trial, Ended("done", None, (metric, value)))
+        assert watcher.best[1] is best

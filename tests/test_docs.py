@@ -11,12 +11,10 @@ import tomllib
 from pathlib import Path
 
 import jsonschema
-import pandas as pd
 import pytest
 
 from metafa import results, study
 from metafa.schema import json_schema
-from metafa.settings import METRICS
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted((ROOT / "studies").rglob("*.toml"))
@@ -80,38 +78,6 @@ def test_every_column_and_metric_is_explained() -> None:
     columns = {"measurements": set(results.MEASUREMENTS.names), "trials": {*results.OUTCOME, *results.RUN_COLUMNS}}
     for table, names in columns.items():
         assert {name for name in names if not name.endswith("_version")} == set(results.MEANINGS[table])
-
-
-def test_what_trials_record_is_what_is_explained() -> None:
-    from metafa import trial
-
-    text = """\
-    seeds = 1
-    network = { hidden = [8], rule = "feedback_alignment" }
-    measure = { points = 3, tasks = 2, singular_values = true, weight_path = true }
-    [[phases]]
-    phase = "noise"
-    steps = 2
-    [[phases]]
-    phase = "supervised"
-    dataset = "glyphs"
-    steps = 2
-    [[phases]]
-    phase = "out_of_distribution"
-    rotation = [10]
-    [[phases]]
-    phase = "meta"
-    task_distribution = "glyphs"
-    learn_inner_rates = true
-    iterations = 2
-    [[phases]]
-    phase = "evaluate"
-    task_distributions = ["glyphs"]
-    tasks = 2
-    """
-    settings = study.parse(text).trials[0].settings
-    rows = pd.DataFrame(trial.run(settings, trial.prepared(trial.load_sources(settings))).rows)
-    assert set(rows["metric"]) == set(METRICS)
 
 
 def test_a_wheel_is_installed_as_a_checkout_is() -> None:

@@ -165,3 +165,176 @@ def test_an_asynchronous_search_never_waits_and_tries_nothing_twice() -> None:
     # there are but two
     small = study.parse(TEXT.replace("{ low = 0, high = 1000 }", "10") + "synchronous = false\n")
     assert len({trial.trial_id for trial in proposals.to_try(small, {}) if trial}) == 2
+
+
+SMALL = """\
+seeds = 1
+[[phases]]
+phase = "noise"
+steps = {steps}
+batch_size = {{ low = 8, high = 9 }}
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+[search]
+method = "{method}"
+trials = 12
+batch = 4
+synchronous = {synchronous}
+objectives = ["evaluate.meta_loss"]
+"""
+SEARCHES = [("tpe", True), ("cmaes", True), ("nsgaii", True), ("tpe", False)]
+SPACES_OF = [("1", 2), ("{ low = 1, high = 4 }", 8), ("{ low = 1, high = 8 }", 12)]
+
+
+def follow(checked: study.Study, ended: dict[str, Known]) -> list[str]:
+    """The trials that a search runs, by trial_id, each of which ends at once."""
+    found = []
+    for trial in proposals.to_try(checked, ended):
+        if trial is not None:
+            found.append(trial.trial_id)
+            ended[trial.trial_id] = Known("done", trial.varied, (float(sum(trial.varied.values())),))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("method", "synchronous", "steps", "there_are"),
+    [(*how, *space) for how in SEARCHES for space in SPACES_OF] + [("gp", True, "1", 2), ("gp", False, "1", 2)],
+)
+def test_a_search_ends_with_what_its_space_has(method: str, synchronous: bool, steps: str, there_are: int) -> None:
+    """Whatever it proposes again: each point once, and as many trials as are asked for, or all; then it is done."""
+    checked = study.parse(SMALL.format(steps=steps, method=method, synchronous=str(synchronous).lower()))
+    assert checked.total == there_are
+    assert (checked.fewer == "") == (there_are == 12)
+    ended: dict[str, Known] = {}
+    found = follow(checked, ended)
+    assert len(set(found)) == len(found) == there_are
+    assert follow(checked, ended) == []
+    for through in (1, there_are - 1):
+        left = {id_: ended[id_] for id_ in found[:through]}
+        assert len({*follow(checked, left), *found[:through]}) == there_are
+
+
+def test_what_a_space_has_is_counted_as_optuna_counts() -> None:
+    """Ends of a range that its step does not reach are none, and the last of many decimal steps is the end itself."""
+    for space in (
+        {"low": 0.1, "high": 1.0, "step": 0.1},
+        {"low": 0.0, "high": 0.7, "step": 0.07},
+        {"low": 0.0, "high": 1.0, "step": 0.3},
+        {"low": 3, "high": 17, "step": 4},
+        {"low": 2, "high": 17, "log": True},
+        {"choices": [[4], [8], "a"]},
+    ):
+        drawn = [point["a"] for point in search.up_front(searching("random", trials=300), 0, {"a": space})]
+        counted = [point["a"] for point in search.every({"a": space})]
+        assert sorted(map(repr, counted)) == sorted({repr(value) for value in drawn})
+    assert search.every({"a": {"low": 0.0, "high": 1.0}}) is None
+    assert search.every({"a": {"low": 0, "high": settings.MAX_WHOLE}}) is None
+
+
+MISFITS = """\
+seeds = 1
+[[phases]]
+phase = "supervised"
+dataset = "digits"
+steps = {steps}
+training_images = {{ choices = {images} }}
+batch_size = {{ choices = {batches} }}
+[search]
+method = "{method}"
+trials = 6
+batch = 4
+synchronous = {synchronous}
+objectives = ["supervised.loss"]
+"""
+
+
+@pytest.mark.parametrize(("method", "synchronous"), [("tpe", True), ("nsgaii", True), ("tpe", False)])
+def test_points_that_do_not_fit_take_no_trials_place(method: str, synchronous: bool) -> None:
+    """A training set smaller than a batch fits nowhere."""
+    many = {"images": [1000, 70, 71, 72, 73], "batches": [64, 80, 81, 82, 83]}  # 9 of 25 fit
+    two = {"images": [1000, 70], "batches": [64, 80]}  # 3 of 4
+    for steps, sizes, there_are in (("1", many, 6), ("{ low = 1, high = 100_000 }", many, 6), ("1", two, 3)):
+        checked = study.parse(MISFITS.format(steps=steps, method=method, synchronous=str(synchronous).lower(), **sizes))
+        assert checked.total == there_are
+        ended: dict[str, Known] = {}
+        for trial in proposals.to_try(checked, ended):
+            if trial is not None:
+                ended[trial.trial_id] = Known("done", trial.varied, (1.0,))
+        assert len(ended) == there_are
+        assert list(proposals.to_try(checked, ended)) == []
+
+
+HUGE = 20261125225044
+
+
+@pytest.mark.parametrize("method", ["random", "sobol", *settings.ADAPTIVE])
+def test_any_whole_number_is_a_seed(method: str) -> None:
+    """Optuna takes seeds of 32 bits: those are its own, and larger ones are told apart."""
+
+    def points(seed: int) -> list[dict]:
+        if method in settings.ADAPTIVE:
+            return next(iter(search.batches(searching(method), seed, SPACES, lambda point: None)))
+        return list(search.up_front(searching(method), seed, SPACES))
+
+    found = [points(seed) for seed in (0, 2**32 - 1, 2**32, HUGE, settings.MAX_WHOLE)]
+    assert all(one != other for i, one in enumerate(found) for other in found[:i])
+    assert points(HUGE) == found[3]
+    if not (method in settings.ADAPTIVE or method == "sobol"):
+        import optuna
+
+        sampler = optuna.samplers.RandomSampler(2**32 - 1)
+        drawn = optuna.create_study(sampler=sampler).ask({"x": optuna.distributions.FloatDistribution(0, 1)}).params
+        how = searching("random", trials=1)
+        assert list(search.up_front(how, 2**32 - 1, {"x": {"low": 0.0, "high": 1.0}})) == [drawn]
+
+
+@pytest.mark.parametrize("method", ["tpe", "gp"])
+def test_an_asynchronous_search_keeps_away_from_what_is_running(method: str) -> None:
+    """Its next point lies further from one that runs than from one of which nothing is known."""
+    spaces = {"x": {"low": 0.0, "high": 1.0}}
+    tried = [search.Tried({"x": i / 16}, ((i / 16 - 0.4) ** 2,)) for i in range(17)]
+    how = searching(method, synchronous=False)
+    away = {True: [], False: []}
+    for seed in range(8 if method == "tpe" else 2):
+        near = search.propose(how, seed, spaces, [*tried, search.Tried({"x": 0.4}, None)])
+        for running in away:
+            known = [*tried, *[search.Tried(near, None, running)] * 8]
+            away[running].append(abs(search.propose(how, seed, spaces, known)["x"] - near["x"]))
+    assert sum(away[True]) > 2 * sum(away[False])
+
+
+@pytest.mark.parametrize("method", settings.ADAPTIVE)
+def test_how_many_points_are_drawn_at_random_is_known(method: str) -> None:
+    """They are the same whatever comes out; those after them are not."""
+    how = searching(method, batch=4, trials=16)
+    spaces = {name: SPACES[name] for name in ("rate", "units")}
+    one, other = (
+        [
+            point
+            for batch in search.batches(how, 0, spaces, lambda p, sign=sign: (sign * math.log(p["rate"]),))
+            for point in batch
+        ]
+        for sign in (1, -1)
+    )
+    number = search.at_random(how, len(spaces))
+    # a first generation of 4 + floor(3 log 2) is CMA-ES's by its authors' rule (Hansen 2016, table 1)
+    assert number == {"tpe": 12, "gp": 12, "cmaes": 4 + 8, "nsgaii": 4}[method]
+    assert one[:number] == other[:number]
+    assert one[number : number + 4] != other[number : number + 4]
+
+
+@pytest.mark.parametrize("spaces", [{"rate": SPACES["rate"]}, {"units": SPACES["units"], "more": SPACES["units"]}])
+def test_cma_es_searches_one_range_and_whole_numbers(spaces: dict) -> None:
+    """Of choices alone it knows nothing, and `check` refuses them."""
+
+    def distance(point: dict) -> float:
+        values = [math.log10(v) + 2 if name == "rate" else (v - 20) / 20 for name, v in point.items()]
+        return sum(value**2 for value in values)
+
+    first, last = [], []
+    for seed in range(10):
+        batches = list(search.batches(searching("cmaes", trials=48), seed, spaces, lambda p: (distance(p),)))
+        first += map(distance, batches[0])
+        last += map(distance, batches[-1])
+    assert sum(last) < 0.5 * sum(first)

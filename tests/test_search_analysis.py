@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metafa import appearance, study
+from metafa import appearance, conditions, objectives, study
+from metafa.conditions import ResultsError
 
 STUDY = """\
 seeds = 2
@@ -136,6 +137,27 @@ def test_what_is_not_there_is_said_in_a_line(known: tuple[Path, study.Study], tm
     done = made.run("search.py", tmp_path / "fixed")
     assert done.returncode == 1
     assert "this study varies nothing" in done.stderr
+
+
+def test_what_is_best_goes_by_the_metric_or_by_what_is_said(tmp_path: Path) -> None:
+    text = STUDY.replace('method = "random"', 'method = "tpe"\nobjectives = ["noise.effective_rank", "noise.steps"]')
+    text = text.replace("trials = 60", 'directions = ["maximize", "minimize"]\ntrials = 3')
+    made.results_of(tmp_path / "random", STUDY, measured)
+    tables, searched = conditions.read(tmp_path / "random"), study.parse(text)
+    for asked, maximize in {
+        "evaluate.meta_loss": False,
+        "evaluate.meta_accuracy": True,
+        "noise.alignment_angle": False,
+        "noise.learning_rate": False,
+        "maximize noise.learning_rate": True,
+        "minimize evaluate.meta_accuracy": False,
+        "noise.effective_rank": True,  # as the study seeks it
+        "maximize noise.effective_dimensionality": True,
+    }.items():
+        assert objectives.chosen(tables, searched, [asked]) == [(asked.split()[-1], maximize)]
+    for asked in ("noise.effective_dimensionality", "most noise.learning_rate"):
+        with pytest.raises(ResultsError, match=r"'minimize noise.* or 'maximize noise"):
+            objectives.chosen(tables, searched, [asked])
 
 
 def test_an_axis_leaves_out_what_would_hide_the_rest_and_counts_it() -> None:

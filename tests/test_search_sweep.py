@@ -9,6 +9,7 @@ import pytest
 from disturbances import assert_equal, metafa
 
 from metafa import results
+from metafa.trial import measuring_steps
 
 SEARCH = """\
 seeds = 2
@@ -93,13 +94,14 @@ def test_two_objectives_end_in_a_front(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["asha", "median"])
 def test_trials_that_do_badly_are_stopped_early(method: str, tmp_path: Path) -> None:
-    """A stopped trial has rows up to the step it was stopped at; what analysis reads has only those that finished."""
+    """A stopped trial has rows up to the step it was stopped at, which is one at which all are judged; what analysis
+    reads has only those that finished. One diverges before it is judged, and one is too short to be."""
     text = SEARCH.partition("[search]")[0]
     for written, instead in {
         'rule = { choices = ["feedback_alignment", "backprop"] }\n': "",
         "{ low = 0, high = 64 }": "0",
-        "{ low = 1e-4, high = 1.0, log = true }": "{ choices = [1e-2, 5e-3, 2e-3, 1e-3, 1e-8, 2e-8] }",
-        "steps = 20": "steps = 200",
+        "{ low = 1e-4, high = 1.0, log = true }": "{ choices = [1e-2, 5e-3, 2e-3, 1e-3, 1e-8, 2e-8, 1e30] }",
+        "steps = 20": "steps = { choices = [200, 2] }",
     }.items():
         text = text.replace(written, instead)
     stopping = f'[early_stopping]\nmethod = "{method}"\nmetric = "supervised.loss"\ngrace_period = 2\n'
@@ -107,16 +109,21 @@ def test_trials_that_do_badly_are_stopped_early(method: str, tmp_path: Path) -> 
     done = metafa(tmp_path, "run", "small.toml", "--workers", "1")
     assert done.returncode == 0, done.stderr
     trials, measurements = results.load(tmp_path / "results/small")
+    assert set(trials.loc[trials["supervised.steps"] == 2, "status"]) == {"done", "diverged"}
+    every, trials = trials, trials[trials["supervised.steps"] == 200]
     by_rate = trials.set_index("supervised.learning_rate")
+    assert by_rate.loc[1e30, "status"] == "diverged"
     assert by_rate.loc[1e-2, "status"] == "done"
     stopped = trials[trials["status"] == "stopped"]
     assert len(stopped) >= 1
-    assert set(trials["status"]) <= {"done", "stopped"}
+    assert set(trials["status"]) == {"done", "stopped", "diverged"}
     for trial in stopped.itertuples():
         steps = measurements.query(f"trial_id == '{trial.trial_id}' and phase == 'supervised'")["step"]
-        assert steps.max() == trial.stopped_step < 200
+        factor = 4 if method == "asha" else 2
+        assert trial.stopped_step in {2 * factor**k for k in range(8)}
+        assert set(steps) == {step for step in measuring_steps(200, 8) if step <= trial.stopped_step}
         assert trial.stopped_phase == "supervised"
     assert "stopped at step" in done.stdout
     again = metafa(tmp_path, "run", "small.toml")
-    assert f"{len(stopped)} of 6 trials stopped" in again.stdout
-    pd.testing.assert_frame_equal(results.load(tmp_path / "results/small").trials, trials)
+    assert f"{len(stopped)} of 14 trials stopped" in again.stdout
+    pd.testing.assert_frame_equal(results.load(tmp_path / "results/small").trials, every)

@@ -614,3 +614,159 @@ def test_a_shift_is_of_the_dataset_trained_on_where_none_is_said() -> None:
 def test_claims_are_no_part_of_what_determines_a_trial() -> None:
     with_claim, without = study.parse(CLAIM), study.parse(SUPERVISED)
     assert with_claim.trials[0].trial_id == without.trials[0].trial_id
+
+
+SEARCHED = """\
+seeds = 1
+measure = { singular_values = false, points = { choices = [3, 4] } }
+[[phases]]
+phase = "noise"
+steps = { choices = [0, 10] }
+[[phases]]
+phase = "supervised"
+dataset = "glyphs"
+steps = 10
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+[search]
+method = "tpe"
+trials = 4
+objectives = ["evaluate.meta_loss"]
+"""
+STOPPED = (
+    SEARCHED.partition("[search]")[0]
+    + """\
+[early_stopping]
+method = "median"
+metric = "supervised.loss"
+"""
+)
+CLAIMED = (
+    SEARCHED.partition("[search]")[0]
+    + """\
+[[claims]]
+claim = 2
+statement = "s"
+metric = "accuracy"
+phase = "noise"
+expect = "lower"
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "instead", "said"),
+    [
+        (
+            SEARCHED,
+            "evaluate.meta_loss",
+            "evaluate.accuracy",
+            "search.objectives[0]: found 'evaluate.accuracy', but 'evaluate' does not measure 'accuracy'; did you mean "
+            "'evaluate.meta_accuracy'? it measures 'generalization_error', 'meta_accuracy', 'meta_loss'",
+        ),
+        (SEARCHED, "evaluate.meta_loss", "evaluate.loss", "did you mean 'evaluate.meta_loss'?"),
+        (
+            SEARCHED,
+            "evaluate.meta_loss",
+            "meta_loss",
+            "expected PHASE.METRIC, where the phases are 'evaluate', 'noise'",
+        ),
+        (SEARCHED, "evaluate.meta_loss", "meta.meta_loss", "where the phases are 'evaluate', 'noise', 'supervised'"),
+        (SEARCHED, "evaluate.meta_loss", "network.hidden", "expected PHASE.METRIC"),
+        (
+            SEARCHED,
+            "evaluate.meta_loss",
+            "noise.batch_size",
+            "'noise.batch_size' is 64 in every trial; nothing is to be",
+        ),
+        (SEARCHED, "evaluate.meta_loss", "noise.loss", "'noise' does not measure 'loss' in every trial"),
+        (SEARCHED, "evaluate.meta_loss", "noise.singular_value", "'noise' does not measure 'singular_value';"),
+        (SEARCHED, "evaluate.meta_loss", "noise.effective_rank", "search: `directions` have to be said: neither less"),
+        (
+            STOPPED,
+            "supervised.loss",
+            "supervised.los",
+            "early_stopping.metric: found 'supervised.los', but 'supervised'",
+        ),
+        (STOPPED, "supervised.loss", "evaluate.meta_loss", "where the phases that train are 'noise', 'supervised'"),
+        (STOPPED, "supervised.loss", "supervised.inner_learning_rate", "does not measure 'inner_learning_rate';"),
+        (
+            STOPPED.replace("= false", "= true"),
+            "supervised.loss",
+            "supervised.singular_value",
+            "does not measure 'singular_value' throughout each trial",
+        ),
+        (
+            STOPPED,
+            "supervised.loss",
+            "noise.effective_rank",
+            "early_stopping: `direction` has to be said: neither less",
+        ),
+        (STOPPED, '"median"', '"asha"\nreduction_factor = 1.0', "reduction_factor: found 1.0: input should be"),
+        (
+            CLAIMED,
+            '"accuracy"',
+            '"meta_accurac"',
+            "claims[0].metric: found 'meta_accurac', but 'noise' does not measure",
+        ),
+        (
+            CLAIMED,
+            '"accuracy"',
+            '"expected_calibration_error"',
+            "does not measure 'expected_calibration_error'; it meas",
+        ),
+        (
+            SEARCHED.replace('"tpe"', '"cmaes"'),
+            "seeds = 1",
+            "seeds = 1\nseed = { low = 0, high = 9 }",
+            '"cmaes" knows ranges alone, and draws choices at random, whatever it finds; give a range, or take "tpe"',
+        ),
+        (
+            SEARCHED,
+            "seeds = 1",
+            f"seeds = 1\nseed = {2**63}",
+            f"seed: found {2**63}: input should be less than or equal",
+        ),
+        (
+            SEARCHED,
+            "[0, 10]",
+            f"[0, {10**30}]",
+            "noise.steps: found 1000000000000000000000000000000: input should be less",
+        ),
+    ],
+)
+def test_what_is_measured_is_known_before_anything_runs(text: str, written: str, instead: str, said: str) -> None:
+    study.parse(text.replace('"cmaes"', '"tpe"'))
+    messages = mistakes(text.replace(written, instead))
+    assert any(said in message for message in messages), messages
+
+
+def test_a_metric_says_which_way_it_is_better() -> None:
+    """An accuracy is maximized, a loss and a setting minimized, where nothing is said."""
+    names = ["evaluate.meta_accuracy", "evaluate.meta_loss", "noise.steps", "supervised.accuracy", "measure.points"]
+    sought = study.parse(SEARCHED.replace('["evaluate.meta_loss"]', str(names))).search.sought
+    assert sought == ["maximize", "minimize", "minimize", "maximize", "minimize"]
+    said = SEARCHED.replace('meta_loss"]', 'meta_accuracy"]\ndirections = ["minimize"]')
+    assert study.parse(said).search.sought == ["minimize"]
+    rank = SEARCHED.replace('evaluate.meta_loss"]', 'noise.effective_rank"]\ndirections = ["maximize"]')
+    assert study.parse(rank).search.sought == ["maximize"]
+    for metric, direction in (("loss", "minimize"), ("accuracy", "maximize"), ("meta_accuracy", "maximize")):
+        assert (
+            study.parse(STOPPED.replace("supervised.loss", f"supervised.{metric}")).early_stopping.sought == direction
+        )
+
+
+def test_a_phase_that_not_every_trial_has_may_stop_those_that_have_it() -> None:
+    text = """\
+    phases = { choices = [
+      [{phase = "evaluate", task_distributions = ["glyphs"]}],
+      [{phase = "noise", steps = 9}, {phase = "evaluate", task_distributions = ["glyphs"]}],
+    ] }
+    early_stopping = { method = "median", metric = "noise.loss" }
+    """
+    assert len(study.parse(text).trials) == 2
+    searched = text.partition("early_stopping")[0] + (
+        'search = { method = "tpe", trials = 2, objectives = ["noise.alignment_angle"] }'
+    )
+    assert "where the phases are 'evaluate'" in mistakes(searched)[0]

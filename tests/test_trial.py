@@ -3,7 +3,8 @@ from collections import defaultdict
 
 import pytest
 
-from metafa import checkpoints, study, trial
+from metafa import checkpoints, credit, study, trial
+from metafa.settings import METRICS, EarlyStoppingSettings, metrics_of
 
 TEXT = """\
 seeds = 2
@@ -254,6 +255,130 @@ def test_no_outer_algorithm_leaves_the_meta_loss_as_it_was(sources) -> None:
 )
 def test_measuring_steps_are_even_in_the_logarithm(total: int, points: int, expected: set[int]) -> None:
     assert trial.measuring_steps(total, points) == expected
+
+
+KINDS = {
+    "noise": "steps = {steps}",
+    "supervised": 'dataset = "glyphs"\nsteps = {steps}',
+    "meta": 'task_distribution = "glyphs"\niterations = {steps}\ntasks_per_batch = 1\n{meta}',
+    "out_of_distribution": "rotation = [10]",
+    "evaluate": 'task_distributions = ["glyphs"]\ntasks = 1',
+}
+
+
+def of_kinds(*kinds: str, rule: str = "feedback_alignment", steps: int = 2, meta: str = "", measure: str = "") -> str:
+    """A trial of one phase of each of these kinds."""
+    text = f"seeds = 1\nnetwork = {{ hidden = [4], rule = {rule!r} }}\n"
+    text += f"measure = {{ points = 3, tasks = 1{', ' * bool(measure)}{measure} }}\n"
+    for number, kind in enumerate(kinds):
+        text += f'[[phases]]\nphase = "{kind}"\nname = "phase_{number}"\n{KINDS[kind]}\n'.format(steps=steps, meta=meta)
+    return text
+
+
+EVERY = "singular_values = true, weight_path = true"
+
+
+@pytest.fixture(scope="module")
+def every_source():
+    return trial.prepared(trial.load_sources(parsed(of_kinds(*KINDS))))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(of_kinds(*KINDS, rule=rule) for rule in credit.RULES),
+        *(of_kinds(kind, *others) for kind in ("noise", "supervised", "meta") for others in ((), ("evaluate",))
+          if kind != "noise" or others),
+        *(of_kinds(*KINDS, steps=0, measure=one) for one in ("", EVERY)),
+        *(of_kinds(*KINDS, measure=one) for one in ("singular_values = true", "weight_path = true", EVERY)),
+        of_kinds("noise", "meta", "supervised", "evaluate", "noise", meta="learn_inner_rates = true", measure=EVERY),
+        of_kinds("meta", "noise", "evaluate", steps=0, meta="learn_inner_rates = true"),
+        of_kinds("meta", "evaluate", meta='outer_algorithm = "none"'),
+        of_kinds("evaluate", measure=EVERY),
+    ],
+)  # fmt: skip
+def test_what_each_phase_measures_is_known_before_it_runs(text: str, every_source) -> None:
+    """For every kind of phase, every rule, and every setting that what is measured depends on, both ways."""
+    settings = parsed(text)
+    rows = trial.run(settings, every_source).rows
+    found = {phase.name: set() for phase in settings.phases}
+    steps = defaultdict(set)
+    for row in rows:
+        found[row["phase"]].add(row["metric"])
+        steps[row["phase"], row["metric"]].add(row["step"])
+    assert found == metrics_of(settings)
+    # what may stop a trial early is measured at every moment after the start
+    for (phase, metric), here in steps.items():
+        if METRICS[metric].throughout and (phase, "alignment_angle") in steps:
+            assert here - {0} == steps[phase, "alignment_angle"] - {0}
+
+
+JUDGED = """\
+seeds = 2
+network = { hidden = [8] }
+measure = { points = POINTS, tasks = 3, weight_path = true }
+[[phases]]
+phase = "noise"
+steps = NOISE
+[[phases]]
+phase = "meta"
+task_distribution = "glyphs"
+iterations = ITERATIONS
+tasks_per_batch = 1
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+tasks = 3
+"""
+
+
+def judged(sources, metric: str, points: int, noise: int, iterations: int, checkpoint=None, keep=lambda make: None):
+    """What a trial is judged by, at which step, and its outcome."""
+    from metafa.sweep import measurement
+
+    settings, found = made(points, noise, iterations), {}
+    stopping = EarlyStoppingSettings(method="asha", metric=metric, grace_period=3, reduction_factor=2.5)
+
+    def look(phase, step, outcome, rows) -> None:
+        found[step] = measurement(rows, metric)
+        outcome.judged.append((phase, step, found[step]))
+
+    watch = trial.Watch(judges=stopping.judged_steps, judged=look, checkpoint=keep)
+    return found, trial.run(settings, sources, watch=watch, checkpoint=checkpoint)
+
+
+def made(points: int, noise: int, iterations: int):
+    text = JUDGED.replace("POINTS", str(points)).replace("NOISE", str(noise))
+    return parsed(text.replace("ITERATIONS", str(iterations)))
+
+
+@pytest.mark.parametrize("metric", ["meta.meta_loss", "noise.loss"])
+def test_what_is_compared_is_measured_at_the_same_step(metric: str, sources) -> None:
+    """A trial is the beginning of a longer one, so that both are judged by the same numbers, to the bit, as far as the
+    shorter one goes, and whatever moments of its own each is measured at; and being judged leaves no trace."""
+    found = {}
+    for points, length in ((5, 2), (5, 20), (9, 130)):
+        noise, iterations = (length, 5) if metric.startswith("noise") else (0, length)
+        found[length], outcome = judged(sources, metric, points, noise, iterations)
+        assert outcome.rows == trial.run(made(points, noise, iterations), sources).rows
+    # 3, then times 2.5: 7.5, 18.75, 46.9, 117.2
+    assert list(found[130]) == [3, 8, 19, 47, 118]
+    assert found[20] == {step: found[130][step] for step in (3, 8, 19)}
+    assert found[2] == {}, "shorter than the first step at which trials are judged"
+
+
+def test_a_trial_that_goes_on_knows_what_it_was_judged_by(sources) -> None:
+    kept = []
+    found, whole = judged(
+        sources, "meta.meta_loss", 4, 20, 130, keep=lambda make: kept.append(checkpoints.encode(make()))
+    )
+    assert [step for _, step, _ in whole.judged] == [3, 8, 19, 47, 118]
+    for content, before in zip(kept, (4, 5), strict=True):
+        checkpoint = checkpoints.decode(content)
+        assert checkpoint.outcome.judged == whole.judged[:before]
+        later, rest = judged(sources, "meta.meta_loss", 4, 20, 130, checkpoint)
+        assert later == {step: found[step] for _, step, _ in whole.judged[before:]}
+        assert (rest.rows, rest.judged) == (whole.rows, whole.judged)
 
 
 SUPERVISED = """\

@@ -53,7 +53,9 @@ def truth(sample: str, statistic: Callable[..., np.ndarray]) -> float:
 
 
 # what is estimated: by its name the samples [sample, task, seed], their truth, and the statistic
-def one_condition(statistic: Callable[..., np.ndarray], sample: str, rows: int, seeds: int, random: np.random.Generator):
+def one_condition(
+    statistic: Callable[..., np.ndarray], sample: str, rows: int, seeds: int, random: np.random.Generator
+):
     return DRAWS[sample](random, (rows, 1, seeds)), truth(sample, statistic)
 
 
