@@ -165,7 +165,7 @@ def plot(measured: pd.DataFrame, phase: str, settings: list[str]) -> plt.Figure:
             draw(axis, by_seed.index, by_seed.median(axis=1), bounds, COLOURS[rule])
         by_steps(axis, here["step"])
         of_losses(axis)
-        label(axis, f"{task}, {noise} noise steps", "outer steps", named("meta_loss"))
+        label(axis, f"{task}, {noise} noise steps", "outer steps", f"{named('meta_loss')}\nmedian and range of seeds")
     axes.flat[0].set_ylim(top=min(20, axes.flat[0].get_ylim()[1]))  # beyond it all is lost; axes are shared
     legend(figure, [Line((rule,), rule, COLOURS[rule], "solid") for rule in rules])
     return figure

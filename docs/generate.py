@@ -111,7 +111,8 @@ RESULTS`. Each explains itself with `--help`, prints a table and writes it as CS
 | `claims.py` | whether a study's claims hold, by the rules it wrote down |
 | `weight_path.py` | where the weights went, in the plane of their first two principal components |
 
-Intervals are 95%, of a mean over seeds, by stratified bootstrap (bias-corrected and accelerated, 4,999 resamples).
+Intervals are 95%, of a mean over seeds: Student's t, its end towards the longer tail moved outwards
+([formulas, and how often they hold the truth](science.md#how-conditions-are-compared-statisticspy-comparisonpy)).
 Differences are paired by seed; their p-values are Wilcoxon's signed-rank test, corrected for their number by Holm's
 method. Where even the most consistent of effects could not pass with as few seeds, the scripts and the report say so, and
 how many would do. Trials that were stopped early or failed are no part of any analysis; diverged seeds are counted and

@@ -46,9 +46,13 @@ def _cell(number: int, columns: int) -> dict[str, int]:
     return {"row": number // columns + 1, "col": number % columns + 1}
 
 
-def _add_curve(figure: go.Figure, cell: dict, number: int, line: Line, x: pd.Series, curve: pd.DataFrame) -> None:
-    """A condition's line with its interval as a band, and what it is said to be where the pointer is."""
+def _add_curve(
+    figure: go.Figure, cell: dict, number: int, line: Line, x: pd.Series, curve: pd.DataFrame, least: float
+) -> None:
+    """A condition's line with its interval as a band, cut off at ``least``, and what it is said to be where the pointer
+    is."""
     low, high = (curve[name].fillna(curve["value"]) for name in ("low", "high"))
+    low = low.clip(lower=least)
     figure.add_trace(
         go.Scatter(
             x=[*x, *x[::-1]],
@@ -110,11 +114,13 @@ def by_steps(
         here = curves[np.logical_and.reduce([curves[name] == one for name, one in zip(keys, key, strict=True)])]
         cell = _cell(place, columns)
         axis = _ticks(here["step"])
+        # a logarithmic axis has no place for an end at or below 0, which few seeds may have
+        least = here["value"].min() / 2 if metric == "meta_loss" else -math.inf
         for number, line in enumerate(lines):
             curve = line.rows(here, tables.conditions)
             if len(curve):
                 stretched = np.log10(1 + curve["step"]) if axis else curve["step"]
-                _add_curve(figure, cell, number, line, stretched, curve)
+                _add_curve(figure, cell, number, line, stretched, curve, least)
         figure.update_xaxes(**axis, **cell)
     if metric == "meta_loss":
         figure.update_yaxes(type="log", tickvals=TICKS_OF_LOSSES, ticktext=[f"{one:g}" for one in TICKS_OF_LOSSES])

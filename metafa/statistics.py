@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.05  # of error: intervals hold 95%
+ENOUGH = 8  # values for the middle half to say how far it spreads
 SAME = 1e-12  # values that differ by less of their size differ by rounding
 
 
@@ -32,10 +33,10 @@ TRIMMED: dict[Callable[..., np.ndarray], float] = {mean: 0.0, interquartile_mean
 
 
 def over_tasks(values: np.ndarray) -> np.ndarray:
-    """The mean over tasks of ``[..., task, seed]``: ``[..., seed]``, a seed being the unit that is drawn at random, since
-    the same networks stand in every task. Tasks of which no seed has a value (all are not a number) were not measured
-    and do not count; a seed that has no finite value on one of the others has none over tasks: it would be compared
-    on easier or harder tasks than the rest."""
+    """The mean over tasks of ``[..., task, seed]``: ``[..., seed]``. The same networks stand in every task, and it is
+    they that are drawn at random. A task of which no seed has a value (all are not a number) was not measured and does
+    not count. A seed without a finite value on one of the others is not a number: it would be compared on easier or
+    harder tasks than the rest."""
     measured = ~np.isnan(values).all(-1, keepdims=True)
     with np.errstate(invalid="ignore"):
         means = np.where(measured, values, 0).sum(-2) / measured.sum(-2)
@@ -53,10 +54,9 @@ def intervals_by_row(values: np.ndarray, statistic: Callable[..., np.ndarray] = 
     """The 95% intervals ``[2, row]`` of what each row of ``values`` ``[row, seed]`` is a sample of: its mean or
     interquartile mean, over the row's finite values.
 
-    Student's t, of the interquartile mean with the Winsorized variance (Tukey and McLaughlin 1963; Yuen 1974); the end
-    towards the sample's longer tail is moved outwards as far as Hall's (1992) transformation, which takes the skewness
-    out of the t statistic, would move it (with Winsorized moments after Guo and Luh 2000). Not a number where fewer
-    than two values are finite, or those that the statistic is made of are all the same."""
+    Student's t; of the interquartile mean of `ENOUGH` values or more, with the Winsorized variance (Yuen 1974). The end
+    towards the sample's longer tail is moved outwards to where Hall's (1992) transformation, which takes the skewness
+    out of the t statistic, puts it. Not a number where fewer than two values are finite, or all are the same."""
     values = np.where(np.isfinite(values), values, math.nan)
     counts = np.isfinite(values).sum(1)
     found = np.full((2, len(values)), math.nan)
@@ -64,9 +64,10 @@ def intervals_by_row(values: np.ndarray, statistic: Callable[..., np.ndarray] = 
         rows = np.flatnonzero(counts == count)
         ordered = np.sort(values[rows], 1)[:, :count]  # what is not a number comes last
         cut = int(TRIMMED[statistic] * count)
-        inner = ordered[:, cut : count - cut]
-        varied = _vary(inner)
-        found[:, rows[varied]] = _ends(inner[varied], cut)
+        middle = ordered[:, cut : count - cut].mean(1)
+        winsorized = cut if count >= ENOUGH else 0
+        varied = _vary(ordered[:, winsorized : count - winsorized])
+        found[:, rows[varied]] = middle[varied] + _reaches(ordered[varied], winsorized)
     return found
 
 
@@ -75,29 +76,37 @@ def _vary(values: np.ndarray) -> np.ndarray:
     return np.ptp(values, -1) > SAME * np.abs(values).max(-1)
 
 
-def _ends(inner: np.ndarray, cut: int) -> np.ndarray:
-    """The ends ``[2, row]`` of the intervals of ascending values ``[row, value]``, beyond which as many as ``cut`` more
-    were cut off at either end."""
-    kept, spread = inner.shape[1], np.ptp(inner, 1)
-    weights = np.ones(kept)
-    weights[[0, -1]] += cut  # Winsorized: what was cut off counts as the last that was kept
-    deviations = (inner - inner[:, :1]) / spread[:, None]
-    deviations -= np.average(deviations, 1, weights)[:, None]
-    deviation = np.sqrt(deviations**2 @ weights / (kept - 1))
-    skewness = deviations**3 @ weights * kept / ((kept - 1) * max(kept - 2, 1)) / deviation**3
+def _reaches(ordered: np.ndarray, winsorized: int) -> np.ndarray:
+    """How far the intervals of ascending values ``[row, value]`` reach from their middles, ``[2, row]``, down and up:
+    those of values of which so many are Winsorized at either end."""
+    kept = ordered.shape[1] - 2 * winsorized
+    deviation, _ = _moments(ordered, winsorized)
+    # beyond the quartiles there is most to be seen of the skewness, and in the very tails least to be trusted
+    _, skewness = _moments(ordered, 2 * winsorized // 3)
     reach = stats.t.ppf(1 - LEVEL / 2, kept - 1) / math.sqrt(kept)
     skew = np.maximum(np.abs(skewness), 1e-6)  # below it, Hall's is Student's but for rounding
     far = 3 * (1 - np.cbrt(1 - skew * (reach + skew / (6 * kept)))) / skew
     far = np.where(skew > 1e-6, far, reach)
-    middle, unit = inner.mean(1), deviation * spread
-    return np.stack(
-        [middle - unit * np.where(skewness < 0, far, reach), middle + unit * np.where(skewness > 0, far, reach)]
-    )
+    return deviation * np.stack([-np.where(skewness < 0, far, reach), np.where(skewness > 0, far, reach)])
+
+
+def _moments(ordered: np.ndarray, cut: int) -> tuple[np.ndarray, np.ndarray]:
+    """The standard deviation and skewness of ascending values ``[row, value]``, so many at either end Winsorized: set
+    to the nearest of those kept, which stand for all in the degrees of freedom."""
+    inner = ordered[:, cut : ordered.shape[1] - cut]
+    kept, spread = inner.shape[1], np.ptp(inner, 1)
+    weights = np.ones(kept)
+    weights[[0, -1]] += cut
+    deviations = (inner - inner[:, :1]) / spread[:, None]
+    deviations -= np.average(deviations, 1, weights)[:, None]
+    squares, cubes = ((weights * deviations**power).sum(1) for power in (2, 3))
+    deviation = np.sqrt(squares / (kept - 1))
+    return deviation * spread, kept * cubes / ((kept - 1) * max(kept - 2, 1)) / deviation**3
 
 
 def effect_size(differences: np.ndarray) -> float:
-    """Cohen's d of paired differences ``[seed]``: their mean in units of their standard deviation. Of few seeds it comes
-    out too large on average, by 38% of 4, 13% of 8, 5% of 16 (Hedges 1981)."""
+    """Cohen's d of paired differences ``[seed]``: their mean in units of their standard deviation. Of few seeds it is
+    too large on average, by 38% of 4, 13% of 8 and 5% of 16 (Hedges 1981)."""
     if len(differences) < 2 or not _vary(differences):
         return math.nan
     return float(np.mean(differences) / np.std(differences, ddof=1))
@@ -149,8 +158,8 @@ def seeds_needed(comparisons: int) -> int:
 
 def performance_profile(values: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The fraction of runs ``[seed]`` whose value is at most each of ``thresholds`` (Agarwal et al. 2021),
-    ``[threshold]``, and the ends ``[2, threshold]`` of its 95% interval, at each threshold by itself: that of a binomial
-    share, which holds at least 95% of any number of runs (Clopper and Pearson 1934)."""
+    ``[threshold]``, and the ends ``[2, threshold]`` of its 95% interval at each threshold by itself: that of a binomial
+    share, which holds it in 95% or more, whatever the number of runs (Clopper and Pearson 1934)."""
     runs = np.size(values)
     below = np.searchsorted(np.sort(values, None), thresholds, "right")
     low = np.where(below > 0, stats.beta.ppf(LEVEL / 2, np.maximum(below, 1), runs - below + 1), 0)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metafa import statistics
+from metafa import appearance, charts, comparison, conditions, statistics
+from metafa.conditions import EVALUATED
 
 STUDY = """\
 seeds = 6
@@ -83,6 +84,25 @@ def test_curves_have_the_known_means_and_intervals(address: str, tmp_path: Path,
         "effective_dimensionality.svg",
         "readout_probability.svg",
     }
+
+
+def test_bands_stay_on_a_logarithmic_axis(tmp_path: Path) -> None:
+    """The interval of two seeds far apart begins below 0, where such an axis has no place and a band would be torn."""
+    text = STUDY.replace("CHOICES", "[0]").replace("seeds = 6", "seeds = 2")
+    row = {"phase": "evaluate", "task": "glyphs", "metric": "meta_loss"}
+    made.results_of(
+        tmp_path / "made",
+        text,
+        lambda _: [row | {"seed": s, "step": n, "value": 1.5 + s} for s in (0, 1) for n in (0, 1)],
+    )
+    tables = conditions.read(tmp_path / "made")
+    curves = comparison.curves(tables.adaptation, tables, [*EVALUATED, "metric", "step"])
+    assert (curves["low"] < 0).all()
+    titles, lines = {("evaluate", "glyphs"): "glyphs"}, appearance.lines(tables)
+    figure = charts.by_steps(curves, tables, lines, titles, EVALUATED, "meta_loss", "inner steps", 3)
+    for band in figure.data[::2]:
+        assert min(band.y) == 2.0 / 2, "half of the least value shown"
+        assert max(band.y) == pytest.approx(curves["high"].iloc[0])
 
 
 def test_what_was_not_measured_is_said_in_a_line(tmp_path: Path) -> None:

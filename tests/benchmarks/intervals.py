@@ -1,6 +1,6 @@
 """How often do 95% intervals hold what they are intervals of? Simulated for the table in docs/science.md, percent:
 
-python tests/benchmarks/coverage.py [--samples 100000] [--bootstraps 2000]
+python tests/benchmarks/intervals.py [--samples 100000] [--bootstraps 2000]
 
 Each cell is of so many samples: bootstrap, bias-corrected and accelerated, of 4,999 resamples, stratified by task /
 Student's t (of interquartile means with the Winsorized variance) / metafa's own.
@@ -12,13 +12,15 @@ import argparse
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 from scipy import stats
 
 from metafa import statistics
 
+Statistic = Callable[..., np.ndarray]
 SEEDS = (4, 8, 12, 16, 32)
 RESAMPLES = 4999
-Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+Draw = Callable[[Generator, tuple[int, ...]], np.ndarray]
 OF_NORMAL: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # made of normal values, so that tasks can be correlated
     "normal": lambda z: z,
     "lognormal, σ 0.5": lambda z: np.exp(0.5 * z),
@@ -37,7 +39,7 @@ DRAWS: dict[str, Draw] = {
 }
 
 
-def truth(sample: str, statistic: Callable[..., np.ndarray]) -> float:
+def truth(sample: str, statistic: Statistic) -> float:
     """The mean or the interquartile mean of all that a sample is drawn from, of which the latter is the mean between
     its quartiles."""
     if sample == "exponential":
@@ -52,27 +54,25 @@ def truth(sample: str, statistic: Callable[..., np.ndarray]) -> float:
     return 0.0  # symmetric
 
 
-# what is estimated: by its name the samples [sample, task, seed], their truth, and the statistic
-def one_condition(
-    statistic: Callable[..., np.ndarray], sample: str, rows: int, seeds: int, random: np.random.Generator
-):
+# each of these draws samples [sample, task, seed], and says what is true of all that they are drawn from
+def one_condition(statistic: Statistic, sample: str, rows: int, seeds: int, random: Generator):
     return DRAWS[sample](random, (rows, 1, seeds)), truth(sample, statistic)
 
 
-def difference(statistic: Callable[..., np.ndarray], sample: str, rows: int, seeds: int, random: np.random.Generator):
+def difference(statistic: Statistic, sample: str, rows: int, seeds: int, random: Generator):
     """Between two conditions, the first of which varies half as much."""
     first, second = DRAWS[sample](random, (2, rows, 1, seeds))
     return first / 2 - second, -truth(sample, statistic) / 2
 
 
-def two_tasks(statistic: Callable[..., np.ndarray], sample: str, rows: int, seeds: int, random: np.random.Generator):
+def two_tasks(statistic: Statistic, sample: str, rows: int, seeds: int, random: Generator):
     """On which the same networks are alike, with a correlation of 0.9, and the second of which is harder for all."""
     of_seed, of_task = random.normal(size=(rows, 1, seeds)), random.normal(size=(rows, 2, seeds))
     values = OF_NORMAL[sample](np.sqrt(0.9) * of_seed + np.sqrt(0.1) * of_task)
     return values + np.array([[0.0], [0.5]]), truth(sample, statistic) + 0.25
 
 
-ESTIMATED = {
+ESTIMATED = {  # by name: what draws, the statistic, the samples
     "mean": (one_condition, statistics.mean, list(DRAWS)),
     "paired difference": (difference, statistics.mean, list(DRAWS)),
     "interquartile mean": (one_condition, statistics.interquartile_mean, list(DRAWS)),
@@ -80,11 +80,11 @@ ESTIMATED = {
 }
 
 
-def now(values: np.ndarray, statistic: Callable[..., np.ndarray]) -> np.ndarray:
+def now(values: np.ndarray, statistic: Statistic) -> np.ndarray:
     return statistics.intervals_by_row(statistics.over_tasks(values), statistic)
 
 
-def student(values: np.ndarray, statistic: Callable[..., np.ndarray]) -> np.ndarray:
+def student(values: np.ndarray, statistic: Statistic) -> np.ndarray:
     ordered = np.sort(values.mean(1))
     seeds = ordered.shape[1]
     cut = int(statistics.TRIMMED[statistic] * seeds)
@@ -95,7 +95,7 @@ def student(values: np.ndarray, statistic: Callable[..., np.ndarray]) -> np.ndar
     return middle + error * stats.t.ppf([[0.025], [0.975]], kept - 1)
 
 
-def bootstrap(values: np.ndarray, statistic: Callable[..., np.ndarray]) -> np.ndarray:
+def bootstrap(values: np.ndarray, statistic: Statistic) -> np.ndarray:
     random, found = np.random.default_rng(0), []
     together = max(1, 2**21 // (RESAMPLES * values[0].size))
     for first in range(0, len(values), together):
@@ -112,7 +112,7 @@ def bootstrap(values: np.ndarray, statistic: Callable[..., np.ndarray]) -> np.nd
     return np.concatenate(found, 1)
 
 
-def coverage(estimated: str, sample: str, seeds: int, rows: int, method: Callable[..., np.ndarray] = now) -> float:
+def coverage(estimated: str, sample: str, seeds: int, rows: int, method: Callable = now) -> float:
     """The fraction of ``rows`` samples whose interval holds the truth."""
     draw, statistic, _ = ESTIMATED[estimated]
     values, true = draw(statistic, sample, rows, seeds, np.random.default_rng(seeds))
