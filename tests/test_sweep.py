@@ -228,7 +228,7 @@ def test_a_study_that_is_stopped_leaves_a_last_word_and_goes_on_under_uv(tmp_pat
     if not Path(uv).exists():
         pytest.skip("there is no uv")
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "project"\nversion = "0"\n')
-    folder = tmp_path / "a [/b]"
+    folder = tmp_path / "a [bold]"
     folder.mkdir()
     (folder / "small.toml").write_text(f'question = "Où [/b]?"\n{STUDY}', encoding="utf-8")
     run = [*METAFA, "run", "small.toml", "--results", "[/r]", "--workers", "1"]
