@@ -44,6 +44,7 @@ SMALL_BYTES = 2**24  # a part below this size is worth compacting
 SHOWN = 3  # settings that differ, in a sentence
 READERS = 16  # parts read at a time
 BEING_WRITTEN = 60.0  # seconds, at most, between a trial's measurements and its row
+ABANDONED = 3600.0  # seconds, after which nobody puts a hidden part in place any more
 PART = re.compile(r"(compact-)?[0-9a-f]{16}\.parquet")  # its name: a trial_id, or of several put together
 
 MEASUREMENTS = pa.schema(
@@ -195,7 +196,7 @@ def check(store: Store, study: Study) -> None:
         return
     elsewhere = "choose another folder with --results"
     try:
-        other = parse(_study_text(store), default_name=study.name)
+        other = parse(_study_text(store), default_name=study.name, file=f"{store.address}/study.toml")
     except StudyError as error:
         raise ResultsError(
             f"{store.address} holds the results of a study, kept there as study.toml, that this metafa cannot "
@@ -458,7 +459,7 @@ def compact(store: Store) -> int:
         _finish_compaction(store)
         for table in TABLES:
             for name in store.names(table):
-                if name.startswith(".compact-"):
+                if name.startswith(".compact-") and store.age(f"{table}/{name}") > ABANDONED:
                     store.remove(f"{table}/{name}")
         old: list[str] = []
         new: list[str] = []
@@ -516,10 +517,12 @@ def _finish_compaction(store: Store) -> None:
                 store.remove(f"{table}/{name}")
         for table in reversed(TABLES):
             for name in new:
-                # where nobody is alone, another may put it in place first
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     if store.exists(f"{table}/.{name}"):
                         store.rename(f"{table}/.{name}", f"{table}/{name}")
+                except OSError:  # where nobody is alone, another may put it in place first
+                    if not store.exists(f"{table}/{name}"):
+                        raise
     store.remove(PLAN)
 
 

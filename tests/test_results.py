@@ -1,5 +1,9 @@
 import contextlib
+import os
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -184,6 +188,47 @@ def test_compaction_may_be_interrupted_anywhere(
     ]  # fmt: skip
 
 
+def test_two_who_compact_at_once_lose_no_row_and_raise_nothing(address: str, checked: study.Study) -> None:
+    """As two drivers that end at the same time, and one that begins meanwhile."""
+    place, all_at_once = store.at(address), threading.Barrier(3)
+
+    def compacts() -> int:
+        all_at_once.wait()
+        return results.compact(store.at(address))
+
+    def begins() -> list[str]:
+        all_at_once.wait()
+        return results.remove_damaged(store.at(address))
+
+    for _ in range(5):
+        fill(address, checked)
+        before = in_order(address)
+        with ThreadPoolExecutor() as pool:
+            done = [pool.submit(compacts), pool.submit(compacts), pool.submit(begins)]
+        assert done[2].result() == []
+        assert sum(one.result() for one in done[:2]) >= 0
+        for one, two in zip(before, in_order(address), strict=True):
+            pd.testing.assert_frame_equal(one, two)
+        for table in results.TABLES:
+            for name in results.parts(place, table):
+                place.remove(f"{table}/{name}")
+
+
+def test_measurements_without_a_row_are_kept_while_they_may_be_getting_one(
+    tmp_path: Path, checked: study.Study
+) -> None:
+    """Of a driver that runs beside the one that begins."""
+    fill(tmp_path, checked)
+    name = results.parts(store.at(tmp_path), "trials")[0]
+    (tmp_path / "trials" / name).unlink()
+    assert results.remove_damaged(store.at(tmp_path)) == []
+    assert name in results.parts(store.at(tmp_path), "measurements")
+    then = time.time() - results.BEING_WRITTEN - 1
+    os.utime(tmp_path / "measurements" / name, (then, then))
+    assert results.remove_damaged(store.at(tmp_path)) == []
+    assert name not in results.parts(store.at(tmp_path), "measurements")
+
+
 def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path, checked: study.Study) -> None:
     """A bit of each byte, wherever it stands: in a page, in the footer, in the digest itself."""
     fill(tmp_path, checked)
@@ -232,7 +277,13 @@ def test_folders_that_cannot_take_the_results(tmp_path: Path, checked: study.Stu
     (tmp_path / "strange").mkdir()
     (tmp_path / "strange" / "thesis.tex").write_text("x")
     for folder, asked, said in [
-        (tmp_path / "done", other, "holds the results of another study"),
+        (
+            tmp_path / "done",
+            other,
+            r"holds the results of another study \('small'\), kept there as study.toml: noise.steps is "
+            r"\{ choices = \[0, 100\] \} there and \{ choices = \[0, 200\] \} here\. A study that has results may be "
+            "given more `choices`; for any other change, choose another folder with --results",
+        ),
         (tmp_path / "file", checked, "is not a folder"),
         (tmp_path / "file" / "below", checked, "is not a folder"),
         (tmp_path / "strange", checked, "is not a results folder of metafa"),
@@ -242,6 +293,79 @@ def test_folders_that_cannot_take_the_results(tmp_path: Path, checked: study.Stu
             results.prepare(store.at(folder), asked)
         assert "\n" not in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["done", "file", "strange"]
+
+
+SEARCHED = """\
+search = { method = "tpe", trials = 8, objectives = ["evaluate.meta_loss"] }
+seeds = 2
+[[phases]]
+phase = "noise"
+steps = { low = 0, high = 100 }
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "instead", "said"),
+    [
+        (
+            TEXT,
+            TEXT + "shots = 3\n",
+            "evaluate.shots is 5 there and 3 here. A study that has results may be given more `c",
+        ),
+        (TEXT, "seeds = 3\nseed = 7\n" + TEXT, "seed is 0 there and 7 here; seeds is 8 there and 3 here. A study"),
+        (
+            TEXT,
+            TEXT.replace("[network]", "[network]\nhidden = [20]"),
+            "network.hidden is [100] there and [20] here. A study",
+        ),
+        (
+            TEXT,
+            TEXT.partition("[[phases]]")[0] + "[[phases]]" + TEXT.rpartition("[[phases]]")[2],
+            "phases is ['noise', 'evaluate'] there and ['evaluate'] here. A study",
+        ),
+        (
+            SEARCHED,
+            SEARCHED.replace("8", "4"),
+            "search.trials is 8 there and 4 here. A study that has results may be given more `trials`; for",
+        ),
+        (SEARCHED, SEARCHED.replace("tpe", "gp"), "search.method is 'tpe' there and 'gp' here. A study"),
+        (
+            SEARCHED,
+            SEARCHED.replace("high = 100", "high = 50"),
+            "noise.steps is { low = 0, high = 100 } there and { low = 0, high = 50 } here. A study",
+        ),
+    ],
+)
+def test_of_an_edited_study_is_said_which_settings_differ(text: str, instead: str, said: str, tmp_path: Path) -> None:
+    results.prepare(store.at(tmp_path), study.parse(text, default_name="small"))
+    with pytest.raises(results.ResultsError) as caught:
+        results.check(store.at(tmp_path), study.parse(instead, default_name="small"))
+    found = str(caught.value).partition("kept there as study.toml: ")[2]
+    assert found.startswith(said)
+    assert found.endswith("for any other change, choose another folder with --results")
+
+
+def test_edits_that_results_may_be_given(tmp_path: Path) -> None:
+    for name, text, instead in [
+        ("choices", TEXT, TEXT.replace("[0, 100]", "[200, 100, 0]")),
+        ("words", TEXT, f'name = "other"\nquestion = "Why?"\n# a comment\n{TEXT}shots = 5\n'),
+        ("resources", TEXT, TEXT + "[resources]\ncheckpoint_seconds = 1\n"),
+        ("trials", SEARCHED, SEARCHED.replace("trials = 8", "trials = 9")),
+    ]:
+        results.prepare(store.at(tmp_path / name), study.parse(text, default_name="small"))
+        results.check(store.at(tmp_path / name), study.parse(instead, default_name="small"))
+
+
+def test_a_study_that_this_version_does_not_read_is_said(tmp_path: Path, checked: study.Study) -> None:
+    results.prepare(store.at(tmp_path), checked)
+    (tmp_path / "study.toml").write_text(checked.text + "later = 1\n")
+    with pytest.raises(
+        results.ResultsError, match=r"that this metafa cannot read \(.*/study.toml:\d+: evaluate.later: unknown key"
+    ):
+        results.check(store.at(tmp_path), checked)
 
 
 def test_results_of_other_numerics_are_not_mixed_with(

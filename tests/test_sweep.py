@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -266,6 +267,36 @@ def test_event_files_hold_the_means_over_seeds(undisturbed: Path, tmp_path: Path
                 found[value.tag.split("/")[0], event.step] = value.simple_value
     assert found == pytest.approx(wanted.to_dict(), rel=1e-6)
     assert "0 trials written" in metafa(undisturbed, "tensorboard", "results/small", str(tmp_path / "events")).stdout
+
+
+def test_a_study_that_is_stopped_leaves_a_last_word_and_goes_on_under_uv(tmp_path: Path) -> None:
+    """Ctrl-C; then the same command through `uv run`, below a project's folder, in a terminal that knows ASCII alone;
+    the question and the paths hold what would be rich's markup."""
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    if not Path(uv).exists():
+        pytest.skip("there is no uv")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "project"\nversion = "0"\n')
+    folder = tmp_path / "a [bold]"
+    folder.mkdir()
+    (folder / "small.toml").write_text(f'question = "Où [/b]?"\n{STUDY}', encoding="utf-8")
+    run = [*METAFA, "run", "small.toml", "--results", "[/r]", "--workers", "1"]
+    driver = subprocess.Popen(run, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while driver.poll() is None and not disturbances.ended(folder / "[/r]"):
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGINT)
+    _, said = driver.communicate(timeout=120)
+    assert (driver.returncode, said) == (
+        130,
+        "metafa: stopped; what is done is kept, and the same command continues\n",
+    )
+    status = metafa(folder, "status", "[/r]").stdout
+    assert "; it was stopped then, and the same command continues" in status
+    assert "running" not in status
+    others = os.environ | {"PYTHONIOENCODING": "ascii", "UV_OFFLINE": "1", "UV_PYTHON": sys.executable}
+    done = subprocess.run([uv, "run", *run], cwd=folder, env=others, capture_output=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert b"small: 4 of 4 trials done; results in [/r]" in done.stdout
+    assert b" | best meta-loss" in done.stdout
 
 
 def test_failed_and_diverged_trials_are_recorded_and_the_others_go_on(tmp_path: Path) -> None:
