@@ -115,7 +115,7 @@ def _divided(name: str, split: str, parts: tuple[str, str], validation: tuple[st
         for one in SPLITS
     }
     if said := shared(name, splits):
-        raise DataBroken(_folder(), said.partition("; ")[0], "unpack the published archives anew")
+        raise DataBroken(_folder(), *said.split("; "))
     return splits[split]
 
 
