@@ -122,7 +122,7 @@ def _divided(name: str, split: str, parts: tuple[str, str], validation: tuple[st
 def _places(part: str) -> list[Path]:
     """The folders and archives that are called as ``part``, wherever they lie in the data folder's ``omniglot-py``."""
     found: list[Path] = []
-    for folder, folders, files in os.walk(_folder()):
+    for folder, folders, files in os.walk(_folder(), onerror=_raise):
         found += [Path(folder) / name for name in (part, f"{part}.zip") if name in (*folders, *files)]
         folders[:] = sorted(name for name in folders if name not in PUBLISHED)
     return found
@@ -187,7 +187,9 @@ def _members(place: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _raise(error: OSError) -> None:
-    raise error
+    """What `os.walk` is not to pass over."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise DataBroken(error.filename, f"cannot be read ({error.strerror})", "give yourself permission to read it") from error
 
 
 @cache
