@@ -189,7 +189,8 @@ def _members(place: Path) -> Iterator[tuple[str, bytes]]:
 def _raise(error: OSError) -> None:
     """What `os.walk` is not to pass over."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise DataBroken(error.filename, f"cannot be read ({error.strerror})", "give yourself permission to read it") from error
+        said = f"cannot be read ({error.strerror})"
+        raise DataBroken(error.filename, said, "give yourself permission to read it") from error
 
 
 @cache
