@@ -89,7 +89,9 @@ print(angle.groupby(["network.rule", "step"])["value"].mean().unstack())
 
 A trial's rows appear whole or not at all, and are written once. Every file says in its metadata which study made it
 (`metafa.study`, `metafa.fingerprint`) and carries a digest of itself: a damaged one is named by the next `metafa run`, and
-its trials run again. Beside the tables stand `study.toml`, `report.html` and `analysis/` once they were made, for
+its trials run again. Images are a part of every result: a digest of those that a trial draws on stands in the column
+`data` and in its `trial_id`, and a study is not continued over others. Beside the tables stand `study.toml`,
+`images.json`, the digests of all images that the study draws on, `report.html` and `analysis/` once they were made, for
 adaptive searches `optuna.journal` (for `optuna-dashboard`), and while a study runs `progress.json` and `partial/`, its
 checkpoints. Nothing in it is ever executed.
 """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metafa.api import (
         DataAbsent,
+        DataBroken,
         Replicas,
         Results,
         ResultsError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = version("metafa")
 __all__ = [
     "DataAbsent",
+    "DataBroken",
     "Replicas",
     "Results",
     "ResultsError",

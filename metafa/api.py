@@ -28,6 +28,7 @@ from metafa.streams import Streams
 from metafa.study import Study
 from metafa.study import StudyError as StudyError
 from metafa.tasks import DataAbsent as DataAbsent
+from metafa.tasks import DataBroken as DataBroken
 from metafa.training import Step
 
 
@@ -148,8 +149,8 @@ def evaluate(
         classes with ``shots + queries`` images each.
     The settings and their defaults are those of a study's ``evaluate`` phase; the same seeds get the same tasks.
 
-    Raises `DataAbsent` where the images are neither here nor to be downloaded, and ValueError where a task has more
-    ways than the network outputs.
+    Raises `DataAbsent` where the images are neither here nor to be downloaded, `DataBroken`, which names the file,
+    where they are not what they should be, and ValueError where a task has more ways than the network outputs.
     """
     if ways > replicas.network.biases[-1].shape[-1]:
         outputs = replicas.network.biases[-1].shape[-1]

@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import importlib
 import json
+import os
 import random
 import sys
 import tempfile
@@ -104,12 +105,14 @@ def _usable(address: str, study_file: Path | None = None) -> Iterator[None]:
     """Stops with what is said of what cannot be used."""
     try:
         yield
-    except (results.ResultsError, launch.LaunchError) as error:
+    except (results.ResultsError, launch.LaunchError, data.DataAbsent, data.DataBroken) as error:
         _stop(UNUSABLE, f"metafa: {error}")
     except data.DataError as error:
         _stop(UNUSABLE, *(f"{study_file}: {message}" for message in error.messages))
     except OSError as error:
-        _stop(UNUSABLE, f"metafa: {shown(address)} cannot be used: {results.reason(error)}")
+        # not all that goes wrong goes wrong with the results; what names no path says it in its words, but for stores
+        place = os.fsdecode(error.filename) if error.filename else shown(address) if "://" in address else None
+        _stop(UNUSABLE, f"metafa: {place} cannot be used: {results.reason(error)}" if place else f"metafa: {error}")
 
 
 def _store(checked: Study, chosen: str | None) -> Store:
@@ -235,7 +238,9 @@ def status(results_address: ResultsArgument) -> None:
     with _usable(results_address):
         store = results.open_store(results_address)
         checked = results.read_study(store)
-        ended = proposals.known_trials(results.trial_rows(store, results.CONTINUED))
+        rows = results.trial_rows(store, results.CONTINUED)
+        checked = checked.over(checked.digests | results.digests_of(rows))
+        ended = proposals.known_trials(rows)
         beat, now = heartbeat.read(store), datetime.datetime.now(datetime.UTC)
     statuses = {trial_id: one.status for trial_id, one in ended.items()}
     known = {trial_id: one.point for trial_id, one in ended.items()}
@@ -400,13 +405,14 @@ def tasks() -> None:
     from metafa.tasks import TASK_DISTRIBUTIONS, data_folder
     from metafa.tasks.classification import DATASETS
 
-    for kind, known in (("task distribution", TASK_DISTRIBUTIONS), ("dataset", DATASETS)):
-        table = Table(kind, "data", "what it is")
-        for name, one in known.items():
-            absent = "downloaded on first use" if one.downloads else "not here"
-            table.add_row(name, Text("here", "green") if one.here() else absent, one.description)
-        screen.print(table)
-    screen.print(f"Data is looked for in {data_folder()}; set METAFA_DATA to look elsewhere.", soft_wrap=True)
+    with _usable("METAFA_DATA"):
+        for kind, known in (("task distribution", TASK_DISTRIBUTIONS), ("dataset", DATASETS)):
+            table = Table(kind, "data", "what it is")
+            for name, one in known.items():
+                absent = "downloaded on first use" if one.downloads else "not here"
+                table.add_row(name, Text("here", "green") if one.here() else absent, one.description)
+            screen.print(table)
+        screen.print(f"Data is looked for in {data_folder()}; set METAFA_DATA to look elsewhere.", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -76,15 +76,15 @@ def check(
 def _find(needed: Sequence[TrialSettings], download: bool, already: Mapping[str, LabelledImages], whole: bool) -> Found:
     """Loads images, each once. What is neither here nor to be downloaded is a problem where all are wanted, the
     ``whole`` of them."""
-    from metafa.tasks import TASK_DISTRIBUTIONS
+    from metafa.tasks import SPLITS, TASK_DISTRIBUTIONS
     from metafa.tasks.classification import DATASETS
 
     known: dict[str, Mapping[str, Any]] = {"tasks": TASK_DISTRIBUTIONS, "datasets": DATASETS}
     places: dict[str, str] = {}
     for settings in needed:
-        places = image_needs(settings) | places
-    images, absent, problems = dict(already), set(), []
-    for key in sorted(places.keys() - already.keys()):
+        places |= {key: place for key, place in image_needs(settings).items() if key not in places}
+    images, absent, problems = dict(already), set(), dict[str, str]()  # a problem's place by what it is: said once
+    for key in [key for key in places if key not in already]:
         kind, name, part = key.split("/")
         source = known[kind][name]
         try:
@@ -93,13 +93,13 @@ def _find(needed: Sequence[TrialSettings], download: bool, already: Mapping[str,
             else:
                 images[key] = source.load(part, download)
         except (DataAbsent, DataBroken) as error:
-            problems.append(f"{places[key]}: {error}")
-    for one, other in itertools.combinations(sorted(places.keys() & images.keys()), 2):
-        kind, first, second = one.rpartition("/")[0], one.rpartition("/")[2], other.rpartition("/")[2]
-        if other == f"{kind}/{second}" and (said := shared(kind, {first: images[one], second: images[other]})):
-            problems.append(f"{places[one]}: {said}")
+            problems.setdefault(str(error), places[key])
+    for name in dict.fromkeys(key.rpartition("/")[0] for key in places):
+        parts = {part: images[f"{name}/{part}"] for part in SPLITS if f"{name}/{part}" in places.keys() & images.keys()}
+        if said := shared(name, parts):
+            problems.setdefault(said, next(place for key, place in places.items() if key.startswith(f"{name}/")))
     if problems:
-        raise DataError(list(dict.fromkeys(problems)))
+        raise DataError([f"{place}: {said}" for said, place in problems.items()])
     return Found(images, sorted(absent))
 
 
@@ -113,8 +113,8 @@ def shared(name: str, parts: Mapping[str, LabelledImages]) -> str | None:
         fewest = min(len(distinct[one]), len(distinct[other]))
         if common > MAY_SHARE.get(name, 0.0) * fewest:
             return (
-                f"{name.rpartition('/')[2]}: {common} of the {len(distinct[other])} {other} images are {one} images "
-                "too, so that what is measured on one would be of the other; put the published files there"
+                f"{name.rpartition('/')[2]}: {common} of the {len(distinct[other])} {other} images stand among the "
+                f"{one} images too; replace them with the published files, which share none"
             )
     return None
 

@@ -69,6 +69,9 @@ class Store:
         try:
             Path(partial).write_bytes(content)
             os.replace(partial, path)
+        except OSError as error:
+            error.filename, error.filename2 = path, None  # which a full disk does not say
+            raise
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(partial)

@@ -60,7 +60,7 @@ DEATHS = 20  # of a trial's process, however far it got
 
 
 class ResourcesError(Exception):
-    """A study that asks for more than this machine has; the message is one line."""
+    """A study that asks for more than this machine has or gives; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,14 @@ def _start_ray(address: str | None, cpus: int | None) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, **options)
     else:
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
+        try:
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
+        except OSError as error:
+            folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+            raise ResourcesError(
+                f"Ray cannot start with {folder} for temporary files: {str(error).splitlines()[0]}; set TMPDIR to a "
+                "folder that can be written and has a short name, such as /tmp"
+            ) from error
 
 
 def _check_resources(study: Study, found: Mapping[str, float]) -> None:

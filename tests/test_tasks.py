@@ -4,14 +4,16 @@ import subprocess
 import sys
 import typing
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
+from PIL import Image
 
 from metafa import settings
-from metafa.tasks import SPLITS, TASK_DISTRIBUTIONS, DataAbsent, base, glyphs, omniglot, taskset
+from metafa.tasks import SPLITS, TASK_DISTRIBUTIONS, DataAbsent, DataBroken, base, glyphs, omniglot, taskset
 
 
 def test_the_table_and_the_study_files_know_the_same_names() -> None:
@@ -114,47 +116,162 @@ def test_omniglot_minimal_keeps_alphabets_apart(data: Path) -> None:
         assert 0.02 < images.images.mean() / 255 < 0.2
 
 
-def test_omniglot_minimal_reads_folders_as_it_reads_archives(
+@pytest.fixture
+def minimal(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the two minimal splits: the first unpacked one folder too deep, the second an archive."""
+    folder = tmp_path / "omniglot-py"
+    with zipfile.ZipFile(data / "omniglot-py" / "images_background_small1.zip") as archive:
+        archive.extractall(folder / "images_background_small1")
+    shutil.copyfile(data / "omniglot-py" / "images_background_small2.zip", folder / "images_background_small2.zip")
+    monkeypatch.setenv("METAFA_DATA", str(tmp_path))
+    return folder
+
+
+DEEP = Path("images_background_small1/images_background_small1/Balinese/character01")
+NAME = "Balinese/character01/0108_01.png"
+
+
+def test_omniglot_is_known_by_its_drawings_paths_however_deep(
+    minimal: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What macOS and Windows leave beside drawings is none, nor is an empty folder beside the archive."""
+    for name in ("._0108_01.png", ".DS_Store", "Thumbs.db"):
+        (minimal / DEEP / name).write_bytes(b"x")
+    (minimal / "images_background_small2").mkdir()
+    with zipfile.ZipFile(minimal / "images_background_small2.zip", "a") as archive:
+        archive.writestr("__MACOSX/images_background_small2/Sanskrit/character01/._0863_01.png", b"x")
+    found = {split: omniglot.load_minimal(split) for split in SPLITS}
+    monkeypatch.setenv("METAFA_DATA", str(data))
+    published = {split: omniglot.load_minimal(split) for split in SPLITS}
+    for split in SPLITS:
+        assert found[split].digest == published[split].digest
+        assert found[split].class_names == published[split].class_names
+    assert not {i.tobytes() for i in found["training"].images} & {i.tobytes() for i in found["test"].images}
+
+
+def cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[: len(content) // 2])
+
+
+BROKEN = {
+    "an archive cut short": (lambda at: cut(at / "images_background_small2.zip"), r"small2\.zip: cannot be read \("),
+    "an empty archive": (lambda at: (at / "images_background_small2.zip").write_bytes(b""), r"small2\.zip: cannot be"),
+    "a drawing cut short": (lambda at: cut(at / DEEP / "0108_01.png"), r"character01/0108_01\.png: is cut short or no"),
+    "a drawing that is missing": (
+        lambda at: (at / DEEP / "0108_01.png").unlink(),
+        r"images_background_small1: holds 5 alphabets, 136 characters and 2719 drawings, where 5 alphabets, 136 charact"
+        r"ers and 2720 drawings were published; Balinese/character01 has 19 drawings; put the published",
+    ),
+    "an alphabet that is missing": (
+        lambda at: shutil.rmtree(at / DEEP.parent),
+        "small1: holds 4 alphabets, 112 characters and 2240 drawings",
+    ),
+    "an empty folder": (
+        lambda at: (shutil.rmtree(at / DEEP.parts[0]), (at / DEEP.parts[0]).mkdir()),
+        "small1: holds 0 alphabets, 0 characters and 0 drawings",
+    ),
+    "two drawings of one name": (
+        lambda at: (
+            (at / "images_background_small1/again/Balinese/character01").mkdir(parents=True),
+            shutil.copyfile(at / DEEP / "0108_02.png", at / "images_background_small1/again" / NAME),
+        ),
+        "are two drawings of one name",
+    ),
+    "a test drawing among the training drawings": (
+        lambda at: (at / DEEP / "0108_01.png").write_bytes(of_test(at)),
+        "omniglot-minimal: 1 of the 2120 test images stand among the training images",
+    ),
+}
+
+
+def of_test(folder: Path) -> bytes:
+    """A drawing of the second minimal split, of an alphabet that is not in the first."""
+    with zipfile.ZipFile(folder / "images_background_small2.zip") as archive:
+        return archive.read(next(n for n in archive.namelist() if "Sanskrit" in n and n.endswith(".png")))
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_omniglot_is_said_with_its_file(kind: str, minimal: Path) -> None:
+    how, said = BROKEN[kind]
+    how(minimal)
+    with pytest.raises(DataBroken, match=said) as caught:
+        omniglot.load_minimal("training")
+    assert str(minimal) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_full_omniglot_is_torchvisions_to_the_bit(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from_archives = omniglot.load_minimal("test")
-    for part in (1, 2):
-        with zipfile.ZipFile(data / "omniglot-py" / f"images_background_small{part}.zip") as archive:
-            archive.extractall(tmp_path / "omniglot-py")
-    monkeypatch.setenv("METAFA_DATA", str(tmp_path))
-    from_folders = omniglot.load_minimal("test")
-    np.testing.assert_array_equal(from_folders.images, from_archives.images)
-    assert from_folders.class_names == from_archives.class_names
-
-
-def test_the_full_omniglot_divides_by_alphabet(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchvision's layout and learn2learn's loader, with the two minimal splits in place of the full ones."""
+    """Read from the archives, without the internet; of each part some alphabets are unpacked for torchvision."""
     from torchvision.datasets import Omniglot
 
-    for part, name in (("small1", "images_background"), ("small2", "images_evaluation")):
-        with zipfile.ZipFile(data / "omniglot-py" / f"images_background_{part}.zip") as archive:
-            archive.extractall(tmp_path / "omniglot-py")
-        shutil.move(tmp_path / "omniglot-py" / f"images_background_{part}", tmp_path / "omniglot-py" / name)
-    monkeypatch.setattr(Omniglot, "_check_integrity", lambda self: True)  # the checksums are those of the full set
-    monkeypatch.setenv("METAFA_DATA", str(tmp_path))
-    assert omniglot.here()
-    monkeypatch.setattr(omniglot, "VALIDATION", ("Korean",))
-    splits = {split: omniglot.load(split, download=False) for split in SPLITS}
-    assert {split: len(images.class_names) for split, images in splits.items()} == {
-        "training": 96,
-        "validation": 40,
-        "test": 156,
-    }
-    tagalog = [i for i, name in enumerate(splits["test"].class_names) if name.startswith("Tagalog")]
-    again = omniglot.load_minimal  # the same pictures, through the other loader
     monkeypatch.setenv("METAFA_DATA", str(data))
-    minimal = again("test")
-    others = [i for i, name in enumerate(minimal.class_names) if name.startswith("Tagalog")]
-    ours, theirs = (
-        sorted(image.tobytes() for image in source.images[np.isin(source.labels, classes)])
-        for source, classes in ((splits["test"], tagalog), (minimal, others))
-    )
-    assert ours == theirs
+    splits = {split: TASK_DISTRIBUTIONS["omniglot"].load(split, False) for split in SPLITS}
+    assert {split: len(images.class_names) for split, images in splits.items()} == {
+        "training": 777,
+        "validation": 187,
+        "test": 659,
+    }
+    validation = {name.split("/")[0] for name in splits["validation"].class_names}
+    assert validation == set(omniglot.VALIDATION)
+    ours = {
+        name: images.images[images.labels == label]
+        for images in splits.values()
+        for label, name in enumerate(images.class_names)
+    }
+    assert len(ours) == 1623
+    monkeypatch.setattr(Omniglot, "_check_integrity", lambda self: True)  # the archives are packed anew
+    for part, alphabets in (("images_background", ("Braille", "Tagalog")), ("images_evaluation", ("ULOG",))):
+        with zipfile.ZipFile(data / "omniglot-py" / f"{part}.zip") as archive:
+            wanted = [name for name in archive.namelist() if name.split("/")[1] in alphabets]
+            archive.extractall(tmp_path / "omniglot-py", wanted)
+        theirs = Omniglot(tmp_path, background=part == "images_background")
+        for label, name in enumerate(theirs._characters):
+            paths = sorted((tmp_path / "omniglot-py" / part / name).glob("*.png"))
+            images = {file: theirs[i][0] for i, (file, of) in enumerate(theirs._flat_character_images) if of == label}
+            reduced = [255 - np.asarray(images[path.name].resize((28, 28), Image.Resampling.LANCZOS)) for path in paths]
+            np.testing.assert_array_equal(ours[name], np.stack(reduced))
+
+
+@pytest.mark.parametrize("damage", ["cut short", "emptied", "other arrays", "a folder"])
+def test_a_damaged_cache_of_glyphs_is_drawn_anew(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = glyphs.load("test")
+    monkeypatch.setattr(base.platformdirs, "user_cache_path", lambda name: tmp_path)
+    path = glyphs._cache_path()
+    if damage == "cut short":
+        glyphs.load("test")
+        cut(path)
+    elif damage == "emptied":
+        path.write_bytes(b"")
+    elif damage == "other arrays":
+        np.savez(path, test=sound.images[:-1], test_names=np.array(sound.class_names))
+    else:
+        path.mkdir()
+    assert glyphs.load("test").digest == sound.digest
+    assert glyphs.load("test").class_names == sound.class_names
+    if damage != "a folder":
+        assert glyphs._kept(path, "test")[1] == sound.class_names, "and kept"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_glyphs_need_no_cache_that_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = glyphs.load("test")
+    monkeypatch.setattr(base.platformdirs, "user_cache_path", lambda name: Path("/proc/nowhere"))
+    assert glyphs.load("test").digest == sound.digest
+
+
+def test_several_keep_glyphs_at_once_and_none_reads_half(tmp_path: Path) -> None:
+    arrays = {"test": np.zeros((40, 28, 28), np.uint8), "test_names": np.array(["a", "b"])}
+    path = tmp_path / "glyphs.npz"
+    glyphs._keep(path, arrays)
+    with ThreadPoolExecutor(4) as pool:
+        writing = [pool.submit(glyphs._keep, path, arrays) for _ in range(40)]
+        while not all(one.done() for one in writing):
+            assert glyphs._kept(path, "test")[1] == ("a", "b")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_mnist_holds_out_its_last_tenth(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def load_torchvision(name: str, part: str, download: bool = True) -> LabelledIma
     return LabelledImages(images, labels, tuple(map(str, classes)))
 
 
-REMEDY = "put the published file there, or delete it, so that what can be downloaded is"
+REMEDY = "replace it with the published file (one that metafa downloads may be deleted: it is downloaded anew)"
 
 
 def _content(path: Path) -> bytes:
@@ -121,9 +121,11 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     """The bytes in an IDX file, as MNIST has them (LeCun, Cortes and Burges): a magic number 0x000008DD, DD the
     dimensions, then the size of each, 32 bits with the highest first, then the array."""
     content, begin = _content(path), 4 * (1 + dimensions)
-    if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < begin:
-        found = f"begins with the bytes {content[:4].hex(' ')}" if content else "is empty"
-        raise DataBroken(path, f"{found}, where an IDX file of its kind has 00 00 08 0{dimensions}", REMEDY)
+    if len(content) < begin:
+        raise DataBroken(path, f"has {len(content)} bytes, fewer than an IDX file begins with", REMEDY)
+    if content[:4] != bytes([0, 0, 8, dimensions]):
+        said = f"begins with the bytes {content[:4].hex(' ')}, where an IDX file of its kind has 00 00 08 0{dimensions}"
+        raise DataBroken(path, said, REMEDY)
     shape = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
     if len(content) != begin + math.prod(shape):
         said = f"has {len(content)} bytes, where its beginning announces {begin + math.prod(shape)}"
@@ -188,6 +190,8 @@ def _check(images_at: Path, images: np.ndarray, labels_at: Path, labels: np.ndar
 
 def _lacks(name: str, absent: list[Path]) -> str:
     some = [path.name for path in absent]
+    if packed := [path for path in absent if path.with_name(f"{path.name}.gz").exists()]:
+        return f"{name} is not here as it is read: unpack {packed[0]}.gz with gunzip, and its like"
     if len(absent) == len(OF_TORCHVISION[name].files):
         return f"{name} is not here: none of {', '.join(some)} is in {absent[0].parent}"
     return f"{name} is here in part: {absent[0].parent} lacks {', '.join(some)}"

@@ -86,7 +86,7 @@ def _cache_path() -> Path:
 
 
 def _kept(path: Path, split: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    with np.load(path) as saved:
+    with path.open("rb") as file, np.load(file) as saved:
         images, names = saved[split], tuple(saved[f"{split}_names"].tolist())
     if images.shape != (len(names) * VARIANTS, SIDE, SIDE) or images.dtype != np.uint8:
         raise ValueError(f"{path} holds other arrays")

@@ -115,14 +115,14 @@ def _divided(name: str, split: str, parts: tuple[str, str], validation: tuple[st
         for one in SPLITS
     }
     if said := shared(name, splits):
-        raise DataBroken(_folder(), said.partition("; ")[0], "unpack the published archives anew")
+        raise DataBroken(_folder(), *said.split("; "))
     return splits[split]
 
 
 def _places(part: str) -> list[Path]:
     """The folders and archives that are called as ``part``, wherever they lie in the data folder's ``omniglot-py``."""
     found: list[Path] = []
-    for folder, folders, files in os.walk(_folder()):
+    for folder, folders, files in os.walk(_folder(), onerror=_raise):
         found += [Path(folder) / name for name in (part, f"{part}.zip") if name in (*folders, *files)]
         folders[:] = sorted(name for name in folders if name not in PUBLISHED)
     return found
@@ -187,7 +187,10 @@ def _members(place: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _raise(error: OSError) -> None:
-    raise error
+    """What `os.walk` is not to pass over."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        said = f"cannot be read ({error.strerror})"
+        raise DataBroken(error.filename, said, "give yourself permission to read it") from error
 
 
 @cache
