@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from metafa import data, proposals, results
+from metafa import data, notebook, proposals, results
 from metafa.proposals import Known
 from metafa.store import Store
 from metafa.study import Study
@@ -59,7 +59,8 @@ def sweep(
         soft_wrap=True,
     )
     with progress.watch(screen, total=study.total, already=len(known)) as watcher:
-        from metafa import sweep as sweeps
+        with notebook.without_advice():
+            from metafa import sweep as sweeps
 
         try:
             sweeps.run(study, store, known, watcher, workers, address)

@@ -1,4 +1,4 @@
-"""What a running study shows: one live line on a terminal, a line a trial elsewhere."""
+"""What a running study shows: one live line on a terminal, one live bar in a notebook, a line a trial elsewhere."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from metafa import notebook
 from metafa.study import Trial
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Watcher:
         self.already = already
         self.counts: dict[str, int] = {}
         self.cpus, self.gpus = 0.0, 0.0
-        self.bar = Progress(
+        self.a_line_each = not screen.is_terminal
+        self.bar: Any = Progress(
             SpinnerColumn(),
             BarColumn(bar_width=20, table_column=Column(min_width=20)),
             TaskProgressColumn(),
@@ -63,7 +65,7 @@ class Watcher:
         if ended.status not in ("done", "stopped"):
             self.screen.print(f"[yellow]{ended.status}[/] {describe(trial)}: {ended.error}", soft_wrap=True)
         self._show()
-        if not self.screen.is_terminal:
+        if self.a_line_each:
             said = ended.error if ended.status == "stopped" else _shown(final)
             self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True)
 
@@ -115,7 +117,9 @@ class Watcher:
 def watch(screen: Console, total: int, already: int) -> Iterator[Any]:
     """Shows progress while the block runs: trials done, time left, the best of them."""
     watcher = Watcher(screen, total, already)
-    if not screen.is_terminal:
+    if Console().is_jupyter:
+        watcher.bar, watcher.a_line_each = notebook.Bar(total, already, "starting"), False
+    elif not screen.is_terminal:
         yield watcher
         return
     with watcher.bar:

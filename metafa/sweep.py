@@ -88,10 +88,20 @@ def run(
     """Runs the trials of ``study`` that are not ``known``, and returns when their rows stand in ``store``.
 
     ``workers``: trials at a time, by default as many as the cluster's CPUs and GPUs allow. ``address``: a Ray
-    cluster's, or None for one of its own on this machine. Every trial ends in a row, if only as `failed`.
+    cluster's, or None for the one that this process has initialised, which goes on afterwards, or else one of its own
+    on this machine. Every trial ends in a row, if only as `failed`.
     Raises `ConnectionError` where no cluster answers at ``address``, `ResourcesError` and `ResultsError`, all before
     anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
+    if ray.is_initialized():
+        if address is not None:
+            raise ResourcesError(
+                f"Ray is initialised in this process already: leave out the address, {address!r}, to run the study "
+                "there, or call ray.shutdown() first"
+            )
+        with _switched(alone=False):
+            _run(study, store, known, watcher, workers, alone=True)
+        return
     with _switched(alone=address is None):
         _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
         try:
@@ -135,6 +145,7 @@ def _run(
                 name="study",
                 storage_path=scratch,
                 verbose=0,
+                progress_reporter=tune.CLIReporter(),  # silent; a notebook's would erase what the cell has shown
                 stop=_WhenUnwritten(bridge),
                 # an error in a trial is caught there, so what Tune sees fail is a process that died
                 failure_config=tune.FailureConfig(max_failures=DEATHS),
@@ -179,7 +190,10 @@ def _start_ray(address: str | None, cpus: int | None) -> None:
     if address is not None:
         host, _, port = address.rpartition(":")
         if host and port.isdigit() and "/" not in host:  # Ray itself would knock for minutes
-            socket.create_connection((host, int(port)), timeout=10).close()
+            try:
+                socket.create_connection((host, int(port)), timeout=10).close()
+            except OSError as error:  # a name that is not known, or no answer, among them
+                raise ConnectionError(str(error)) from error
         ray.init(address=address, **options)
     else:
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
