@@ -23,6 +23,7 @@ from ray import tune
 from ray._private import ray_constants
 from ray.tune import schedulers
 from ray.tune.search import Searcher
+from ray.util.placement_group import PlacementGroup
 
 from metafa import proposals, provenance, results, search
 from metafa import store as stores
@@ -99,8 +100,13 @@ def run(
                 f"Ray is initialised in this process already: leave out the address, {address!r}, to run the study "
                 "there, or call ray.shutdown() first"
             )
+        groups = _placement_groups()
         with _switched(alone=False):
-            _run(study, store, known, watcher, workers, alone=True)
+            try:
+                _run(study, store, known, watcher, workers, alone=True)
+            finally:  # what an interrupted Tune leaves would run on
+                for group in _placement_groups() - groups:
+                    ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
         return
     with _switched(alone=address is None):
         _start_ray(address, None if workers is None else workers * study.resources.cpus_per_trial)
@@ -197,6 +203,13 @@ def _start_ray(address: str | None, cpus: int | None) -> None:
         ray.init(address=address, **options)
     else:
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
+
+
+def _placement_groups() -> set[str]:
+    """What this process holds of the cluster for its trials, as Ray's placement groups."""
+    job = ray.get_runtime_context().get_job_id()  # with which their ids end
+    groups = ray.util.placement_group_table().items()
+    return {group for group, found in groups if group.endswith(job) and found["state"] != "REMOVED"}
 
 
 def _check_resources(study: Study, found: Mapping[str, float]) -> None:

@@ -46,6 +46,15 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[list, dict[int, lis
         "study",
         "metafa.initialise(seeds=3, hidden=[20, 10])",
         "found",
+        "import _thread, threading, time\n"
+        "noise = {'phase': 'noise', 'steps': 10**6}\n"
+        "long = metafa.define({**study.tree, 'phases': [noise, study.tree['phases'][1]]})\n"
+        "threading.Timer(6, _thread.interrupt_main).start()\n"
+        f"try:\n    metafa.run(long, {str(place) + '3'!r})\nexcept KeyboardInterrupt as interrupt:\n"
+        "    kept = interrupt\n"
+        "for _ in range(50):\n    free = ray.available_resources().get('CPU')\n"
+        "    if free == 1:\n        break\n    time.sleep(0.2)\n"
+        "print(repr(kept), free)",
         "ray.shutdown()",
     ]
     written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
@@ -84,13 +93,18 @@ def test_a_study_runs_on_the_ray_that_is_there_and_leaves_it(cells) -> None:
     assert "Ray is initialised in this process already: leave out the address, 'auto'" in error.evalue
 
 
+def test_a_run_that_is_interrupted_leaves_nothing_running_there(cells) -> None:
+    (*_, interrupted, _), _ = cells
+    assert interrupted.outputs[-1].text == "KeyboardInterrupt() 1.0\n"
+
+
 def text_of(shown: str) -> str:
     """What a reader reads of HTML."""
     return html.unescape(re.sub("<[^>]*>", " ", shown))
 
 
 def test_objects_are_shown_in_short(cells) -> None:
-    (*_, study, replicas, found, _), _ = cells
+    (*_, study, replicas, found, _, _), _ = cells
     study, replicas, found = (cell.outputs[0].data["text/html"] for cell in (study, replicas, found))
     assert "Is <b>this</b> & that so?" in text_of(study)
     assert "<b>" not in study
