@@ -163,7 +163,7 @@ def initialise(
     if rule not in tuple(RULES):
         raise ValueError(f"no rule {rule!r}; there are {', '.join(RULES)}")
     layers = hidden if np.ndim(hidden) else [hidden]
-    shape = _checked(NetworkSettings, hidden=layers, activation=activation, rule=rule)
+    shape = _checked(NetworkSettings, hidden=layers, activation=activation)  # a rule of one's own is no setting
     sizes = _checked(_Sizes, inputs=inputs, outputs=outputs)
     known = _checked(TrialSettings, seed=seed, seeds=seeds, phases=[{"phase": "noise", "steps": 0}])
     streams = Streams(known.seed, tuple(range(known.seeds)), _checked_device(device))
