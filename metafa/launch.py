@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from metafa import data, proposals, results, screens
+from metafa import data, notebook, proposals, results, screens
 from metafa.proposals import Known
 from metafa.store import Store
 from metafa.study import Study
@@ -71,7 +71,8 @@ def sweep(
     said += (f" ({study.fewer})" if study.fewer else "") + (f", {len(known)} done before" if known else "")
     screen.print(Text.assemble((study.name, "bold"), f"{said}; results in {store.address}"), soft_wrap=True)
     with progress.watch(screen, total=study.total, already=len(known)) as watcher:
-        from metafa import sweep as sweeps
+        with notebook.without_advice():
+            from metafa import sweep as sweeps
 
         try:
             sweeps.run(study, store, known, watcher, workers, address, images)

@@ -70,12 +70,13 @@ def inner_loop(
 
 @dataclass(frozen=True)
 class AdaptationCurve:
-    """Means over tasks after 0, 1, ... inner steps; losses in nats. The meta-loss is the last ``query_loss``."""
+    """Means over tasks, or values of each task, after 0, 1, ... inner steps; losses in nats. The meta-loss is the last
+    ``query_loss``."""
 
-    query_loss: Float[Tensor, "step replica"]
-    query_accuracy: Float[Tensor, "step replica"]
-    support_loss: Float[Tensor, "step replica"]
-    support_accuracy: Float[Tensor, "step replica"]
+    query_loss: Float[Tensor, "step replica *task"]
+    query_accuracy: Float[Tensor, "step replica *task"]
+    support_loss: Float[Tensor, "step replica *task"]
+    support_accuracy: Float[Tensor, "step replica *task"]
 
 
 @torch.no_grad()
@@ -84,11 +85,24 @@ def evaluate(network: Network, inner: InnerLoop, tasks: Episodes) -> AdaptationC
     totals = []
     for support, query in _blocks(network, tasks):
         steps = [
-            torch.cat([_loss_and_accuracy(network, images, adapted) for images in (query, support)])
+            torch.cat([_loss_and_accuracy(network, images, adapted).sum(-1) for images in (query, support)])
             for adapted in inner.path(network, support)
         ]
         totals.append(torch.stack(steps, 1))
     return AdaptationCurve(*(sum(totals[1:], start=totals[0]) / tasks.support.shape[1]).unbind())
+
+
+@torch.no_grad()
+def evaluate_each(network: Network, inner: InnerLoop, tasks: Episodes) -> AdaptationCurve:
+    """The adaptation curve of every replica on each of its tasks, ``[step, replica, task]``."""
+    found = []
+    for support, query in _blocks(network, tasks):
+        steps = [
+            torch.cat([_loss_and_accuracy(network, images, adapted) for images in (query, support)])
+            for adapted in inner.path(network, support)
+        ]
+        found.append(torch.stack(steps, 1))
+    return AdaptationCurve(*torch.cat(found, -1).unbind())
 
 
 @torch.no_grad()
@@ -97,7 +111,8 @@ def meta_loss(
 ) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
     """The meta-loss and meta-accuracy of every replica over its tasks."""
     totals = [
-        _loss_and_accuracy(network, query, inner.adapt(network, support)) for support, query in _blocks(network, tasks)
+        _loss_and_accuracy(network, query, inner.adapt(network, support)).sum(-1)
+        for support, query in _blocks(network, tasks)
     ]
     loss, accuracy = sum(totals[1:], start=totals[0]) / tasks.support.shape[1]
     return loss, accuracy
@@ -127,12 +142,12 @@ def _split(network: Network, tasks: Episodes, gathers: bool, block_bytes: int) -
         yield tasks.block(start, start + size)
 
 
-def _loss_and_accuracy(network: Network, images: Images, adapted: Adapted) -> Float[Tensor, "two replica"]:
-    """Sums over tasks of the loss and of the accuracy."""
+def _loss_and_accuracy(network: Network, images: Images, adapted: Adapted) -> Float[Tensor, "two replica task"]:
+    """The loss and the accuracy on each task."""
     logits = adaptation.activity(images, adapted, network.activation).logits
     replicas = (len(network.biases[0]), -1)
     both = torch.stack([credit.cross_entropy(logits, images.targets), credit.accuracy(logits, images.targets)])
-    return both.double().unflatten(1, replicas).sum(-1)
+    return both.double().unflatten(1, replicas)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a running study shows: one live line on a terminal, a line a trial elsewhere."""
+"""What a running study shows: one live line on a terminal, one live bar in a notebook, a line a trial elsewhere."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Column
 from rich.text import Text
 
+from metafa import notebook
 from metafa.heartbeat import Heartbeat
 from metafa.settings import METRICS, as_text
 from metafa.study import Trial
@@ -35,7 +36,8 @@ class Watcher:
         self.counts: dict[str, int] = {}
         self.cpus, self.gpus = 0.0, 0.0
         self.over = False
-        self.bar = Progress(
+        self.a_line_each = not screen.is_terminal
+        self.bar: Any = Progress(
             SpinnerColumn("dots" if screen.encoding.startswith("utf") else "line"),
             BarColumn(bar_width=20, table_column=Column(min_width=20)),
             TaskProgressColumn(),
@@ -68,7 +70,7 @@ class Watcher:
             wrong = Text.assemble((ended.status, "yellow"), f" {describe(trial)}: {ended.error}")
             self.screen.print(wrong, soft_wrap=True)
         self._show()
-        if not self.screen.is_terminal:
+        if self.a_line_each:
             said = ended.error if ended.status == "stopped" else _shown(final)
             self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True, markup=False)
 
@@ -124,7 +126,9 @@ class Watcher:
 def watch(screen: Console, total: int, already: int) -> Iterator[Any]:
     """Shows progress while the block runs: trials done, time left, the best of them."""
     watcher = Watcher(screen, total, already)
-    if not screen.is_terminal:
+    if Console().is_jupyter:
+        watcher.bar, watcher.a_line_each = notebook.Bar(total, already, "starting"), False
+    elif not screen.is_terminal:
         yield watcher
         return
     with watcher.bar:

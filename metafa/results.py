@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from metafa import notebook
 from metafa import store as stores
 from metafa.settings import DIVERGED_TIMES_CHANCE, NUMERICS, flatten
 from metafa.store import Store, StoreError
@@ -149,6 +150,13 @@ class Results(NamedTuple):
 
     trials: pd.DataFrame
     measurements: pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        statuses = ", ".join(f"{n} {status}" for status, n in self.trials["status"].value_counts().items())
+        rows = {"trials": statuses or "none"}
+        rows["phases"] = ", ".join(map(str, self.measurements["phase"].unique()))
+        rows |= {f"shape of {table}": "{} rows, {} columns".format(*getattr(self, table).shape) for table in TABLES}
+        return notebook.card(f"Results of {', '.join(map(str, self.trials['study'].unique()))}", rows)
 
 
 class ResultsError(Exception):

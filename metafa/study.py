@@ -10,7 +10,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from metafa import notebook, sentences
 from metafa import search as searches
-from metafa import sentences
 from metafa.sentences import listed as _listed
 from metafa.sentences import shown as _shown
 from metafa.settings import (
@@ -168,6 +168,19 @@ class Study:
         """The study of these of its trials alone, all of them run to their end."""
         return replace(self, trials=tuple(trials), search=SearchSettings(), early_stopping=None)
 
+    def __repr__(self) -> str:
+        return f"<Study {self.name}: {self.total} trials>"
+
+    def _repr_html_(self) -> str:
+        seeds, rules, phases = (
+            _either(found)
+            for found in zip(*((e.seeds, e.network.rule, _phases(e)) for e in self.examples), strict=True)
+        )
+        rows = {"question": self.question} if self.question else {}
+        rows |= {"trials": f"{self.total}, of {seeds} seeds each", "rule": rules, "phases": phases}
+        rows |= {name: _shown_space(space) for name, space in self.spaces.items()}
+        return notebook.card(f"Study {self.name}", rows)
+
     def tree_at(self, point: searches.Point) -> dict[str, Any]:
         """The study file with the values of ``point`` in place of its search spaces."""
         paths = {_place(path, self.tree): path for path, _ in _spaces(self.tree)}
@@ -181,6 +194,19 @@ class Study:
         mistakes.raise_if_any()
         assert trial is not None
         return trial.over(self.digests)
+
+
+def _either(found: Iterable[Any]) -> str:
+    return " or ".join(dict.fromkeys(map(str, found)))
+
+
+def _phases(settings: TrialSettings) -> str:
+    return ", ".join(phase.name for phase in settings.phases)
+
+
+def _shown_space(space: dict[str, Any]) -> str:
+    shown = ", ".join(map(str, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
+    return shown if len(shown) <= 200 else f"{shown[:197]}..."
 
 
 class StudyError(Exception):
@@ -663,6 +689,16 @@ def _sentence(mistake: Any, fields: list[str]) -> str:
         case _:
             message = mistake["msg"]
             return f"found {_shown(found)}: {message[0].lower()}{message[1:]}"
+
+
+def misfits(schema: type[Settings], settings: dict[str, Any]) -> list[str]:
+    """What is wrong with settings that were said one by one rather than in a study file, a sentence each."""
+    try:
+        schema.model_validate(settings)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        return [f"{mistake['loc'][0]}: {_sentence(mistake, list(settings))}" for mistake in found]
+    return []
 
 
 def _literals(expected: str) -> list[str]:

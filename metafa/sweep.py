@@ -28,6 +28,7 @@ from ray._private import ray_constants
 from ray._private import utils as ray_utils
 from ray.tune import schedulers
 from ray.tune.search import Searcher
+from ray.util.placement_group import PlacementGroup
 
 from metafa import heartbeat, proposals, provenance, results, search, stopping
 from metafa import store as stores
@@ -102,8 +103,9 @@ def run(
     where there are none.
 
     ``workers``: trials at a time, by default as many as the cluster's CPUs and GPUs allow. ``address``: a Ray
-    cluster's, or None for one of its own on this machine. ``images``: those that trials draw on and that are loaded
-    already, by the names of `settings.image_needs`. Every trial ends in a row, if only as `failed`.
+    cluster's, or None for the one that this process has initialised, which goes on afterwards, or else one of its own
+    on this machine. ``images``: those that trials draw on and that are loaded already, by the names of
+    `settings.image_needs`. Every trial ends in a row, if only as `failed`.
     Raises `ConnectionError` where no cluster answers at ``address``, `ResourcesError` and `ResultsError`, all before
     anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
@@ -113,6 +115,20 @@ def run(
     if not first:  # a search may find nothing to try any more, and does so without Ray
         return
     to_try = itertools.chain(first, trials)
+    if ray.is_initialized():
+        if address is not None:
+            raise ResourcesError(
+                f"Ray is initialised in this process already: leave out the address, {address!r}, to run the study "
+                "there, or call ray.shutdown() first"
+            )
+        groups = _placement_groups()
+        with _switched(alone=False):
+            try:
+                _run(study, store, ended, to_try, watcher, workers, images or {}, alone=True)
+            finally:  # what an interrupted Tune leaves would run on
+                for group in _placement_groups() - groups:
+                    ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
+        return
     cpus = None if workers is None else workers * study.resources.cpus_per_trial
     with _switched(alone=address is None, cpus=cpus or 0):
         try:
@@ -166,6 +182,7 @@ def _run(
                 name="study",
                 storage_path=scratch,
                 verbose=0,
+                progress_reporter=tune.CLIReporter(),  # silent; a notebook's would erase what the cell has shown
                 stop=_WhenUnwritten(bridge),
                 # an error in a trial is caught there, so what Tune sees fail is a process that died
                 failure_config=tune.FailureConfig(max_failures=DEATHS),
@@ -238,7 +255,10 @@ def _start_ray(address: str | None, cpus: int | None) -> None:
     if address is not None:
         host, _, port = address.rpartition(":")
         if host and port.isdigit() and "/" not in host:  # Ray itself would knock for minutes
-            socket.create_connection((host, int(port)), timeout=10).close()
+            try:
+                socket.create_connection((host, int(port)), timeout=10).close()
+            except OSError as error:  # a name that is not known, or no answer, among them
+                raise ConnectionError(str(error)) from error
         ray.init(address=address, **options)
     else:
         try:
@@ -249,6 +269,13 @@ def _start_ray(address: str | None, cpus: int | None) -> None:
                 f"Ray cannot start with {folder} for temporary files: {str(error).splitlines()[0]}; set TMPDIR to a "
                 "folder that can be written and has a short name, such as /tmp"
             ) from error
+
+
+def _placement_groups() -> set[str]:
+    """What this process holds of the cluster for its trials, as Ray's placement groups."""
+    job = ray.get_runtime_context().get_job_id()  # with which their ids end
+    groups = ray.util.placement_group_table().items()
+    return {group for group, found in groups if group.endswith(job) and found["state"] != "REMOVED"}
 
 
 def _check_resources(study: Study, found: Mapping[str, float]) -> None:

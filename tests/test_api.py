@@ -2,17 +2,23 @@
 
 import inspect
 import logging
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from oracles import Perceptron
 from ray._private import ray_constants
+from torch.nn.functional import cross_entropy
 
 import metafa
-from metafa import launch, settings
+from metafa import launch, settings, tasks
 
 ROWS = ["seed", "step", "metric", "layer", "task", "value"]
 STUDY = dict(
@@ -84,12 +90,12 @@ def test_defaults_are_the_schemas(function: object, schema: type[settings.Settin
     for name, parameter in inspect.signature(function).parameters.items():
         if name in fields and not fields[name].is_required():
             default = parameter.default
+            if default is None:  # where it is not said, the schema's
+                continue
             assert (list(default) if isinstance(default, tuple) else default) == fields[name].default, name
 
 
 def test_a_taskset_of_ones_own_is_evaluated_on() -> None:
-    from metafa import tasks
-
     taskset = tasks.taskset(tasks.TASK_DISTRIBUTIONS["glyphs"].load("test", True), ways=3, images_per_class=6)
     replicas = metafa.initialise(seeds=2, outputs=3)
     curve = metafa.evaluate(replicas, taskset, ways=3, shots=2, queries=4, tasks=10, inner_steps=1)
@@ -98,7 +104,234 @@ def test_a_taskset_of_ones_own_is_evaluated_on() -> None:
     assert curve.query("metric == 'meta_loss'")["value"].between(0.1, 10).all()
 
 
-def test_mistakes_are_said() -> None:
+CLASSES, SHOTS, QUERIES = 6, 2, 3
+
+
+def own_taskset(images: torch.Tensor, ways: int = 3, per_class: int = SHOTS + QUERIES, fast: bool = True, **options):
+    """A learn2learn taskset over 8 images of each of six classes; if not ``fast``, one that metafa has to ask."""
+    from metafa.tasks.base import import_learn2learn
+
+    l2l = import_learn2learn()
+    labels = torch.arange(CLASSES).repeat_interleave(8)
+    dataset = l2l.data.MetaDataset(torch.utils.data.TensorDataset(images, labels))
+    t = l2l.data.transforms
+    transforms = [t.NWays(dataset, ways), t.KShots(dataset, per_class), t.LoadData(dataset), t.RemapLabels(dataset)]
+    return l2l.data.Taskset(dataset, transforms + ([] if fast else [lambda task: task]), **options)
+
+
+def images_of(*shape: int) -> torch.Tensor:
+    return torch.rand(8 * CLASSES, *shape, generator=torch.Generator().manual_seed(3))
+
+
+def on_own(taskset: object, outputs: int = 3, inputs: int = 16, **settings: object) -> pd.DataFrame:
+    replicas = metafa.initialise("backprop", seeds=2, hidden=10, inputs=inputs, outputs=outputs)
+    how = dict(ways=3, shots=SHOTS, queries=QUERIES, inner_steps=2, inner_learning_rate=0.2) | settings
+    return metafa.evaluate(replicas, taskset, **how)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(
+    ("images", "taskset", "settings", "said"),
+    [
+        (images_of(4, 4), {"ways": 5}, {}, "the tasks have 5 ways, not 3; say ways = 5"),
+        (images_of(4, 4), {}, {"ways": 2}, "the tasks have 3 ways, not 2; say ways = 3"),
+        (images_of(4, 4), {}, {"ways": 4}, "tasks of 4 ways, but these networks have 3 outputs; say outputs = 4"),
+        (images_of(4, 4), {"per_class": 4}, {}, "4 images of each class: beside 2 shots 2 queries, not 3; say queries"),
+        (images_of(4, 4), {"per_class": 8}, {}, "8 images of each class: beside 2 shots 6 queries, not 3; say queries"),
+        (images_of(4, 4), {}, {"shots": 5}, "5 images of a class leave none for the query set beside 5 shots"),
+        (images_of(5, 5), {}, {}, "images of 25 pixels, but these networks have 16 inputs; say inputs = 25"),
+        (images_of(3, 4, 4), {}, {}, "images of 48 pixels, but these networks have 16 inputs"),
+        ((images_of(4, 4) * 255).byte(), {}, {}, "pixels from [0-9]+ to 25[0-9]; floats from 0 to 1 are expected"),
+        (images_of(4, 4) * 2 - 1, {}, {}, "pixels from -0.99.* to 0.99.*; floats from 0 to 1 are expected"),
+        (
+            images_of(4, 4).where(images_of(4, 4) < 0.99, torch.nan),
+            {},
+            {},
+            "images have pixels that are NaN or infinite",
+        ),
+        (images_of(4, 4) / 0, {}, {}, "images have pixels that are NaN or infinite"),
+    ],
+)
+def test_a_taskset_that_does_not_fit_is_refused(images, taskset: dict, settings: dict, said: str, fast: bool) -> None:
+    with pytest.raises(ValueError, match=said):
+        on_own(own_taskset(images, fast=fast, **taskset), tasks=20, **settings)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_too_few_images_of_a_class_are_said(fast: bool) -> None:
+    said = "8 images of each class|tasks take 9 images of each class|Sample larger than population"
+    with pytest.raises(ValueError, match=said):
+        on_own(own_taskset(images_of(4, 4), per_class=9, fast=fast), shots=4, queries=5)
+
+
+def test_too_few_images_of_a_named_distribution_are_said() -> None:
+    replicas = metafa.initialise(seeds=1)
+    with pytest.raises(ValueError, match=r"tasks take 25 images of each class, .* the smallest has 20"):
+        metafa.evaluate(replicas, "glyphs", shots=15, queries=10, tasks=1)
+    with pytest.raises(ValueError, match="images of 784 pixels, but these networks have 64 inputs"):
+        metafa.evaluate(metafa.initialise(seeds=1, inputs=64), "glyphs", tasks=1)
+    classes = len(tasks.TASK_DISTRIBUTIONS["glyphs"].load("test", True).class_names)
+    with pytest.raises(ValueError, match=f"tasks of {classes + 1} ways need as many classes, but there are {classes}"):
+        metafa.evaluate(metafa.initialise(seeds=1, outputs=classes + 1), "glyphs", ways=classes + 1, tasks=1)
+
+
+def learn2learns_loop(replicas: metafa.Replicas, replica: int, taskset: object, steps: int) -> tuple[list, list]:
+    """The query loss and accuracy of each task after ``steps``, by learn2learn's MAML in its usual loop."""
+    from metafa.tasks.base import import_learn2learn
+
+    losses, accuracies = [], []
+    maml = import_learn2learn().algorithms.MAML(Perceptron(replicas.network, replica, align=False), lr=0.2)
+    for images, labels in taskset:
+        learner, flat = maml.clone(), images.flatten(1)
+        support = torch.zeros(len(labels), dtype=torch.bool)
+        for label in labels.unique():
+            support[(labels == label).nonzero().flatten()[:SHOTS]] = True
+        for _ in range(steps):
+            learner.adapt(cross_entropy(learner(flat[support]), labels[support]))
+        found = learner(flat[~support])
+        losses.append(cross_entropy(found, labels[~support]).item())
+        accuracies.append((found.argmax(1) == labels[~support]).float().mean().item())
+    return losses, accuracies
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_each_of_a_fixed_number_of_tasks_has_learn2learns_values(fast: bool) -> None:
+    taskset = own_taskset(images_of(1, 4, 4), fast=fast, num_tasks=20)
+    found = on_own(taskset, per_task=True)
+    assert found.groupby(["seed", "step", "metric"])["task_number"].apply(list).map(list(range(20)).__eq__).all()
+    replicas = metafa.initialise("backprop", seeds=2, hidden=10, inputs=16, outputs=3)
+    for replica in range(2):
+        for steps in range(3):
+            rows = found.query("seed == @replica and step == @steps")
+            losses, accuracies = learn2learns_loop(replicas, replica, taskset, steps)
+            # float32, a few dozen sums of 16 pixels
+            assert rows.query("metric == 'meta_loss'")["value"].tolist() == pytest.approx(losses, rel=1e-5)
+            assert rows.query("metric == 'meta_accuracy'")["value"].tolist() == pytest.approx(accuracies)
+    means = found.groupby(["metric", "step", "seed"])["value"].mean()
+    expected = on_own(taskset).set_index(["metric", "step", "seed"])["value"].sort_index()
+    pd.testing.assert_series_equal(means, expected)
+    first = on_own(taskset, tasks=5, per_task=True)
+    pd.testing.assert_frame_equal(first, found.query("task_number < 5").reset_index(drop=True))
+    pd.testing.assert_frame_equal(on_own(list(taskset), per_task=True), found)
+    with pytest.raises(ValueError, match="tasks is 21, but the taskset has 20"):
+        on_own(taskset, tasks=21)
+
+
+def test_values_of_each_task_have_the_means_of_all() -> None:
+    replicas = metafa.initialise(seeds=3)
+    each = metafa.evaluate(replicas, "glyphs", tasks=40, inner_steps=2, per_task=True)
+    means = each.groupby(["metric", "step", "seed"])["value"].mean()
+    expected = metafa.evaluate(replicas, "glyphs", tasks=40, inner_steps=2)
+    pd.testing.assert_series_equal(means, expected.set_index(["metric", "step", "seed"])["value"].sort_index())
+
+
+def test_a_query_image_of_the_support_set_is_warned_of() -> None:
+    taskset = own_taskset(images_of(4, 4), fast=False)
+    taskset.task_transforms[1].replacement = True
+    with pytest.warns(UserWarning, match="[0-9]+ of 360 query images are in the support set of their task as well"):
+        on_own(taskset, tasks=20)
+
+
+@pytest.mark.parametrize(
+    ("function", "said", "message"),
+    [
+        (metafa.initialise, dict(seeds=0), "seeds: found 0"),
+        (metafa.initialise, dict(seed=-1), "seed: found -1"),
+        (metafa.initialise, dict(hidden=()), r"hidden: found \[\]"),
+        (metafa.initialise, dict(hidden=[8, 0]), "hidden: found 0"),
+        (metafa.initialise, dict(hidden=2.5), "hidden: found 2.5, expected a whole number"),
+        (metafa.initialise, dict(inputs=0), "inputs: found 0"),
+        (metafa.initialise, dict(activation="sigmoid"), "activation: found 'sigmoid', expected 'relu' or 'tanh'"),
+        (metafa.initialise, dict(device="nowhere"), "device: found 'nowhere', which cannot be used"),
+        (metafa.pretrain, dict(steps=-3), "steps: found -3"),
+        (metafa.pretrain, dict(optimizer="adamw"), "optimizer: found 'adamw', .* did you mean 'adam'"),
+        (metafa.pretrain, dict(learning_rate=math.nan), "learning_rate: found nan"),
+        (metafa.pretrain, dict(learning_rate=[1e-3, 1e-2]), "learning_rate: found a list, expected a number"),
+        (metafa.pretrain, dict(steps=5, points=2), "points: found 2"),
+        (metafa.pretrain, dict(batch_size=0, inputs="cauchy"), "batch_size: found 0.*; inputs: found 'cauchy'"),
+        (metafa.measure, dict(step=-1), "step: found -1"),
+        (metafa.evaluate, dict(shots=0), "shots: found 0"),
+        (metafa.evaluate, dict(queries=0), "queries: found 0"),
+        (metafa.evaluate, dict(tasks=0), "tasks: found 0"),
+        (metafa.evaluate, dict(ways=1), "ways: found 1"),
+        (metafa.evaluate, dict(inner_steps=-1), "inner_steps: found -1"),
+        (metafa.evaluate, dict(inner_learning_rate=math.inf), "inner_learning_rate: found inf"),
+        (metafa.evaluate, dict(inner_learning_rate=[0.1, 0.2]), "inner_learning_rate: found a list"),
+        (metafa.evaluate, dict(split="train"), "split: found 'train', expected 'training', 'validation', 'test'"),
+    ],
+)
+def test_arguments_that_no_study_could_have_are_refused(function: Callable, said: dict, message: str) -> None:
+    replicas = [] if function is metafa.initialise else [metafa.initialise(seeds=2, hidden=8)]
+    before = [p.clone() for one in replicas for p in one.network.parameters]
+    with pytest.raises(ValueError, match=message):
+        function(*replicas, **said)
+    assert all(p.equal(q) for one in replicas for p, q in zip(one.network.parameters, before, strict=True))
+
+
+def test_numbers_may_be_numpys() -> None:
+    plain = metafa.initialise(seeds=3, seed=2, hidden=[100], inputs=20)
+    same = metafa.initialise(seeds=np.int64(3), seed=np.int32(2), hidden=np.int16(100), inputs=np.uint8(20))
+    assert plain.sizes == same.sizes == (20, 100, 5)
+    for one in (dict(steps=4, learning_rate=0.5), dict(steps=np.int64(4), learning_rate=np.float32(0.5))):
+        metafa.pretrain(plain if isinstance(one["steps"], np.int64) else same, **one, weight_decay=None)
+    assert all(p.equal(q) for p, q in zip(plain.network.parameters, same.network.parameters, strict=True))
+
+
+def test_a_study_of_numpys_numbers_is_the_one_of_pythons() -> None:
+    noise = {"phase": "noise", "steps": 3, "learning_rate": {"choices": [1e-3, 1e-2]}}
+    evaluate = {"phase": "evaluate", "task_distributions": ["glyphs"]}
+    plain = metafa.define(name="x", seeds=3, network={"hidden": [4, 3]}, phases=[noise, evaluate])
+    noise |= {"steps": np.int64(3), "learning_rate": {"choices": np.array([1e-3, 1e-2])}, "weight_decay": None}
+    evaluate |= {"task_distributions": ("glyphs",)}
+    network = {"hidden": np.array([4, 3])}
+    same = metafa.define(
+        name=Path("x"), seeds=np.array(3), network=network, phases=(noise, evaluate), early_stopping=None
+    )
+    assert same.tree == plain.tree
+    assert same.trials == plain.trials
+
+
+def circle() -> dict:
+    circular: dict = {}
+    circular["network"] = circular
+    return circular
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"phases": [None]}, r"study: phases\[0\]: found None, expected a number, a string, a list or a mapping"),
+        ({"network": {"hidden": {3, 4}}}, r"study: network.hidden: found \{3, 4\}, expected"),
+        ({"phases": [{3: 4}]}, r"study: phases\[0\]: found the key 3, expected a string"),
+        ({3: 4}, "study: found the key 3, expected a string"),
+        ({"seeds": np.float64("nan")}, "seeds: found nan"),
+        (circle(), "study: nested too deeply for a study"),
+        ("x.toml", "study: found str, expected a mapping; `metafa.read` reads a file"),
+    ],
+)
+def test_what_is_no_setting_is_said_with_its_place(settings: object, message: str) -> None:
+    with pytest.raises(metafa.StudyError, match=message) as found:
+        metafa.define(settings)
+    assert all("\n" not in sentence for sentence in found.value.messages)
+
+
+def test_mistakes_are_said(tmp_path: Path) -> None:
+    replicas = metafa.initialise(seeds=1)
+    for function in (metafa.pretrain, metafa.measure, metafa.evaluate):
+        with pytest.raises(TypeError, match=r"replicas: found Network, expected what `metafa.initialise` returns"):
+            function(replicas.network)
+    with pytest.raises(
+        TypeError, match=r"task_distribution: found int, expected a name, a learn2learn Taskset or a list"
+    ):
+        metafa.evaluate(replicas, 5)
+    with pytest.raises(TypeError, match=r"study: found str, expected what `metafa.define` or `metafa.read` returns"):
+        metafa.run("study.toml")
+    with pytest.raises(ValueError, match="workers: found 0"):
+        metafa.run(metafa.define(STUDY), tmp_path / "none", workers=0)
+    with pytest.raises(launch.LaunchError, match=r"no Ray cluster at 'no.such.host.invalid:1'"):
+        metafa.run(metafa.define(STUDY), tmp_path / "none", address="no.such.host.invalid:1")
+    with pytest.raises(metafa.StudyError, match=r"nowhere\.toml: no such study file"):
+        metafa.read("nowhere.toml")
     with pytest.raises(ValueError, match="no rule 'backprpo'; there are backprop, feedback_alignment"):
         metafa.initialise("backprpo")
     with pytest.raises(ValueError, match="tasks of 7 ways, but these networks have 5 outputs; say outputs = 7"):

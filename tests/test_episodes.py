@@ -195,6 +195,117 @@ def test_a_finite_set_of_tasks_is_left_to_the_taskset(dataset) -> None:
     assert isinstance(episodes.from_taskset(finite), episodes.TasksetSource)
 
 
+def test_a_lambda_among_the_transforms_is_left_to_the_taskset(dataset) -> None:
+    asked = taskset(dataset, fused=False)
+    asked.task_transforms = [*asked.task_transforms, lambda task: task]
+    source = episodes.from_taskset(asked)
+    assert isinstance(source, episodes.TasksetSource)
+    assert episodes.draw(source, 5, 1, generators()).query.shape == (1, 5, 9)
+
+
+def test_what_a_taskset_makes_of_a_task_is_kept(dataset) -> None:
+    asked = taskset(dataset)
+    asked.task_collate = lambda task: (torch.stack([image for image, _ in task]) * 2, torch.arange(3).repeat(4))
+    tasks = episodes.draw(episodes.from_taskset(asked), 3, 1, generators())
+    assert tasks.support_labels.tolist() == [[[0, 1, 2]] * 3]
+    assert (tasks.images % 2 == 0).all()
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"ways": 7}, "tasks of 7 ways need as many classes, but there are 6"),
+        ({"images": 6}, "tasks take 6 images .* but 2 of the 6 classes have fewer; the smallest has 4"),
+        ({"images": 10}, "tasks take 10 images .* but 6 of the 6 classes have fewer; the smallest has 4"),
+    ],
+)
+def test_too_few_classes_or_images_are_said(dataset, fused: bool, options: dict, said: str) -> None:
+    """As learn2learn does, which says so at the first task that finds too few."""
+    asked = taskset(dataset, fused=fused, **options)
+    with pytest.raises(ValueError, match="Sample larger than population"):
+        [asked.sample() for _ in range(200)]
+    with pytest.raises(ValueError, match=said):
+        episodes.from_taskset(asked)
+
+
+def test_all_images_of_every_class_are_a_sound_task(dataset) -> None:
+    """The most that there are: 6 ways of 6 classes, 4 images of the class that has 4."""
+    tasks = episodes.draw(episodes.from_taskset(taskset(dataset, ways=6, images=4)), 50, 3, generators())
+    together = torch.cat([tasks.support, tasks.query], -1).sort(-1).values
+    assert (together[..., 1:] != together[..., :-1]).all()
+    assert (tasks.images[tasks.support][..., 1].long().sort(-1).values == torch.arange(6).repeat_interleave(3)).all()
+
+
+@pytest.mark.parametrize("transformed", [False, True])
+def test_a_fixed_number_of_tasks_is_offered_once_each(dataset, transformed: bool) -> None:
+    """In the order of learn2learn's own loop over the taskset, and the same to every replica."""
+    asked = taskset(dataset)
+    if transformed:
+        asked.task_transforms = [*asked.task_transforms, lambda task: task]
+    asked.num_tasks = 7
+    source = episodes.from_taskset(asked)
+    assert source.number_of_tasks == 7
+    found = episodes.each(source, 7, 1, replicas=2)
+    for i, (images, labels) in enumerate(asked):
+        assert images.flatten(1).equal(found.images[12 * i : 12 * (i + 1)])
+        first = [labels.tolist().index(label) for label in labels.unique().tolist()]
+        for replica in range(2):
+            assert (found.support[replica, i] - 12 * i).sort().values.tolist() == sorted(first)
+            support, query = found.support[replica, i], found.query[replica, i]
+            assert torch.cat([support, query]).sort().values.tolist() == list(range(12 * i, 12 * (i + 1)))
+            assert labels[support - 12 * i].equal(found.support_labels[replica, i])
+            assert labels[query - 12 * i].equal(found.query_labels[replica, i])
+    assert episodes.each(source, 3, 1, replicas=1).images.equal(found.images[:36])
+    with pytest.raises(ValueError, match="tasks is 8, but the taskset has 7"):
+        episodes.each(source, 8, 1, replicas=1)
+
+
+def test_a_fixed_list_not_drawn_yet_does_not_depend_on_who_asks(dataset) -> None:
+    lists = []
+    for seed in (1, 2):
+        asked = taskset(dataset)
+        asked.num_tasks = 4
+        random.seed(seed)
+        torch.manual_seed(seed)
+        lists.append(episodes.each(episodes.from_taskset(asked), 4, 1, replicas=seed))
+    assert lists[0].images.equal(lists[1].images)
+    assert lists[0].support[0].equal(lists[1].support[1])
+
+
+def task(counts: list[int], labels: list[int] | None = None, pixels: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    labels = list(range(len(counts))) if labels is None else labels
+    return torch.rand(sum(counts), 1, pixels), torch.tensor(labels).repeat_interleave(torch.tensor(counts))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        ([], "there are no tasks"),
+        ([task([3, 3], [10, 12])], "a task of 2 classes has labels from 10 to 12; expected 0 to 1"),
+        ([task([3, 3, 3], [0, 1, 3])], "a task of 3 classes has labels from 0 to 3; expected 0 to 2"),
+        ([task([3, 3], [-1, 0])], "labels from -1 to 0; expected 0 to 1"),
+        ([task([3, 4])], "a task has 3 images of one class and 4 of another"),
+        (
+            [task([3, 3]), task([3, 3, 3])],
+            "one has 6 images of 6 pixels in 2 classes, another 9 images .* in 3 classes",
+        ),
+        ([task([3, 3]), task([4, 4])], "one has 6 images of 6 pixels in 2 classes, another 8 images"),
+        ([task([3, 3, 3, 3]), task([4, 4, 4])], "in 4 classes, another 12 images of 6 pixels in 3 classes"),
+        ([task([3, 3]), task([3, 3], pixels=7)], "another 6 images of 7 pixels in 2 classes"),
+        ([task([1, 1])], "1 images of a class leave none for the query set beside 1 shots"),
+        ([(torch.rand(6, 4), torch.rand(6))], r"labels of shape \[6\] and type torch.float32"),
+        ([(torch.rand(6, 4), torch.zeros(5).long())], r"images of shape \[6, 4\] and labels of shape \[5\]"),
+        ([(torch.rand(6), torch.zeros(6).long())], r"images of shape \[6\]"),
+        ([torch.rand(6, 4)], "a task is a pair of tensors, its images and their labels: too many values"),
+        ([("images", "labels")], "a task is a pair of tensors"),
+    ],
+)
+def test_what_is_no_task_is_said(tasks: list, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        episodes.each(episodes.TasksetSource(tasks), len(tasks), 1, replicas=1)
+
+
 def test_no_image_left_for_the_query_set(dataset) -> None:
     with pytest.raises(ValueError, match="4 images of a class leave none for the query set beside 4 shots"):
         episodes.draw(episodes.from_taskset(taskset(dataset)), 1, 4, generators())
