@@ -418,7 +418,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
         ended = Ended(
             "diverged" if outcome.divergences else "done",
             None,
-            final_measurement(sound := _of_sound(trial.settings, outcome)),
+            final_measurement(trial.settings, sound := _of_sound(trial.settings, outcome)),
             _objectives(study, trial.settings, sound),
         )
         row |= _divergences(trial.settings, outcome)
@@ -531,11 +531,15 @@ def _objectives(study: Study, settings: TrialSettings, rows: list[dict[str, Any]
     return tuple(known) if found and len(known) == len(found) else None
 
 
-def final_measurement(rows: list[dict[str, Any]]) -> tuple[str, float] | None:
+def final_measurement(settings: TrialSettings, rows: list[dict[str, Any]]) -> tuple[str, float] | None:
     """What a trial comes to: the metric and its mean over seeds of the meta-loss that was measured last, or, where none
-    was, of the accuracy on test images."""
+    was, of the accuracy on the test images of its dataset, as they are."""
+    datasets = settings.datasets()
     for metric in ("meta_loss", "accuracy"):
-        if measured := [row for row in rows if row["metric"] == metric and row["task"] is not None]:
+        measured = [row for row in rows if row["metric"] == metric and row["task"] is not None]
+        if metric == "accuracy":  # images changed by a shift, or of another dataset, say nothing of what was learned
+            measured = [row for row in measured if row["task"] == datasets.get(row["phase"])]
+        if measured:
             place = ("phase", "step", "task")
             values = [row["value"] for row in measured if all(row[name] == measured[-1][name] for name in place)]
             return metric, sum(values) / len(values)

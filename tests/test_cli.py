@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from metafa import cli, heartbeat, progress, report, results, search, store, study
 from metafa.study import Study, Trial
-from metafa.sweep import Ended
+from metafa.sweep import Ended, final_measurement
 
 STUDY = """\
 [[phases]]
@@ -538,3 +538,26 @@ def test_progress_tells_the_better_by_the_metric() -> None:
         for trial, value in zip((one, other), values, strict=True):
             watcher.finished(trial, Ended("done", None, (metric, value)))
         assert watcher.best[1] is best
+
+
+def test_what_a_trial_comes_to_is_of_its_dataset_as_it_is() -> None:
+    """Not of whichever shift was measured last, nor of another dataset."""
+    shifted = '[[phases]]\nphase = "out_of_distribution"\nrotation = [10.0]\ndatasets = ["usps"]\n'
+    data = '[[phases]]\nphase = "supervised"\ndataset = "mnist10k"\nsteps = 3\n'
+    (settings,) = study.parse(f"seeds = 2\n{data}{shifted}").examples
+
+    def rows(*places: tuple[str, int, str | None, float]) -> list[dict]:
+        return [
+            dict(phase=phase, step=step, metric="accuracy", task=task, value=value + 0.1 * seed)
+            for phase, step, task, value in places
+            for seed in (0, 1)
+        ]
+
+    learned = rows(("supervised", 3, None, 1.0), ("supervised", 0, "mnist10k", 0.1), ("supervised", 3, "mnist10k", 0.8))
+    others = rows(
+        ("out_of_distribution", 0, "mnist10k", 0.8),
+        ("out_of_distribution", 0, "mnist10k/rotation=10", 0.4),
+        ("out_of_distribution", 0, "usps", 0.2),
+    )
+    for measured in (learned, learned + others):
+        assert final_measurement(settings, measured) == ("accuracy", pytest.approx(0.85))

@@ -83,7 +83,7 @@ def test_a_search_learns_nothing_from_networks_that_diverged() -> None:
     sound = sweep._of_sound(settings, found)
     assert sweep._objectives(checked, settings, sound) is None
     assert sweep._objectives(searched("before.meta_loss"), settings, sound) == (1.5,)
-    metric, value = sweep.final_measurement(sound)
+    metric, value = sweep.final_measurement(settings, sound)
     assert metric == "meta_loss"
     assert math.isnan(value)
     assert sweep._objectives(checked, settings, sweep._of_sound(settings, outcome())) == (1.5, 1.5)
