@@ -49,7 +49,7 @@ def test_status_and_check_tell_what_is_done(undisturbed: Path) -> None:
 def test_a_part_of_each_table_is_left_and_nothing_of_the_way_there(undisturbed: Path) -> None:
     files = [path for path in (undisturbed / "results/small").rglob("*") if path.is_file()]
     kinds = sorted(str(path.relative_to(undisturbed / "results/small")).split("-")[0] for path in files)
-    assert kinds == ["measurements/compact", "progress.json", "study.toml", "trials/compact"]
+    assert kinds == ["images.json", "measurements/compact", "progress.json", "study.toml", "trials/compact"]
 
 
 def test_rows_tell_what_made_them(undisturbed: Path) -> None:
