@@ -163,8 +163,10 @@ def sentences(study: Study) -> list[str]:
         for number in touched:
             known[number] = _key(said[number])
         if fewer := before - len(set(known)):
-            what = "1 trial is another" if fewer == 1 else f"{fewer} trials are others"
-            found.append(f"{what} in other words, and compared with it counts twice: {fact.sentence}")
+            what = "1 trial repeats another" if fewer == 1 else f"{fewer} trials repeat others"
+            found.append(
+                f"{what} under other names, and would count twice where conditions are compared: {fact.sentence}"
+            )
     return found
 
 

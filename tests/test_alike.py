@@ -126,7 +126,7 @@ def test_what_is_called_the_same_is(said: tuple) -> None:
     one, other = trials_of(*how)
     assert one.trial_id != other.trial_id
     (sentence,) = alike.sentences(together([one, other]))
-    assert sentence.startswith("1 trial is another in other words")
+    assert sentence.startswith("1 trial repeats another under other names")
     assert words in sentence
     without = "alignment_angle" if words == "alignment angle" else ""
     assert rows_of(one, without) == rows_of(other, without)
