@@ -85,7 +85,15 @@ OUTCOME = {
     "error": pa.string(),
     "divergence_bound": pa.float64(),  # nats
     "divergences": pa.list_(
-        pa.struct([("seed", pa.int64()), ("learning_rate", pa.float64()), ("phase", pa.string()), ("step", pa.int64())])
+        pa.struct(
+            [
+                ("seed", pa.int64()),
+                ("learning_rate", pa.float64()),
+                ("phase", pa.string()),
+                ("step", pa.int64()),
+                ("metric", pa.string()),
+            ]
+        )
     ),
     "diverged_seeds": pa.list_(pa.int64()),
     "diverged_phase": pa.string(),
@@ -121,9 +129,10 @@ MEANINGS = {
         "divergence_bound": "the loss, in nats, above which a network counts as diverged: "
         f"{DIVERGED_TIMES_CHANCE:,.0f} times that of chance, the logarithm of the number of outputs",
         "divergences": "where each replica that diverged first did, as a list of `seed`, `learning_rate` (as in "
-        "`measurements`), `phase` and `step`: its weights, its feedback or a number measured there was not finite, or "
-        "a `loss` or `meta_loss` was above `divergence_bound`. What was measured of it stays in `measurements`, as it "
-        "was measured. Null of a trial that was stopped or failed",
+        "`measurements`), `phase`, `step` and `metric`: a number measured there was not finite, or a `loss` or "
+        "`meta_loss` above `divergence_bound`; `metric` is null where the weights, the feedback or the readout in "
+        "training were not finite. Its numbers of that phase and of all after it are left out of every analysis, and "
+        "stay in `measurements` as they were measured. Null of a trial that was stopped or failed",
         "diverged_seeds": "the seeds that diverged",
         "diverged_phase": "where the first of them did",
         "diverged_step": "and at which step",

@@ -503,8 +503,9 @@ def _divergences(settings: TrialSettings, outcome: Outcome) -> dict[str, Any]:
     phases = [phase.name for phase in settings.phases]
     first = min(found, key=lambda divergence: (phases.index(divergence.phase), divergence.step))
     at_rate = "" if first.learning_rate is None else f" at learning rate {first.learning_rate:g}"
+    measured = f", by its {first.metric}" if first.metric else ""
     return told | {
-        "error": f"seed {first.seed}{at_rate} diverged at step {first.step} of {first.phase}",
+        "error": f"seed {first.seed}{at_rate} diverged at step {first.step} of {first.phase}{measured}",
         "diverged_seeds": sorted({divergence.seed for divergence in found}),
         "diverged_phase": first.phase,
         "diverged_step": first.step,

@@ -63,12 +63,14 @@ class Sources:
 @dataclass(frozen=True)
 class Divergence:
     """Where a replica was first found to have diverged: its weights, its feedback or something measured of it was not
-    finite, or its loss was above the bound. ``learning_rate`` is None but where several are side by side."""
+    finite, or its loss was above the bound. ``learning_rate`` is None but where several are side by side; ``metric`` is
+    what was measured, None where it was the network itself, its weights, feedback or readout."""
 
     seed: int
     learning_rate: float | None
     phase: str
     step: int
+    metric: str | None = None
 
 
 @dataclass
@@ -524,7 +526,7 @@ class _Bench:
         highest = self._bound if metric in LOSSES else math.inf
         for replica, value in enumerate(values.tolist()):
             if metric not in UNDEFINED and not (math.isfinite(value) and value <= highest):
-                self._note_divergence(replica, phase, step)
+                self._note_divergence(replica, phase, step, metric)
             self.outcome.rows.append(
                 dict(
                     seed=self.seeds[replica],
@@ -551,8 +553,8 @@ class _Bench:
             if step >= 0:
                 self._note_divergence(replica, phase, step)
 
-    def _note_divergence(self, replica: int, phase: str, step: int) -> None:
-        found = Divergence(self.seeds[replica], self._learning_rate(replica), phase, step)
+    def _note_divergence(self, replica: int, phase: str, step: int, metric: str | None = None) -> None:
+        found = Divergence(self.seeds[replica], self._learning_rate(replica), phase, step, metric)
         self.outcome.divergences.setdefault(replica, found)
 
     def advance(self, fraction: float, keep: bool = True) -> None:

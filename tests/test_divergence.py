@@ -61,17 +61,17 @@ def test_the_table_of_trials_tells_every_replica_that_diverged(tmp_path: Path) -
     checked = study.parse(
         TEXT.partition("[search]")[0].replace("{ low = 1e-4, high = 1e-1, log = true }", "[0.1, 0.2]")
     )
-    found = Outcome([], {3: Divergence(1, 0.2, "noise", 20), 1: Divergence(1, 0.1, "evaluate", 1)})
+    found = Outcome([], {3: Divergence(1, 0.2, "noise", 20, "loss"), 1: Divergence(1, 0.1, "evaluate", 1)})
     (trial,), place = checked.trials, store.at(tmp_path / "results")
     results.prepare(place, checked)
     row = sweep._row(trial, checked, {}) | sweep._divergences(trial.settings, found) | {"status": "diverged"}
     results.write(place, results.trials_schema(checked), row, [])
     told = results.load(tmp_path / "results").trials.loc[0]
     assert list(told["divergences"]) == [
-        {"seed": 1, "learning_rate": 0.1, "phase": "evaluate", "step": 1},
-        {"seed": 1, "learning_rate": 0.2, "phase": "noise", "step": 20},
+        {"seed": 1, "learning_rate": 0.1, "phase": "evaluate", "step": 1, "metric": None},
+        {"seed": 1, "learning_rate": 0.2, "phase": "noise", "step": 20, "metric": "loss"},
     ]
-    assert told["error"] == "seed 1 at learning rate 0.2 diverged at step 20 of noise"
+    assert told["error"] == "seed 1 at learning rate 0.2 diverged at step 20 of noise, by its loss"
     assert list(told["diverged_seeds"]) == [1]
     assert told["divergence_bound"] == pytest.approx(1000 * math.log(5))
 

@@ -131,7 +131,9 @@ tasks = 6
 
 def test_an_inner_loop_that_diverges_is_a_result(sources) -> None:
     outcome = trial.run(parsed(EVALUATE + "inner_learning_rate = 1e30"), sources)
-    assert list(outcome.divergences.values()) == [trial.Divergence(seed, None, "evaluate", 1) for seed in (0, 1)]
+    assert list(outcome.divergences.values()) == [
+        trial.Divergence(seed, None, "evaluate", 1, "meta_loss") for seed in (0, 1)
+    ]
     for metric in ("meta_loss", "meta_accuracy", "generalization_error"):
         measured = values(outcome.rows, metric=metric)
         assert {math.isfinite(value) for key, value in measured.items() if key[3] == 0} == {True}
@@ -147,13 +149,15 @@ def test_a_loss_of_a_thousand_times_chance_has_diverged(sources) -> None:
     for seed in (0, 1):
         losses = values(outcome.rows, metric="meta_loss", seed=seed)
         above = [key[3] for key, loss in losses.items() if loss > 1000 * math.log(5)]
-        assert outcome.divergences[seed] == trial.Divergence(seed, None, "evaluate", min(above))
+        assert outcome.divergences[seed] == trial.Divergence(seed, None, "evaluate", min(above), "meta_loss")
     assert not trial.run(parsed(EVALUATE), sources).divergences
 
 
 def test_the_replica_that_diverges_is_told_by_seed_and_learning_rate(sources) -> None:
     outcome = trial.run(parsed(EVALUATE + "inner_learning_rate = [0.3, 1e30]"), sources)
-    assert outcome.divergences == {2 + seed: trial.Divergence(seed, 1e30, "evaluate", 1) for seed in (0, 1)}
+    assert outcome.divergences == {
+        2 + seed: trial.Divergence(seed, 1e30, "evaluate", 1, "meta_loss") for seed in (0, 1)
+    }
     assert all(math.isfinite(value) for value in values(outcome.rows, learning_rate=0.3).values())
 
 
@@ -161,7 +165,9 @@ def test_a_meta_loss_that_diverges_on_the_way_ends_no_training(sources) -> None:
     """What is trained is sound, and is trained to its end: it is the loop that measures it which diverges."""
     bad = TEXT.replace('name = "before_meta"', 'name = "before_meta"\ninner_learning_rate = 1e30')
     outcome = trial.run(parsed(bad), sources)
-    assert set(outcome.divergences.values()) == {trial.Divergence(seed, None, "noise", 0) for seed in (0, 1)}
+    assert set(outcome.divergences.values()) == {
+        trial.Divergence(seed, None, "noise", 0, "meta_loss") for seed in (0, 1)
+    }
     sound = trial.run(parsed(), sources).rows
     assert values(outcome.rows, phase="evaluate") == values(sound, phase="evaluate")
 
@@ -172,7 +178,7 @@ def test_losses_on_batches_and_on_test_images_are_held_to_the_bound() -> None:
     for seed in (0, 1):
         losses = values(outcome.rows, phase="supervised", metric="loss", seed=seed)
         first = min(key[3] for key, loss in losses.items() if loss > 1000 * math.log(10))
-        assert outcome.divergences[seed] == trial.Divergence(seed, None, "supervised", first)
+        assert outcome.divergences[seed] == trial.Divergence(seed, None, "supervised", first, "loss")
         assert all(math.isfinite(loss) for loss in losses.values())
 
 
