@@ -45,6 +45,8 @@ def main() -> None:
     keys = ["metric", *WHERE, "phase", "step"]
     curves = comparison.curves(tables.rows_of_shown(METRICS, phases), tables, keys)
     if curves.empty:
+        if phases:
+            sys.exit(f"{arguments.results}: every seed of every condition diverged: there is no alignment to show")
         sys.exit(f'{arguments.results}: no phase trained; give the study one with phase = "noise"')
     output = Output(arguments.output or output_folder(tables))
     output.table("alignment", every_condition(tables, curves, phases, keys), as_rich(curves, tables))
@@ -85,8 +87,17 @@ def as_rich(curves: pd.DataFrame, tables: Tables) -> Table:
             if rows.empty:
                 continue
             begun = rows[rows["phase"] == next(name for name in phases if name in set(rows["phase"]))]
-            ends = [rows.loc[rows["phase"] == phase, "value"].iloc[-1:] for phase in phases]
-            cells = [f"{begun['value'].iloc[0]:.1f}", *(f"{end.iloc[0]:.1f}" if len(end) else "" for end in ends)]
+            ends = [rows[rows["phase"] == phase].iloc[-1:] for phase in phases]
+            most = rows["seeds"].max()
+
+            def cell(row: pd.DataFrame, most: int = most) -> str:
+                """A value, with its number of seeds where some have diverged by then."""
+                if row.empty:
+                    return ""
+                seeds = int(row["seeds"].iloc[0])
+                return f"{row['value'].iloc[0]:.1f}" + (f" ({seeds} of {most} seeds)" if seeds < most else "")
+
+            cells = [cell(begun.iloc[:1]), *(cell(end) for end in ends)]
             shown.add_row(metric, str(int(layer)), *(value(one) for one in line.condition), *cells)
     return shown
 

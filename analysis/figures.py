@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -59,18 +60,29 @@ def output_folder(tables: Tables) -> Path:
     return (Path(store.address) if store.local else Path("results") / Path(store.root).name) / "analysis"
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says in a line where ``path`` cannot be written, and stops."""
+    try:
+        yield
+    except OSError as error:
+        sys.exit(f"{path} cannot be written ({error.strerror or error}); choose another folder with --output")
+
+
 class Output:
     """The folder that an analysis goes to, and the screen that says what does."""
 
     def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.screen = screens.console(width=None if sys.stdout.isatty() else WIDTH)
 
     def table(self, name: str, table: pd.DataFrame, shown: Table | None = None) -> None:
         """Writes ``table`` as CSV, and shows it."""
         path = self.folder / f"{name}.csv"
-        table.to_csv(path, index=False)
+        with writing(path):
+            table.to_csv(path, index=False)
         if shown is not None:
             with screens.forgiving():
                 self.screen.print(shown)
@@ -79,7 +91,8 @@ class Output:
     def figure(self, name: str, figure: plt.Figure) -> None:
         """Writes ``figure`` as SVG and PNG."""
         for suffix in ("svg", "png"):
-            figure.savefig(self.folder / f"{name}.{suffix}", dpi=150)
+            with writing(path := self.folder / f"{name}.{suffix}"):
+                figure.savefig(path, dpi=150)
         plt.close(figure)
         self.say(f"figure   {self.folder / name}.png")
 

@@ -113,9 +113,14 @@ def summarise(measured: pd.DataFrame, phase: str, evaluation: str, settings: lis
     return pd.DataFrame(rows).sort_values([TRAINED_ON, NOISE, "meta_loss"], ignore_index=True)
 
 
+def _counted(seeds: pd.Series) -> str:
+    low, high = seeds.min(), seeds.max()
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
 def as_rich(table: pd.DataFrame, settings: list[str]) -> Table:
     """The table for a screen."""
-    title = f"after meta-training: meta-loss in nats on unseen classes, mean over {table['seeds'].max()} seeds"
+    title = f"after meta-training: meta-loss in nats on unseen classes, mean over {_counted(table['seeds'])} seeds"
     said = f", the best {SCREEN_ROWS} of {len(table)}" if len(table) > SCREEN_ROWS else ""
     shown = screen_table(f"{title} (95% interval){said}")
     if said:

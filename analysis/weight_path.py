@@ -28,6 +28,8 @@ def main() -> None:
     rows = tables.rows_of_shown(["weight_path", "weight_path_variance"])
     if rows.empty:
         sys.exit(f"{arguments.results}: no weight path was recorded; say weight_path = true under [measure]")
+    if not rows["value"].notna().any():
+        sys.exit(f"{arguments.results}: no weights moved, or every seed diverged: there is no path to show")
     output = Output(arguments.output or output_folder(tables))
     path = places(rows, tables)
     output.table("weight_path", path.rename(columns={1: "first_component", 2: "second_component"}))

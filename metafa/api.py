@@ -167,7 +167,7 @@ def initialise(
     sizes = _checked(_Sizes, inputs=inputs, outputs=outputs)
     known = _checked(TrialSettings, seed=seed, seeds=seeds, phases=[{"phase": "noise", "steps": 0}])
     streams = Streams(known.seed, tuple(range(known.seeds)), _checked_device(device))
-    network = networks.initialise([sizes.inputs, *shape.hidden, sizes.outputs], streams, activation)
+    network = networks.initialise([sizes.inputs, *shape.hidden, sizes.outputs], streams, shape.activation)
     return Replicas(feedback.initialise(network, RULES[rule], Feedback(), streams), rule, streams)
 
 

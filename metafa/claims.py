@@ -8,7 +8,7 @@ import pandas as pd
 from metafa import statistics
 from metafa.appearance import in_words
 from metafa.conditions import NOISE, RULE, ResultsError, Tables
-from metafa.settings import ClaimSettings
+from metafa.settings import OF_TASKS, ClaimSettings
 
 VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "are undecided"}
 SEED = ["trial_id", "seed", "learning_rate"]
@@ -51,7 +51,9 @@ def of_claim(tables: Tables, claim: ClaimSettings) -> pd.DataFrame:
     of_dataset = rows["task"] == rows["trial_id"].map(datasets(tables, claim.phase))
     if claim.phase in tables.phases_of("out_of_distribution"):
         return rows[~of_dataset]
-    return rows[of_dataset] if of_dataset.any() else rows[rows["task"].isna()]
+    if of_dataset.any():
+        return rows[of_dataset]
+    return rows if claim.metric in OF_TASKS else rows[rows["task"].isna()]
 
 
 def datasets(tables: Tables, phase: str) -> pd.Series:
@@ -115,7 +117,7 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
                 "seeds": len(differences),
                 "with_noise": with_noise.mean(),
                 "against": against.mean(),
-                "backprop": np.nan if by_backprop[row] is None else values.iloc[by_backprop[row]].mean(),
+                "backprop": np.nan if by_backprop[row] is None else values.iloc[by_backprop[row]][both].mean(),
                 "difference": differences.mean() if len(differences) else np.nan,
                 "difference_low": low,
                 "difference_high": high,

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from metafa import alike, data, heartbeat, launch, proposals, results, screens, stopping, study
 from metafa import search as searches
-from metafa.settings import flatten, transports
+from metafa.settings import as_text, flatten, transports
 from metafa.store import Store, shown
 from metafa.study import Study
 
@@ -202,12 +202,16 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     if checked.by_timing:
         screen.print("         which trials are tried or run to their end depends on timing")
     for name, space in checked.spaces.items():
-        values = ", ".join(map(str, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
+        values = (
+            ", ".join(map(as_text, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
+        )
         values += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
         screen.print(f"varies   {name}: {values}", soft_wrap=True)
     for sentence in alike.sentences(checked):
         screen.print(f"same     {sentence}", soft_wrap=True)
     screen.print(_transports(checked))
+    for sentence in data.overlaps(checked.examples, found):
+        screen.print(f"data     {sentence}", soft_wrap=True)
     for name in found.absent:
         screen.print(f"data     {name} is not on this machine; `metafa run` downloads it")
 

@@ -36,7 +36,7 @@ def compare(tables: Tables) -> pd.DataFrame:
         iqm = statistics.interquartile_mean
         table = pd.DataFrame(dict(zip(EVALUATED, evaluation, strict=True)), keys.index).join(keys)
         table["seeds"] = (~np.isnan(losses)).any(1).sum(1)
-        table["diverged"] = np.isinf(losses).sum((1, 2))
+        table["diverged"] = np.isinf(losses).any(1).sum(1)
         table["meta_loss"] = [one.mean() if len(one) else math.nan for one in every]
         table["interquartile_mean"] = [iqm(one) if len(one) else math.nan for one in every]
         accuracy = statistics.over_tasks(accuracies)

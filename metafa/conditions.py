@@ -229,7 +229,10 @@ def of_trials(store: Store, trials: pd.DataFrame) -> Tables:
     """The tables of ``store``, whose table of trials is read already. Raises `ResultsError` where none has ended."""
     ended = trials[trials["status"].isin(ENDED)].reset_index(drop=True)
     if ended.empty:
-        raise ResultsError(f"{store.address}: no trial is done yet; `metafa status {store.address}` says how far it is")
+        counts = ", ".join(f"{number} {status}" for status, number in trials["status"].value_counts().items())
+        raise ResultsError(
+            f"{store.address}: no trial has come to its end ({counts}); `metafa status {store.address}` says how far it is"
+        )
     return Tables(store, trials, *_with_conditions(store, ended))
 
 

@@ -9,7 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metafa.settings import DatasetNeed, TaskNeed, TrialSettings, dataset_needs, image_needs, task_needs
+from metafa.settings import (
+    DatasetNeed,
+    TaskNeed,
+    TrialSettings,
+    dataset_needs,
+    image_needs,
+    images_by_phase,
+    task_needs,
+)
 
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages
@@ -101,6 +109,32 @@ def _find(needed: Sequence[TrialSettings], download: bool, already: Mapping[str,
     if problems:
         raise DataError([f"{place}: {said}" for said, place in problems.items()])
     return Found(images, sorted(absent))
+
+
+def overlaps(needed: Sequence[TrialSettings], found: Found) -> list[str]:
+    """What is to be said, a sentence each, where images that a phase tests on go by another name among those that a
+    phase before it trains on."""
+    said: dict[str, None] = {}
+    distinct: dict[str, set[bytes]] = {}
+
+    def images(key: str) -> set[bytes]:
+        if key not in distinct:
+            distinct[key] = {image.tobytes() for image in found.images[key].images} if key in found.images else set()
+        return distinct[key]
+
+    for settings in needed:
+        trained: list[str] = []
+        for phase in settings.phases:
+            learned, tested = images_by_phase(settings, phase)
+            trained += learned
+            for one, other in itertools.product(trained, tested):
+                if one.rpartition("/")[0] == other.rpartition("/")[0]:
+                    continue  # parts of the same data share none
+                if common := len(images(one) & images(other)):
+                    names = [" of ".join(reversed(key.split("/")[1:])) for key in (one, other)]
+                    of = f"of the {len(images(other))} images that {phase.name} tests on ({names[1]}), {common}"
+                    said[f"{of} are trained on before it ({names[0]})"] = None
+    return list(said)
 
 
 def shared(name: str, parts: Mapping[str, LabelledImages]) -> str | None:

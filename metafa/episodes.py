@@ -280,7 +280,7 @@ def check(tasks: Episodes, ways: int, shots: int, queries: int, inputs: int) -> 
 
 def repeated(tasks: Episodes) -> int:
     """How many query images are, pixel by pixel, images of their own task's support set too."""
-    known = torch.tensor([hash(image.tobytes()) for image in tasks.images.cpu().numpy()])
+    known = torch.tensor([hash(image.tobytes()) for image in tasks.images.detach().cpu().numpy()])
     support, query = known[tasks.support.cpu()], known[tasks.query.cpu()]
     return int((query[..., None] == support[..., None, :]).any(-1).sum())
 
@@ -364,6 +364,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _members(taskset: Any) -> dict[Any, list[int]]:
+    """The images of each class of a learn2learn taskset, where it tells them."""
+    return getattr(getattr(taskset, "dataset", None), "labels_to_indices", {})
+
+
 def _sample(taskset: Any, seed: int, index: int | None) -> Any:
     """The task ``index`` of ``taskset``, or a random one where its number of tasks is not fixed. It draws from the
     global generators: they are seeded for it, then restored."""
@@ -374,6 +379,10 @@ def _sample(taskset: Any, seed: int, index: int | None) -> Any:
             np.random.seed(seed)
             torch.manual_seed(seed)
             return taskset.sample() if index is None else taskset[index]
+        except ValueError as error:  # such as learn2learn's of a sample larger than what it is drawn from
+            sizes = [len(found) for found in _members(taskset).values()]
+            there = f"; there are {len(sizes)} classes, the smallest of {min(sizes)} images" if sizes else ""
+            raise ValueError(f"the taskset cannot draw a task: {_first_line(error)}{there}") from error
         finally:
             random.setstate(python)
             np.random.set_state(numpy)

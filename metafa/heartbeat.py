@@ -31,8 +31,12 @@ class Heartbeat(BaseModel):
     """Whether it was the driver's last word."""
 
     def silent(self, now: datetime.datetime) -> datetime.timedelta:
-        """How long ago it was said; a driver's clock may be ahead of ours."""
+        """How long ago it was said; a driver's clock may be a little ahead of ours."""
         return max(now - self.written, datetime.timedelta(0))
+
+    def ahead(self, now: datetime.datetime) -> bool:
+        """Whether the driver's clock is so far ahead of ours that neither tells whether it still runs."""
+        return (self.written - now).total_seconds() > GONE_AFTER
 
     def alive(self, now: datetime.datetime) -> bool:
         """Whether its driver still runs, as far as can be told."""
@@ -41,6 +45,9 @@ class Heartbeat(BaseModel):
     def sentence(self, now: datetime.datetime) -> str:
         """What was said and when, and, where its driver has stopped before the study was done, what to do."""
         silent = ago(self.silent(now))
+        if self.ahead(now):
+            by = ago(self.written - now).removesuffix(" ago")
+            silent = f"by a clock that is {by} ahead of this one, so that it cannot be told whether it still runs"
         said = f"{self.host}, {silent}: {self.summary}"
         if self.alive(now):
             return said

@@ -47,6 +47,8 @@ def run(
     left = [trial.settings for trial in study.trials if trial.trial_id not in known]
     found = data.check(left or study.examples, download=True, already=found.images)
     results.check_images(store, rows, found.digests)
+    for sentence in data.overlaps(left or study.examples, found):
+        screen.print(f"note: {sentence}", soft_wrap=True)
     sweep(study.over(study.digests | found.digests), store, known, screen, workers, address, found.images)
     number = len(results.statuses(store))
     if study.adaptive and number < study.total:

@@ -195,6 +195,8 @@ def wrong_type(found: Any, kind: str, path: Sequence[Any], searchable: bool) -> 
             return f"{said}: [{found.strip()}], without quotes"
         case "list_type", str() | int() | float() if name not in LISTS:
             return f"{said}: [{shown(found)}]"
+        case "list_type", dict() if choices := _lists_as_choices(found):
+            return f"{said}; to vary it, each choice is a list: {{ choices = {shown(choices)} }}"
         case "int_type", list() if name == "seeds":
             return f"{said}: how many seeds, such as 3 for seeds 0, 1 and 2"
         case "int_type", float() if found.is_integer() and abs(found) < 2**53:
@@ -226,24 +228,38 @@ def varied(found: Any) -> str:
     if isinstance(found, list) and len(found) == 1 and not isinstance(found[0], list | dict):
         return f"; write {shown(found[0])}"
     if isinstance(found, list):
-        return f"; to vary it, write {{ choices = {shown(found)} }}"
+        return f"; to vary it, write {{ choices = {shown(_flat(found))} }}" if _flat(found) else ""
     if not isinstance(found, dict):
         return ""
     low, high = ([value for key, value in found.items() if _plain(str(key)) in names] for names in (LOW, HIGH))
     if low and high:
         return f"; to vary it, write {{ low = {shown(low[0])}, high = {shown(high[0])} }}"
     lists = [value for value in found.values() if isinstance(value, list)]
-    return f"; to vary it, write {{ choices = {shown(lists[0]) if lists else '[...]'} }}"
+    return f"; to vary it, write {{ choices = {shown(_flat(lists[0])) if lists else '[...]'} }}"
+
+
+def _flat(values: list) -> list:
+    """The values, out of the lists that they may stand in."""
+    return [one for value in values for one in (value if isinstance(value, list) else [value])]
+
+
+def _lists_as_choices(found: dict) -> list:
+    """What was to be varied of a setting that is a list, each choice as a list; empty where that is not to be told."""
+    values = next((value for value in found.values() if isinstance(value, list)), list(found.values()))
+    return [value if isinstance(value, list) else [value] for value in values if not isinstance(value, dict | bool)]
 
 
 def lists(found: list) -> str:
     """Of a list of lists where a list of values is expected."""
-    return f"found {shown(found)}, expected a list of values{varied(found)}"
+    said = f"found {shown(found)}, expected a list of values"
+    return f"{said}; to vary it, write {{ choices = {shown(found)} }}" if len(found) > 1 else said + varied(found)
 
 
 def _phases(found: Any) -> str:
     if not isinstance(found, dict):
         return f"found {shown(found)}, expected a [[phases]] for each phase, with its settings below it"
+    if "phase" not in found and any(isinstance(value, list) for name, value in found.items() if name not in PHASES):
+        return "to vary the phases, write { choices = [[...], [...]] }, in which each choice is a list of phases"
     kinds = [(name, "[[" if isinstance(value, list) else "[") for name, value in found.items() if name in PHASES]
     if "phase" in found or not kinds:
         return "phases are a list: write [[phases]], with double brackets, in place of [phases]"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -345,6 +346,14 @@ MEASURED_IN_TRAINING = (
     "readout_probability",
     "readout_deviation",
 )
+OF_A_LAYER = (
+    "alignment_angle",
+    "effective_dimensionality",
+    "effective_rank",
+    "singular_value",
+    "inner_learning_rate",
+)
+OF_TASKS = ("meta_loss", "meta_accuracy")  # measured on tasks and on nothing else
 OF_THE_BATCH = ("loss", "accuracy")  # measured after each step, and so of none
 
 
@@ -542,8 +551,8 @@ class ClaimSettings(Settings):
     phase: Name
     """The phase that it is measured in."""
     task: str | None = None
-    """The inputs it is measured on, or how their names begin; where it is not said, the phase's dataset, or none, and
-    out of distribution all but that dataset as it is."""
+    """The inputs it is measured on, or how their names begin. Where it is not said: the phase's dataset; out of
+    distribution, all but that dataset as it is; of the meta-loss, all task distributions that it is measured on."""
     layer: Positive | None = None
     """The layer, for what is measured of one; where it is not said, the mean over layers."""
     step: Literal["last", "mean"] = "last"
@@ -612,6 +621,31 @@ def metrics_of(settings: TrialSettings) -> dict[str, set[str]]:
     if settings.measure.weight_path and trained:
         found[trained[-1]].add("weight_path_variance")
     return found
+
+
+def inputs_of(settings: TrialSettings, phase: str, metric: str) -> set[str | None]:
+    """The inputs on which a phase measures a metric that it measures, as the column `task` calls them; None for the
+    batch trained on, and for what is not measured on inputs."""
+    one = next(one for one in settings.phases if one.name == phase)
+    if isinstance(one, EvaluatePhase):
+        return set(one.task_distributions)
+    dataset = settings.datasets().get(phase)
+    if isinstance(one, OutOfDistributionPhase):
+        return {dataset, *one.datasets, *(f"{dataset}/{shift}={strength:g}" for shift, strength in one.shifts)}
+    probed = next((other.task_distributions for other in settings.phases if isinstance(other, EvaluatePhase)), [])
+    trained = [other.dataset for other in settings.phases if isinstance(other, SupervisedPhase)]
+    if metric in OF_TASKS:
+        return set(probed)
+    if metric in ("readout_probability", "readout_deviation"):
+        return {"noise", *trained, *(images_of_tasks(name, trained) for name in probed)}
+    if metric in OF_THE_BATCH:
+        return {None, dataset} if isinstance(one, SupervisedPhase) else {None}
+    return {dataset if metric in MEASURED[one.phase] else None}
+
+
+def images_of_tasks(distribution: str, datasets: Sequence[str]) -> str:
+    """What the images of a distribution's tasks are called, beside ``datasets``, of which one may have its name."""
+    return f"tasks of {distribution}" if distribution in datasets else distribution
 
 
 def _has_steps(phase: Phase) -> bool:
@@ -710,6 +744,20 @@ def image_needs(settings: TrialSettings) -> dict[str, str]:
         for part in ("training", "test"):
             needs.setdefault(f"datasets/{one.dataset}/{part}", one.place)
     return needs
+
+
+def images_by_phase(settings: TrialSettings, phase: Phase) -> tuple[list[str], list[str]]:
+    """The images that a phase trains on, and those that it tests on, as `image_needs` calls them."""
+    if isinstance(phase, MetaPhase):
+        return [f"tasks/{phase.task_distribution}/training"] * _has_steps(phase), []
+    if isinstance(phase, EvaluatePhase):
+        return [], [f"tasks/{name}/{phase.split}" for name in phase.task_distributions]
+    if isinstance(phase, SupervisedPhase):
+        return [f"datasets/{phase.dataset}/training"] * _has_steps(phase), [f"datasets/{phase.dataset}/test"]
+    if isinstance(phase, OutOfDistributionPhase):
+        names = dict.fromkeys([settings.datasets()[phase.name], *phase.datasets])
+        return [], [f"datasets/{name}/test" for name in names]
+    return [], []
 
 
 def transports(settings: TrialSettings) -> dict[str, str]:

@@ -27,11 +27,14 @@ from metafa.settings import (
     MAX_TRIALS,
     METRICS,
     NUMERICS,
+    OF_A_LAYER,
+    OF_TASKS,
     OF_THE_BATCH,
     PHASES,
     TRAINS,
     ClaimSettings,
     EarlyStoppingSettings,
+    NoisePhase,
     Range,
     ResourceSettings,
     SearchSettings,
@@ -41,6 +44,7 @@ from metafa.settings import (
     direction_of,
     flatten,
     image_needs,
+    inputs_of,
     metrics_of,
 )
 
@@ -483,9 +487,56 @@ class _Mistakes:
             else:
                 measured = [_ever_measured(one, claim.phase) for one in examples]
                 self.check_measured(("claims", i, "metric"), "", claim.metric, claim.phase, set.union(*measured))
+                whose = [one for one, metrics in zip(examples, measured, strict=True) if claim.metric in metrics]
+                self.check_claim(("claims", i), claim, whose)
         self.check_search(settings, spaces, examples)
         if (stopping := settings.early_stopping) is not None:
             self.check_early_stopping(stopping, examples)
+
+    def check_claim(self, path: Path_, claim: ClaimSettings, examples: Sequence[StudySettings]) -> None:
+        """Whether the trials that measure what a claim is about, of which ``examples`` are some, can tell of it."""
+        if not examples:
+            return
+        inputs: set[str | None] = set()
+        chosen: set[str | None] = set()
+        for one in examples:
+            found, dataset = inputs_of(one, claim.phase, claim.metric), one.datasets().get(claim.phase)
+            inputs |= found
+            if claim.task is not None:
+                chosen |= {name for name in found if name and name.startswith(claim.task)}
+            elif next(phase for phase in one.phases if phase.name == claim.phase).phase == "out_of_distribution":
+                chosen |= found - {dataset}
+            elif dataset in found:
+                chosen.add(dataset)
+            else:
+                chosen |= found if claim.metric in OF_TASKS else found & {None}
+        known = {name for name in inputs if name}
+        if not chosen and claim.task is None:
+            self.add(path, f"`task` has to say on which inputs {claim.metric} is meant, of {_listed(known)}")
+        elif not chosen:
+            hint = sentences.meant(sentences.close(claim.task, known))
+            what = f"{claim.metric} is measured on {_listed(known)}" if known else f"{claim.metric} is of no inputs"
+            self.add((*path, "task"), f"found {claim.task!r}, but in {claim.phase} {what}{hint}")
+        layers = max(len(one.network.hidden) for one in examples) + 1
+        if claim.layer is not None and claim.metric not in OF_A_LAYER:
+            self.add((*path, "layer"), f"{claim.metric} is not of a layer; leave `layer` out")
+        elif claim.layer is not None and claim.layer > layers:
+            self.add((*path, "layer"), f"found {claim.layer}, but the networks have {layers} layers")
+        elif claim.layer == 1 and claim.metric == "alignment_angle":
+            self.add((*path, "layer"), "the first layer has no feedback, and so no angle to it; layers count from 2")
+        rules = {one.network.rule for one in examples}
+        if claim.rule not in rules:
+            self.add(
+                (*path, "rule"), f"{claim.rule!r} is about no network of this study: their rules are {_listed(rules)}"
+            )
+        steps = [{phase.name: phase.steps for phase in one.phases if isinstance(phase, NoisePhase)} for one in examples]
+        if not any(map(any, (of_trial.values() for of_trial in steps))):
+            self.add(path, "claims are about networks with noise, but no trial has any; give the study a noise phase")
+        elif claim.compare == "noise":
+            fewest = {name: min(one.get(name, 0) for one in steps) for of_trial in steps for name in of_trial}
+            if sum(fewest.values()):
+                sentence = "networks with noise are compared with those without, but every trial has some"
+                self.add(path, f"{sentence}; let noise `steps` be 0 too, or compare with the start or a reference")
 
     def check_early_stopping(self, stopping: EarlyStoppingSettings, examples: Sequence[StudySettings]) -> None:
         path = ("early_stopping", "metric")
@@ -614,7 +665,8 @@ class _Mistakes:
                 return _sentence(mistake, []) + sentences.varied(found)
             case _ if kind.endswith("_type"):
                 written = _at(self.tree, where)  # with search spaces as they stand in the file
-                found = written if single and written is not _ABSENT else found
+                # of a list, each choice is wrong in the same way, and all of them are said at once
+                found = written if (single or kind == "list_type") and written is not _ABSENT else found
                 return sentences.wrong_type(found, kind, where, searchable)
         return _sentence(mistake, [])
 

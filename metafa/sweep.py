@@ -533,17 +533,15 @@ def _objectives(study: Study, settings: TrialSettings, rows: list[dict[str, Any]
 
 
 def final_measurement(settings: TrialSettings, rows: list[dict[str, Any]]) -> tuple[str, float] | None:
-    """What a trial comes to: the metric and its mean over seeds of the meta-loss that was measured last, or, where none
-    was, of the accuracy on the test images of its dataset, as they are."""
-    datasets = settings.datasets()
+    """What a trial comes to: the meta-loss or, where none was measured, the accuracy on the test images of the dataset
+    that was trained on, where it was measured last, as `measurement` has it."""
+    trained = [phase.name for phase in settings.phases if phase.phase == "supervised"]
     for metric in ("meta_loss", "accuracy"):
-        measured = [row for row in rows if row["metric"] == metric and row["task"] is not None]
+        phases = [row["phase"] for row in rows if row["metric"] == metric and row["task"] is not None]
         if metric == "accuracy":  # images changed by a shift, or of another dataset, say nothing of what was learned
-            measured = [row for row in measured if row["task"] == datasets.get(row["phase"])]
-        if measured:
-            place = ("phase", "step", "task")
-            values = [row["value"] for row in measured if all(row[name] == measured[-1][name] for name in place)]
-            return metric, sum(values) / len(values)
+            phases = [name for name in phases if name in trained]
+        if phases and (found := measurement(rows, f"{phases[-1]}.{metric}")) is not None:
+            return metric, found
     return None
 
 

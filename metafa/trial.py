@@ -27,6 +27,7 @@ from metafa.settings import (
     TaskSettings,
     TrialSettings,
     dataset_needs,
+    images_of_tasks,
     task_needs,
 )
 from metafa.streams import Streams
@@ -465,7 +466,7 @@ class _Bench:
         for distribution in self._probed.task_distributions:
             tasks = self.tasks(self._probed, distribution, self.settings.measure.tasks)
             images = tasks.images[tasks.query.flatten(1)[:, :PROBE_IMAGES]]
-            self._measure_readout(phase, step, images, distribution)
+            self._measure_readout(phase, step, images, images_of_tasks(distribution, self.trained_on))
             loss, accuracy = meta.meta_loss(self.network, self.inner_loop(self._probed), tasks)
             self.record(phase, step, "meta_loss", loss, task=distribution)
             self.record(phase, step, "meta_accuracy", accuracy, task=distribution)

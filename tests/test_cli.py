@@ -247,6 +247,7 @@ def beat(address: Path, trial_id: str, ago: float, **changed: object) -> None:
 
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
+AHEAD = "ahead of this one, so that it cannot be told whether it still runs"
 GONE = "; nothing since, so it is probably gone, and the same command continues"
 STOPPED = "; it was stopped then, and the same command continues"
 
@@ -257,7 +258,7 @@ STOPPED = "; it was stopped then, and the same command continues"
         (0.5, False, "just now: 1/2 trials"),
         (7.5, False, "7 s ago: 1/2 trials"),
         (-10, False, "just now: 1/2 trials"),
-        (-3 * HOUR, False, "just now: 1/2 trials"),
+        (-3 * HOUR, False, f"by a clock that is 3 h {AHEAD}: 1/2 trials"),
         (7.5, True, "7 s ago: 1/2 trials" + STOPPED),
         (2 * MINUTE + 5, False, "2 min ago: 1/2 trials" + GONE),
         (HOUR + 5, False, "1 h ago: 1/2 trials" + GONE),
@@ -561,3 +562,22 @@ def test_what_a_trial_comes_to_is_of_its_dataset_as_it_is() -> None:
     )
     for measured in (learned, learned + others):
         assert final_measurement(settings, measured) == ("accuracy", pytest.approx(0.85))
+    # of another dataset than was trained on, in a study that tests on one as it is
+    (foreign,) = study.parse(
+        f"seeds = 2\n{data.replace('mnist10k', 'fashion-mnist')}{shifted}".replace(
+            "rotation", 'dataset = "mnist10k"\nrotation'
+        )
+    ).examples
+    renamed = [row | {"task": row["task"] and "fashion-mnist"} for row in learned] + others
+    assert final_measurement(foreign, renamed) == ("accuracy", pytest.approx(0.85))
+
+
+def test_what_a_trial_comes_to_is_of_all_its_task_distributions() -> None:
+    evaluate = '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs", "omniglot-minimal"]\n'
+    (settings,) = study.parse(f"seeds = 2\n{evaluate}").examples
+    rows = [
+        dict(phase="evaluate", step=step, metric="meta_loss", task=task, value=value + seed)
+        for step, task, value in ((0, "glyphs", 9.0), (5, "glyphs", 1.0), (5, "omniglot-minimal", 3.0))
+        for seed in (0, 1)
+    ]
+    assert final_measurement(settings, rows) == ("meta_loss", pytest.approx(2.5))

@@ -346,3 +346,18 @@ def test_every_choice_of_phases_is_checked(choices: str, sentence: str) -> None:
 def test_a_list_of_rates_is_no_choice_wherever_it_stands() -> None:
     with pytest.raises(StudyError, match="cannot be one of `choices`"):
         study.parse(NOISE + "learning_rate = { choices = [1e-3, [1e-3, 1e-2]] }\n" + EVALUATE)
+
+
+def test_of_several_tasks_a_seed_that_diverged_is_counted_once(tmp_path: Path) -> None:
+    text = "seeds = 3\n" + NOISE + EVALUATE.replace('["glyphs"]', '["glyphs", "omniglot-minimal"]')
+    checked = study.parse(text, default_name="made")
+    results.prepare(store.at(tmp_path), checked)
+    for trial in checked.trials:
+        rows = [
+            row | {"task": task} for task in ("glyphs", "omniglot-minimal") for row in measured(lambda _: 1.0, 3)(trial)
+        ]
+        lost = [{"seed": 1, "learning_rate": None, "phase": "evaluate", "step": 1, "metric": "meta_loss"}]
+        made.put(tmp_path, checked, trial, rows, status="diverged", divergences=lost)
+    table = comparison.compare(conditions.read(tmp_path))
+    assert set(table["diverged"]) == {1}
+    assert set(table["seeds"]) == {3}

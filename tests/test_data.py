@@ -190,3 +190,18 @@ def test_an_error_names_the_path_that_raised_it_and_not_the_results(
     shutil.rmtree(put_at / "partial")
     done = metafa("report", str(put_at), "--output", "/proc/nowhere/report.html")
     assert done == "2: metafa: /proc/nowhere cannot be used: No such file or directory\n"
+
+
+def test_test_images_that_were_trained_on_under_another_name_are_told(request: pytest.FixtureRequest) -> None:
+    """MNIST's test images are mnist10k's; the first 8,000 of them are what it trains on."""
+    request.getfixturevalue("data")  # or skipped
+    learned = '[[phases]]\nphase = "supervised"\ndataset = "mnist10k"\nsteps = STEPS\n'
+    tested = '[[phases]]\nphase = "out_of_distribution"\ndataset = "mnist10k"\ndatasets = ["mnist"]\n'
+    said = "of the 10000 images that out_of_distribution tests on (test of mnist), 8000 are trained on before it"
+    for text, found in [
+        (learned.replace("STEPS", "5") + tested, [f"{said} (training of mnist10k)"]),
+        (learned.replace("STEPS", "0") + tested, []),  # nothing is trained on
+        (learned.replace("STEPS", "5"), []),
+    ]:
+        needed = study.parse(text).examples
+        assert data.overlaps(needed, data.check(needed, download=False)) == found

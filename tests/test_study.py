@@ -1,3 +1,4 @@
+import re
 import tomllib
 import typing
 from pathlib import Path
@@ -612,7 +613,8 @@ def test_a_shift_is_of_the_dataset_trained_on_where_none_is_said() -> None:
 
 
 def test_claims_are_no_part_of_what_determines_a_trial() -> None:
-    with_claim, without = study.parse(CLAIM), study.parse(SUPERVISED)
+    noise = '[[phases]]\nphase = "noise"\nsteps = { choices = [0, 10] }\n[[phases]]\n'
+    with_claim, without = (study.parse(text.replace("[[phases]]\n", noise, 1)) for text in (CLAIM, SUPERVISED))
     assert with_claim.trials[0].trial_id == without.trials[0].trial_id
 
 
@@ -770,3 +772,95 @@ def test_a_phase_that_not_every_trial_has_may_stop_those_that_have_it() -> None:
         'search = { method = "tpe", trials = 2, objectives = ["noise.alignment_angle"] }'
     )
     assert "where the phases are 'evaluate'" in mistakes(searched)[0]
+
+
+CLAIMED = """\
+[network]
+hidden = [8]
+rule = { choices = ["feedback_alignment", "backprop"] }
+[[phases]]
+phase = "noise"
+steps = { choices = [0, 10] }
+[[phases]]
+phase = "supervised"
+dataset = "digits"
+steps = 10
+[[phases]]
+phase = "out_of_distribution"
+rotation = [10.0]
+[[claims]]
+claim = 1
+statement = "s"
+expect = "lower"
+"""
+
+
+@pytest.mark.parametrize(
+    ("claim", "sentence"),
+    [
+        ('metric = "readout_probability"\nphase = "noise"', "`task` has to say on which inputs readout_probability is"),
+        (
+            'metric = "readout_probability"\nphase = "noise"\ntask = "digts"',
+            "found 'digts', but in noise readout_probability is measured on 'digits', 'noise'; did you mean 'digits'?",
+        ),
+        ('metric = "alignment_angle"\nphase = "noise"\ntask = "noise"', "alignment_angle is of no inputs"),
+        ('metric = "alignment_angle"\nphase = "noise"\nlayer = 9', "found 9, but the networks have 2 layers"),
+        ('metric = "alignment_angle"\nphase = "noise"\nlayer = 1', "the first layer has no feedback"),
+        ('metric = "accuracy"\nphase = "supervised"\nlayer = 2', "accuracy is not of a layer; leave `layer` out"),
+        (
+            'metric = "accuracy"\nphase = "supervised"\nrule = "weight_mirror"',
+            "'weight_mirror' is about no network of this study: their rules are 'backprop', 'feedback_alignment'",
+        ),
+        (
+            'metric = "accuracy"\nphase = "out_of_distribution"\ntask = "digits/rotation=20"',
+            "accuracy is measured on 'digits', 'digits/rotation=10'",
+        ),
+    ],
+)
+def test_a_claim_that_could_not_be_judged_is_refused(claim: str, sentence: str) -> None:
+    """Before anything runs."""
+    with pytest.raises(study.StudyError, match=re.escape(sentence)):
+        study.parse(CLAIMED + claim)
+
+
+def test_a_claim_about_noise_needs_networks_with_it_and_without() -> None:
+    claim = 'metric = "accuracy"\nphase = "supervised"'
+    study.parse(CLAIMED + claim)
+    with pytest.raises(study.StudyError, match="every trial has some; let noise `steps` be 0 too"):
+        study.parse(CLAIMED.replace("[0, 10]", "[5, 10]") + claim)
+    study.parse(CLAIMED.replace("[0, 10]", "[5, 10]") + claim + '\ncompare = "start"')
+    with pytest.raises(study.StudyError, match="no trial has any; give the study a noise phase"):
+        study.parse(CLAIMED.replace("[0, 10]", "[0]") + claim)
+
+
+LISTS = """\
+network.hidden = HIDDEN
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("hidden", "choices"),
+    [
+        ("{ choices = [10, 20] }", "[[10], [20]]"),
+        ("{ choices = [[10], 20] }", "[[10], [20]]"),
+        ("{ values = [10, 100] }", "[[10], [100]]"),
+        ("{ low = 10, high = 100 }", "[[10], [100]]"),
+    ],
+)
+def test_choices_of_a_list_are_lists_and_that_is_said_once(hidden: str, choices: str) -> None:
+    with pytest.raises(study.StudyError) as refused:
+        study.parse(LISTS.replace("HIDDEN", hidden))
+    (message,) = refused.value.messages
+    assert message.endswith(f"expected a list; to vary it, each choice is a list: {{ choices = {choices} }}")
+    study.parse(LISTS.replace("HIDDEN", f"{{ choices = {choices} }}"))
+
+
+def test_advice_on_choices_is_advice_that_works() -> None:
+    for steps, end in [("{ choices = [[0, 500]] }", "{ choices = [0, 500] }"), ("[]", "expected a whole number")]:
+        with pytest.raises(study.StudyError, match=re.escape(end) + "$"):
+            study.parse(LISTS.replace("HIDDEN", "[3]") + f'[[phases]]\nphase = "noise"\nsteps = {steps}\n')
+    with pytest.raises(study.StudyError, match=r"in which each choice is a list of phases$"):
+        study.parse('phases = { choices = [{ phase = "noise", steps = 1 }, { phase = "noise", steps = 2 }] }')

@@ -174,8 +174,8 @@ BROKEN = {
     ),
     "two drawings of one name": (
         lambda at: (
-            (at / "images_background_small1/again/Balinese/character01").mkdir(parents=True),
-            shutil.copyfile(at / DEEP / "0108_02.png", at / "images_background_small1/again" / NAME),
+            (at / DEEP.parents[1] / "again/Balinese/character01").mkdir(parents=True),
+            shutil.copyfile(at / DEEP / "0108_02.png", at / DEEP.parents[1] / "again" / NAME),
         ),
         "are two drawings of one name",
     ),

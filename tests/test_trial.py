@@ -4,7 +4,7 @@ from collections import defaultdict
 import pytest
 
 from metafa import checkpoints, credit, study, trial
-from metafa.settings import METRICS, EarlyStoppingSettings, metrics_of
+from metafa.settings import METRICS, OF_THE_BATCH, EarlyStoppingSettings, inputs_of, metrics_of
 
 TEXT = """\
 seeds = 2
@@ -313,6 +313,14 @@ def test_what_each_phase_measures_is_known_before_it_runs(text: str, every_sourc
         found[row["phase"]].add(row["metric"])
         steps[row["phase"], row["metric"]].add(row["step"])
     assert found == metrics_of(settings)
+    inputs = defaultdict(set)
+    for row in rows:
+        inputs[row["phase"], row["metric"]].add(row["task"])
+    for (phase, metric), tasks in inputs.items():
+        without = {None} if metric in OF_THE_BATCH and None not in tasks else set()  # after no step
+        assert tasks == inputs_of(settings, phase, metric) - without
+    keys = [tuple(value for name, value in row.items() if name != "value") for row in rows]
+    assert len(set(keys)) == len(keys), "no two numbers stand under one name"
     # what may stop a trial early is measured at every moment after the start
     for (phase, metric), here in steps.items():
         if METRICS[metric].throughout and (phase, "alignment_angle") in steps:

@@ -124,7 +124,7 @@ def _places(part: str) -> list[Path]:
     found: list[Path] = []
     for folder, folders, files in os.walk(_folder(), onerror=_raise):
         found += [Path(folder) / name for name in (part, f"{part}.zip") if name in (*folders, *files)]
-        folders[:] = sorted(name for name in folders if name not in PUBLISHED)
+        folders.sort()
     return found
 
 
