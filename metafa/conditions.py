@@ -231,7 +231,8 @@ def of_trials(store: Store, trials: pd.DataFrame) -> Tables:
     if ended.empty:
         counts = ", ".join(f"{number} {status}" for status, number in trials["status"].value_counts().items())
         raise ResultsError(
-            f"{store.address}: no trial has come to its end ({counts}); `metafa status {store.address}` says how far it is"
+            f"{store.address}: no trial has come to its end ({counts}); `metafa status {store.address}` says how far "
+            "it is"
         )
     return Tables(store, trials, *_with_conditions(store, ended))
 
