@@ -43,9 +43,10 @@ def main() -> None:
     phases = [name for kind in ("noise", "supervised", "meta") for name in tables.phases_of(kind)]
     phases = [name for name in tables.phases if name in phases]
     keys = ["metric", *WHERE, "phase", "step"]
-    curves = comparison.curves(tables.rows_of_shown(METRICS, phases), tables, keys)
+    rows = tables.rows_of_shown(METRICS, phases)
+    curves = comparison.curves(rows, tables, keys)
     if curves.empty:
-        if phases:
+        if len(rows):
             sys.exit(f"{arguments.results}: every seed of every condition diverged: there is no alignment to show")
         sys.exit(f'{arguments.results}: no phase trained; give the study one with phase = "noise"')
     output = Output(arguments.output or output_folder(tables))

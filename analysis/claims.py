@@ -78,10 +78,10 @@ def as_rich(table: pd.DataFrame) -> Table:
             row["compared"],
             row["conditions"],
             str(row["seeds"]),
-            f"{row['with_noise']:.3g}",
-            f"{row['against']:.3g}",
-            f"{row['backprop']:.3g}" if np.isfinite(row["backprop"]) else "",
-            f"{row['difference']:+.3g} ({row['difference_low']:+.3g} to {row['difference_high']:+.3g})",
+            *(f"{row[name]:.3g}" if np.isfinite(row[name]) else "" for name in ("with_noise", "against", "backprop")),
+            f"{row['difference']:+.3g} ({row['difference_low']:+.3g} to {row['difference_high']:+.3g})"
+            if np.isfinite(row["difference_low"])
+            else "",
             row["expected"],
             Text(row["verdict"], STYLES[row["verdict"]]),
         )

@@ -44,8 +44,8 @@ def main() -> None:
     if not tables.phases_of("meta"):
         sys.exit(f'{arguments.results}: no meta-training here; give the study a phase with phase = "meta"')
     phase = tables.phases_of("meta")[-1]
-    splits = {name: tables.ended[f"{name}.split"].dropna().iloc[0] for name in tables.phases_of("evaluate")}
-    ends = {split: [name for name, s in splits.items() if s == split] for split in ("validation", "test")}
+    splits = {name: set(tables.ended[f"{name}.split"].dropna()) for name in tables.phases_of("evaluate")}
+    ends = {split: [name for name, of in splits.items() if of == {split}] for split in ("validation", "test")}
     if not ends["test"]:
         sys.exit(f"{arguments.results}: no phase evaluated a meta-loss on test classes")
     measured = read_measured(tables, [phase, *ends["validation"][-1:], *ends["test"][-1:]])

@@ -34,7 +34,10 @@ def in_a_sentence(judged: pd.DataFrame) -> str:
     """How many comparisons of the claims hold, fail, or are undecided, and what the first comes to."""
     counts = judged["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {word}" for name, word in VERDICTS.items() if counts.get(name))
-    row = judged.iloc[0]
+    told = judged[judged["difference_low"].notna()]
+    if told.empty:
+        return f"Of {len(judged)} comparisons {said}: too few seeds are left to compare."
+    row = told.iloc[0]
     return (
         f"Of {len(judged)} comparisons {said}; the first: {row['statement'].rstrip('.')} ({row['compared']}: "
         f"{row['difference']:+.3g}, 95% interval {row['difference_low']:+.3g} to {row['difference_high']:+.3g}, "
@@ -48,12 +51,12 @@ def of_claim(tables: Tables, claim: ClaimSettings) -> pd.DataFrame:
     rows = rows[rows["layer"] == claim.layer] if claim.layer else rows
     if claim.task:
         return rows[rows["task"].fillna("").str.startswith(claim.task)]
+    if claim.metric in OF_TASKS:
+        return rows
     of_dataset = rows["task"] == rows["trial_id"].map(datasets(tables, claim.phase))
     if claim.phase in tables.phases_of("out_of_distribution"):
         return rows[~of_dataset]
-    if of_dataset.any():
-        return rows[of_dataset]
-    return rows if claim.metric in OF_TASKS else rows[rows["task"].isna()]
+    return rows[of_dataset] if of_dataset.any() else rows[rows["task"].isna()]
 
 
 def datasets(tables: Tables, phase: str) -> pd.Series:

@@ -248,7 +248,8 @@ def status(results_address: ResultsArgument) -> None:
         beat, now = heartbeat.read(store), datetime.datetime.now(datetime.UTC)
     statuses = {trial_id: one.status for trial_id, one in ended.items()}
     known = {trial_id: one.point for trial_id, one in ended.items()}
-    known |= {trial.trial_id: trial.varied for trial in checked.trials}
+    of_before = any(row["numerics"] != results.NUMERICS for row in rows)  # whose trials this version knows by other ids
+    known |= {} if of_before else {trial.trial_id: trial.varied for trial in checked.trials}
     running = beat.running if beat and beat.alive(now) else {}
     names = list(checked.spaces)
     table = Table("trial", "status", *names, title=checked.name, title_justify="left")
@@ -262,6 +263,8 @@ def status(results_address: ResultsArgument) -> None:
     counts = _count(statuses.values())
     left = checked.total - len(statuses)
     screen.print(", ".join(f"{n} {name}" for name, n in counts.items()) + f", {left} to do")
+    if of_before:
+        screen.print("these results are of a version of metafa with other numerics: to be read, and not continued")
     if checked.fewer:
         screen.print(checked.fewer)
     if beat and left > 0:
@@ -351,7 +354,8 @@ def verify(
     if not whole:
         _stop(UNUSABLE, f"metafa: {store.address}: no trial is done yet")
     chosen = sorted(random.Random(checked.fingerprint).sample(whole, min(trials, len(whole))))
-    again = checked.of_trials([checked.trial(known[trial_id].point) for trial_id in chosen])
+    listed = {trial.trial_id: trial for trial in checked.trials}  # in a grid that has grown a point says less than now
+    again = checked.of_trials([listed.get(one) or checked.trial(known[one].point) for one in chosen])
     with _usable(store.address, Path(store.address) / "study.toml"):
         found = data.check([trial.settings for trial in again.trials], download=True)
         results.check_images(store, rows, found.digests)

@@ -187,8 +187,9 @@ def answer(table: pd.DataFrame, conditions: list[str]) -> str:
     compared = compared[compared[NOISE] == compared[NOISE].max()]
     others = [name for name in conditions if name not in (RULE, NOISE)]
     if others:  # at the settings that end lowest
-        best = compared.loc[compared["meta_loss"].idxmin()]
-        compared = compared[(compared[others] == best[others]).all(axis=1)]
+        best = compared.sort_values(["diverged", "meta_loss"]).iloc[0]  # where a seed diverged, the rest is no best
+        for name in others:
+            compared = compared[compared[name].isna() if pd.isna(best[name]) else compared[name] == best[name]]
     sentence = ""
     for _, row in compared.iterrows():
         what = "it" if sentence else f"the meta-loss of {rule} on {row['task']}"

@@ -67,9 +67,9 @@ class Tables:
     def phases(self) -> list[str]:
         """The phases of all trials, in the order they ran; of phases that ran in both orders, as they are first met."""
         orders = [list(one) for one in {tuple(phases): None for phases in self.ended["phases"]}]
-        before: dict[str, set[str]] = {name: set() for order in orders for name in order}
+        before: dict[str, dict[str, None]] = {name: {} for order in orders for name in order}
         for first, second in (pair for order in orders for pair in itertools.pairwise(order)):
-            before[second].add(first)
+            before[second][first] = None
         try:
             return list(graphlib.TopologicalSorter(before).static_order())
         except graphlib.CycleError:
@@ -117,11 +117,12 @@ class Tables:
         noises = self.phases_of("noise")
         trials = self.ended.set_index("trial_id")
         before = pd.DataFrame(0, index=trials.index, columns=noises)
-        for trial_id, phases in trials["phases"].items():
-            steps = 0
-            for name in (one for one in phases if one in noises):
-                before.loc[trial_id, name] = steps
-                steps += int(trials.loc[trial_id, f"{name}.steps"])
+        orders = trials["phases"].map(tuple)
+        for order in orders.unique():
+            if not (ran := [name for name in order if name in noises]):
+                continue
+            steps = trials.loc[orders == order, [f"{name}.steps" for name in ran]].astype(int)
+            before.loc[orders == order, ran] = (steps.cumsum(axis=1) - steps).to_numpy()
         numbers = before.stack().rename("before").rename_axis(["trial_id", "phase"])
         return rows[["trial_id", "phase"]].join(numbers, on=["trial_id", "phase"])["before"]
 
@@ -192,12 +193,14 @@ class Tables:
             return keys
         last = self.phases_of("evaluate")[-1:]
         found = self.adaptation[(self.adaptation["metric"] == "meta_loss") & self.adaptation["phase"].isin(last)]
-        found = found[found["step"] == found["step"].max()]
-        means = found.groupby(self._key)["value"].mean().rename("mean").reset_index()
-        ranked = keys.merge(means, how="left", on=self._key).sort_values("mean", kind="stable")
+        found = found[found["step"] == found.groupby("trial_id")["step"].transform("max")]
+        # a condition of which a seed diverged is worse than any of which none did
+        found = found.assign(lost=found["value"].isna()).groupby(self._key, dropna=False)
+        means = pd.DataFrame({"mean": found["value"].mean(), "lost": found["lost"].any()}).reset_index()
+        ranked = keys.merge(means, how="left", on=self._key).sort_values(["lost", "mean"], kind="stable")
         without = ranked[ranked[NOISE] == 0].groupby(RULE).head(1)
         rest = ranked.drop(without.index)
-        return pd.concat([without, rest.head(max(0, SHOWN - len(without)))]).sort_index().drop(columns="mean")
+        return pd.concat([without, rest.head(max(0, SHOWN - len(without)))]).sort_index().drop(columns=["mean", "lost"])
 
     @property
     def _key(self) -> list[str]:
@@ -272,12 +275,11 @@ def _with_conditions(store: Store, trials: pd.DataFrame) -> tuple[pd.DataFrame, 
     totals = trials[steps].astype(float).fillna(0).sum(axis=1).astype(int) if steps else 0
     trials = trials.assign(**{NOISE: totals, **{new: trials[old] for old, new in RENAMED.items() if old in trials}})
     lists = [name for name in trials if name.endswith("rate") and trials[name].map(_is_list).any()]
+    # a setting goes by its dotted name
+    settings = [name for name in trials if (name in RENAMED.values() or "." in name) and name not in {*lists, RULE}]
+    holders = {holder: _has(trials, holder) for holder in {name.rpartition(".")[0] for name in settings}}
     differing = [
-        name
-        for name in trials
-        if (name in RENAMED.values() or "." in name)  # a setting goes by its dotted name
-        and name not in {*lists, RULE}
-        and trials.loc[_has_phase_of(trials, name), name].map(repr).nunique() > 1
+        name for name in settings if trials.loc[holders[name.rpartition(".")[0]], name].map(repr).nunique() > 1
     ]
     if len(told := set(steps) & set(differing)) == 1:  # their sum tells them apart
         differing = [name for name in differing if name not in told]
@@ -297,9 +299,8 @@ def _with_conditions(store: Store, trials: pd.DataFrame) -> tuple[pd.DataFrame, 
     return trials, conditions, of_noise + ([RATE] if lists and lists[0].rpartition(".")[0] in noises else [])
 
 
-def _has_phase_of(trials: pd.DataFrame, setting: str) -> pd.Series:
-    """Whether each trial has what ``setting`` is of: a phase, or what all have."""
-    holder = setting.rpartition(".")[0]
+def _has(trials: pd.DataFrame, holder: str) -> pd.Series:
+    """Whether each trial has what a setting is of: a phase, or what all have."""
     found = trials["phases"].map(lambda phases: holder in phases)
     return found if found.any() else ~found
 

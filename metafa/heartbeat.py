@@ -45,7 +45,7 @@ class Heartbeat(BaseModel):
     def sentence(self, now: datetime.datetime) -> str:
         """What was said and when, and, where its driver has stopped before the study was done, what to do."""
         silent = ago(self.silent(now))
-        if self.ahead(now):
+        if self.ahead(now) and not self.ended:
             by = ago(self.written - now).removesuffix(" ago")
             silent = f"by a clock that is {by} ahead of this one, so that it cannot be told whether it still runs"
         said = f"{self.host}, {silent}: {self.summary}"

@@ -58,8 +58,12 @@ def points(tables: Tables, study: Study, objectives: list[Objective]) -> pd.Data
     Raises `ResultsError`."""
     found = tables.ended[["trial_id"]].copy()
     varied = tables.ended["point"].map(lambda text: json.loads(text or "{}"))
+    settings = tables.trials.set_index("trial_id").loc[found["trial_id"]]
     for name in study.spaces:
-        found[name] = varied.map(lambda point, name=name: point.get(name))
+        # a study that has grown did not vary all of it before: then it is the trial's setting
+        own = settings[name].tolist() if name in settings else [None] * len(found)
+        own = [one.tolist() if isinstance(one, np.ndarray) else one for one in own]
+        found[name] = pd.Series([point.get(name, one) for point, one in zip(varied, own, strict=True)], found.index)
     for objective in objectives:
         if objective.name not in found:
             found[objective.name] = found["trial_id"].map(measured(tables, objective.name))

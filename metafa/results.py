@@ -161,6 +161,8 @@ class Results(NamedTuple):
     measurements: pd.DataFrame
 
     def _repr_html_(self) -> str:
+        if self.trials.empty:
+            return notebook.card("Results", {"trials": "none has ended yet"})
         statuses = ", ".join(f"{n} {status}" for status, n in self.trials["status"].value_counts().items())
         rows = {"trials": statuses or "none"}
         rows["phases"] = ", ".join(map(str, self.measurements["phase"].unique()))

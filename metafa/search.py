@@ -91,7 +91,8 @@ def up_front(search: SearchSettings, seed: int, spaces: Spaces) -> Iterator[Poin
     for _ in range(search.trials or 0):
         drawn = study.ask(distributions).params
         yield {
-            name: space["choices"][drawn[name]] if "choices" in space else drawn[name] for name, space in spaces.items()
+            name: space["choices"][drawn[name]] if "choices" in space else _on_grid(drawn[name], space)
+            for name, space in spaces.items()
         }
 
 
@@ -220,6 +221,15 @@ def _label(value: Any) -> Any:
 
 def _point(params: dict[str, Any], spaces: Spaces) -> Point:
     return {
-        name: {_label(value): value for value in space["choices"]}[params[name]] if "choices" in space else params[name]
+        name: {_label(value): value for value in space["choices"]}[params[name]]
+        if "choices" in space
+        else _on_grid(params[name], space)
         for name, space in spaces.items()
     }
+
+
+def _on_grid(value: Any, space: dict[str, Any]) -> Any:
+    """A number of a range; of one in steps as `_values` has it, where samplers add up to others by rounding."""
+    if not isinstance(value, float) or not space.get("step"):
+        return value
+    return min(space["low"] + round((value - space["low"]) / space["step"]) * space["step"], space["high"])

@@ -156,7 +156,7 @@ def _run(
     if alone:  # a cluster may grow; this machine does not, and Tune would wait for ever
         _check_resources(study, found)
     results.prepare(store, study)
-    needed = study.examples if study.adaptive else [trial.settings for trial in study.trials]
+    needed = study.examples if study.adaptive else [one.settings for one in study.trials if one.trial_id not in ended]
     sources = ray.put(trials.load_sources(*needed, images=images))  # once a node
     task = _Task(dataclasses.replace(study, trials=()), store.opened, provenance.of_software())
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metafa import claims, comparison, conditions, report, results, store, study
+from metafa import claims, comparison, conditions, objectives, report, results, store, study
 from metafa.appearance import in_words
 from metafa.settings import NUMERICS, ClaimSettings
 from metafa.study import StudyError, Trial
@@ -361,3 +363,121 @@ def test_of_several_tasks_a_seed_that_diverged_is_counted_once(tmp_path: Path) -
     table = comparison.compare(conditions.read(tmp_path))
     assert set(table["diverged"]) == {1}
     assert set(table["seeds"]) == {3}
+
+
+def test_a_claim_about_the_meta_loss_is_about_all_its_tasks(tmp_path: Path) -> None:
+    """Whatever dataset of the same name a phase before trains on."""
+    data = '[[phases]]\nphase = "supervised"\ndataset = "mnist"\nsteps = 5\n'
+    text = "seeds = 6\n" + NOISE + data + EVALUATE.replace('["glyphs"]', '["glyphs", "mnist"]')
+
+    def rows(trial: Trial) -> list[dict[str, Any]]:
+        noisy = trial.varied["noise.steps"] > 0
+        values = {"glyphs": 2.0 + 50 * noisy, "mnist": 2.0 - 0.5 * noisy}
+        return [
+            row | {"task": task}
+            for task, value in values.items()
+            for row in measured(lambda _, value=value: value)(trial)
+        ]
+
+    made.results_of(tmp_path, text, rows)
+    claim = ClaimSettings(claim=8, statement="s", metric="meta_loss", phase="evaluate", expect="lower")
+    (judged,) = claims.judge_all(conditions.read(tmp_path), [claim]).to_dict("records")
+    assert judged["difference"] == pytest.approx((50 - 0.5) / 2)
+
+
+def test_the_answer_is_found_where_the_best_condition_lacks_a_phase(tmp_path: Path) -> None:
+    evaluate = '{ phase = "evaluate", task_distributions = ["glyphs"], inner_steps = 1 }'
+    data = '{ phase = "supervised", dataset = "glyphs", steps = STEPS }'
+    noise = '{ phase = "noise", steps = NOISE }'
+    orders = [
+        f"[{', '.join(part for part in (noise, learned, evaluate) if part)}]".replace("NOISE", steps)
+        for learned in ("", data.replace("STEPS", "5"), data.replace("STEPS", "500"))
+        for steps in ("0", "64")
+    ]
+    text = f"seeds = 6\nphases = {{ choices = [{', '.join(orders)}] }}\n"
+    made.results_of(
+        tmp_path, text, measured(lambda trial: len(trial.settings.phases) - trial.settings.phases[0].steps / 64)
+    )
+    tables = conditions.read(tmp_path)
+    said = comparison.answer(comparison.compare(tables), tables.conditions)
+    assert said.startswith("64 noise steps")
+    assert "from 2.250 to 1.250" in said
+    assert said in report.render(store.at(tmp_path))
+
+
+def test_what_grew_is_told_of_the_trials_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that was not varied then is what it was."""
+    text = "seeds = 3\nnetwork.hidden = { choices = [[5], [6]] }\n" + NOISE.replace("{ choices = [0, 64] }", "STEPS")
+    for steps in ("0", "{ choices = [0, 64] }"):
+        checked = study.parse(text.replace("STEPS", steps) + EVALUATE, default_name="made")
+        results.prepare(store.at(tmp_path), checked)
+        for trial in checked.trials:
+            if not (tmp_path / "trials" / f"{trial.trial_id}.parquet").exists():
+                made.put(tmp_path, checked, trial, measured(lambda one: 1.0 + one.settings.phases[0].steps, 3)(trial))
+    tables = conditions.read(tmp_path)
+    found = objectives.points(tables, checked, objectives.chosen(tables, checked))
+    assert found["noise.steps"].tolist() == (found["evaluate.meta_loss"] - 1.1).round().astype(int).tolist()
+    assert sorted(found["noise.steps"]) == [0, 0, 64, 64]
+    assert sorted(found["network.hidden"]) == [[5], [5], [6], [6]]
+    report.render(store.at(tmp_path))
+    analysed("search.py", tmp_path, monkeypatch)
+
+
+def test_what_is_shown_is_the_best_of_each_at_its_own_last_step_and_whole(tmp_path: Path) -> None:
+    """Trials of one inner step are ranked with those of two; a seed that is left of others that diverged is no best."""
+    steps = "{ choices = [0, 64, 128, 256, 512, 1024, 2048] }"
+    text = "seeds = 4\n" + NOISE.replace("{ choices = [0, 64] }", steps)
+    text += EVALUATE.replace("inner_steps = 1", "inner_steps = { choices = [1, 2] }")
+    checked = study.parse(text, default_name="made")
+    results.prepare(store.at(tmp_path), checked)
+    for trial in checked.trials:
+        inner, noise = trial.varied["evaluate.inner_steps"], trial.varied["noise.steps"]
+        rows = [
+            dict(seed=seed, phase="evaluate", step=step, metric=metric, task="glyphs", value=float(inner) + 0.1 * seed)
+            for seed, step in itertools.product(range(4), range(inner + 1))
+            for metric in ("meta_loss", "meta_accuracy")
+        ]
+        lost = [dict(seed=seed, learning_rate=None, phase="evaluate", step=1, metric=None) for seed in (1, 2, 3)]
+        broken = (inner, noise) == (1, 2048)
+        outcome = dict(status="diverged", divergences=lost) if broken else {}
+        made.put(tmp_path, checked, trial, [row | {"value": 0.1} for row in rows] if broken else rows, **outcome)
+    tables = conditions.read(tmp_path)
+    shown = list(tables.shown[["evaluate.inner_steps", "noise_steps"]].itertuples(index=False, name=None))
+    assert len(shown) == conditions.SHOWN
+    assert {one for one in shown if one[0] == 1} == {(1, noise) for noise in (0, 64, 128, 256, 512, 1024)}
+    assert not comparison.answer(comparison.compare(tables), tables.conditions).startswith("2048 noise steps lowered")
+
+
+def test_a_claim_of_which_no_seed_is_left_is_said_so(tmp_path: Path) -> None:
+    claimed = '[[claims]]\nclaim = 8\nstatement = "s"\nmetric = "meta_loss"\nphase = "evaluate"\nexpect = "lower"\n'
+    checked = study.parse("seeds = 3\n" + NOISE + EVALUATE + claimed, default_name="made")
+    results.prepare(store.at(tmp_path), checked)
+    for trial in checked.trials:
+        lost = [dict(seed=seed, learning_rate=None, phase="noise", step=1, metric=None) for seed in range(3)]
+        outcome = dict(status="diverged", divergences=lost) if trial.varied["noise.steps"] else {}
+        made.put(tmp_path, checked, trial, measured(lambda _: 1.0, 3)(trial), **outcome)
+    html = report.render(store.at(tmp_path)).partition("<script")[0]
+    assert "Of 1 comparisons 1 are undecided: too few seeds are left to compare." in html
+    assert not re.search(r"\+?nan\b", html, re.IGNORECASE)
+
+
+def test_phases_are_in_one_order_in_every_process(tmp_path: Path) -> None:
+    """Not in that of hashes."""
+    evaluate = '{ phase = "evaluate", name = "z", task_distributions = ["glyphs"], inner_steps = 1 }'
+    names = ("delta", "alpha", "charlie", "bravo")
+    choices = ", ".join(f'[{{ phase = "noise", name = "{name}", steps = 64 }}, {evaluate}]' for name in names)
+    made.results_of(tmp_path, f"seeds = 2\nphases = {{ choices = [{choices}] }}\n", measured(lambda _: 1.0, 2, ("z",)))
+    script = f"from metafa import conditions; print(conditions.read({str(tmp_path)!r}).phases)"
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(said) == 1
+    assert "'z']" in said.pop()
+
+
+def test_results_without_a_trial_are_shown(tmp_path: Path) -> None:
+    results.prepare(store.at(tmp_path), study.parse(NOISE + EVALUATE))
+    assert "none has ended yet" in results.load(tmp_path)._repr_html_()
