@@ -215,7 +215,7 @@ def check(store: Store, study: Study) -> None:
         return
     elsewhere = "choose another folder with --results"
     try:
-        other = parse(_study_text(store), default_name=study.name, file=f"{store.address}/study.toml")
+        other = parse(_study_text(store), study.name, f"{store.address}/study.toml", has_results=True)
     except StudyError as error:
         raise ResultsError(
             f"{store.address} holds the results of a study, kept there as study.toml, that this metafa cannot "
@@ -260,7 +260,8 @@ def read_study(store: Store) -> Study:
     """The study whose results stand in ``store``, over the images that they are of. Raises `ResultsError`."""
     name = posixpath.basename(store.root)
     try:
-        return parse(_study_text(store), default_name=name, file=f"{store.address}/study.toml").over(_digests(store))
+        found = parse(_study_text(store), name, f"{store.address}/study.toml", has_results=True)
+        return found.over(_digests(store))
     except StudyError as error:
         raise ResultsError(error.messages[0]) from error
 

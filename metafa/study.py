@@ -241,15 +241,18 @@ def read(path: Path) -> Study:
         raise StudyError([f"{path}: not UTF-8 at byte {error.start}; a study file is TOML, in UTF-8"]) from error
 
 
-def parse(text: str, default_name: str = "study", file: str = "study") -> Study:
-    """The study that ``text``, TOML, describes. Raises `StudyError`."""
+def parse(text: str, default_name: str = "study", file: str = "study", has_results: bool = False) -> Study:
+    """The study that ``text``, TOML, describes. Raises `StudyError`.
+
+    ``has_results``: of one that has run, what no single setting is to blame for is not checked: an earlier version may
+    have let pass what this one refuses, and its results are to be read all the same."""
     try:
-        return _parse(text, default_name, file)
+        return _parse(text, default_name, file, has_results)
     except RecursionError as error:
         raise StudyError([f"{file}: nested too deeply for a study file"]) from error
 
 
-def _parse(text: str, default_name: str, file: str) -> Study:
+def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
     text = text.removeprefix("\ufeff")  # some editors begin a file with it
     for number, line in enumerate(text.splitlines(), start=1):
         if any(part.count(".") > MAX_KEY_PARTS for part in re.split(r"[,={}\[\]]", re.sub(r"\s", "", line))):
@@ -280,8 +283,10 @@ def _parse(text: str, default_name: str, file: str) -> Study:
     assert settings is not None
 
     checked = [settings, *(example for example in examples[1:] if example is not None)]
-    mistakes.check_phases(checked, spaces)
-    mistakes.check_whole(settings, spaces, checked)
+    mistakes.check_grid(settings, spaces)
+    if not has_results:
+        mistakes.check_phases(checked, spaces)
+        mistakes.check_whole(settings, spaces, checked)
     mistakes.raise_if_any()
     points = () if settings.search.method in ADAPTIVE else _points(tree, settings, spaces)
     trials = [_trial(tree, point, mistakes) for point in points]
@@ -554,19 +559,24 @@ class _Mistakes:
         if stopping.direction is None and direction_of(stopping.metric) is None:
             self.add(("early_stopping",), f"`direction` has to be said: {_undirected(stopping.metric)}")
 
+    def check_grid(self, settings: StudySettings, spaces: dict[Path_, dict]) -> None:
+        """Whether a grid can be written down, whoever made it."""
+        if settings.search.method != "grid":
+            return
+        for path in (path for path, space in spaces.items() if "choices" not in space):
+            self.add(path, 'a range needs another [search] method, such as "random"; a grid takes `choices`')
+        size = math.prod(len(space.get("choices", ())) for space in spaces.values())
+        if size > MAX_TRIALS:
+            self.add((), f"a grid of {size} trials; at most {MAX_TRIALS}")
+
     def check_search(
         self, settings: StudySettings, spaces: dict[Path_, dict], examples: Sequence[StudySettings]
     ) -> None:
         search, ranges = settings.search, [path for path, space in spaces.items() if "choices" not in space]
         method, adaptive = search.method, search.method in ADAPTIVE
         if method == "grid":
-            for path in ranges:
-                self.add(path, 'a range needs another [search] method, such as "random"; a grid takes `choices`')
             if search.trials is not None:
                 self.add(("search", "trials"), "a grid has as many trials as combinations; leave `trials` out")
-            size = math.prod(len(space.get("choices", ())) for space in spaces.values())
-            if size > MAX_TRIALS:
-                self.add((), f"a grid of {size} trials; at most {MAX_TRIALS}")
         elif search.trials is None:
             self.add(("search",), f'method = "{method}" needs `trials`, how many points to try')
         elif not spaces:

@@ -481,3 +481,19 @@ def test_phases_are_in_one_order_in_every_process(tmp_path: Path) -> None:
 def test_results_without_a_trial_are_shown(tmp_path: Path) -> None:
     results.prepare(store.at(tmp_path), study.parse(NOISE + EVALUATE))
     assert "none has ended yet" in results.load(tmp_path)._repr_html_()
+
+
+def test_a_study_that_ran_is_read_though_it_would_be_refused_now(tmp_path: Path) -> None:
+    """CMA-ES over choices was let pass, and was random; a claim that cannot be judged was written down."""
+    text = "seeds = 2\n" + NOISE + EVALUATE
+    text += '[search]\nmethod = "cmaes"\ntrials = 2\nobjectives = ["evaluate.meta_loss"]\n'
+    with pytest.raises(StudyError, match="cmaes"):
+        study.parse(text)
+    before = study.parse(text, "made", has_results=True)
+    results.prepare(store.at(tmp_path), before)
+    for steps in (0, 64):
+        trial = before.trial({"noise.steps": steps})
+        made.put(tmp_path, before, trial, measured(lambda _: 1.0, 2)(trial), numerics=NUMERICS - 1)
+    html = report.render(store.at(tmp_path))
+    assert "done, 2 trials" in html
+    assert f"these results were computed by numerics {NUMERICS - 1} of metafa" in html
