@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -115,13 +115,7 @@ def overlaps(needed: Sequence[TrialSettings], found: Found) -> list[str]:
     """What is to be said, a sentence each, where images that a phase tests on go by another name among those that a
     phase before it trains on."""
     said: dict[str, None] = {}
-    distinct: dict[str, set[bytes]] = {}
-
-    def images(key: str) -> set[bytes]:
-        if key not in distinct:
-            distinct[key] = {image.tobytes() for image in found.images[key].images} if key in found.images else set()
-        return distinct[key]
-
+    images = {key: loaded.distinct for key, loaded in found.images.items()}
     for settings in needed:
         trained: list[str] = []
         for phase in settings.phases:
@@ -130,20 +124,18 @@ def overlaps(needed: Sequence[TrialSettings], found: Found) -> list[str]:
             for one, other in itertools.product(trained, tested):
                 if one.rpartition("/")[0] == other.rpartition("/")[0]:
                     continue  # parts of the same data share none
-                if common := len(images(one) & images(other)):
+                if common := len(images.get(one, frozenset()) & images.get(other, frozenset())):
                     names = [" of ".join(reversed(key.split("/")[1:])) for key in (one, other)]
-                    of = f"of the {len(images(other))} images that {phase.name} tests on ({names[1]}), {common}"
+                    of = f"of the {len(images[other])} images that {phase.name} tests on ({names[1]}), {common}"
                     said[f"{of} are trained on before it ({names[0]})"] = None
     return list(said)
 
 
 def shared(name: str, parts: Mapping[str, LabelledImages]) -> str | None:
     """What is wrong, in a sentence, where parts of the same data, as a training and a test part, share images."""
-    distinct: dict[str, Collection[bytes]] = {
-        part: {image.tobytes() for image in images.images} for part, images in parts.items()
-    }
+    distinct = {part: images.distinct for part, images in parts.items()}
     for one, other in itertools.combinations(distinct, 2):
-        common = len(set(distinct[one]) & set(distinct[other]))
+        common = len(distinct[one] & distinct[other])
         fewest = min(len(distinct[one]), len(distinct[other]))
         if common > MAY_SHARE.get(name, 0.0) * fewest:
             return (

@@ -201,7 +201,7 @@ def wrong_type(found: Any, kind: str, path: Sequence[Any], searchable: bool) -> 
             return f"{said}: how many seeds, such as 3 for seeds 0, 1 and 2"
         case "int_type", float() if found.is_integer() and abs(found) < 2**53:
             return f"{said}: {int(found)}"
-        case (("int_type" | "float_type"), str()) if re.fullmatch(r"\s*[+-]?[\d_.]+([eE][+-]?\d+)?\s*", found):
+        case (("int_type" | "float_type"), str()) if NUMBER.fullmatch(found):
             return f"{said}, without quotes"
         case "bool_type", str() if found.lower() in ("true", "false"):
             return f"{said}, without quotes"

@@ -52,6 +52,11 @@ class LabelledImages:
         found.update(np.ascontiguousarray(self.labels, "<i8").data)
         return found.hexdigest()[:16]
 
+    @cached_property
+    def distinct(self) -> frozenset[bytes]:
+        """A hash of every image, by which images of several parts or names are compared, once."""
+        return frozenset(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.images)
+
 
 @dataclass(frozen=True)
 class TaskDistribution:
