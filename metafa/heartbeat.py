@@ -1,17 +1,61 @@
-"""What the driver of a study that runs says of how far it is, every few seconds, for whoever asks from elsewhere."""
+"""What each driver of a study says every few seconds of how far it is, for the others and for whoever asks."""
 
 from __future__ import annotations
 
 import datetime
+import os
+import platform
+import re
+from functools import cache
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from metafa.store import Store
 
-FILE = "progress.json"  # in the results
+FOLDER = "drivers"  # in the results, a file a driver
+TOKEN = re.compile(r"[0-9a-f]{32}")  # its name
 EVERY = 5.0  # seconds
 GONE_AFTER = 12 * EVERY  # a driver that has been silent for so long is taken for gone
+
+
+class Process(BaseModel):
+    """A process, as others on the same machine find it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str = ""
+    """Which machine's processes it is one of: its boot, and the namespace; empty where that is not known."""
+    number: int = 0
+    started: int = 0
+    """When, in ticks since the boot: numbers are used again."""
+
+    def gone(self) -> bool:
+        """Whether it is known that it runs no more."""
+        return bool(self.table) and self.table == _table() and _started(self.number) != self.started
+
+
+@cache
+def _table() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # not Linux
+        return ""
+
+
+def _started(process: int) -> int:
+    """When a process of this machine started; 0 of one that is gone."""
+    try:
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return 0 if state in "ZX" else int(fields[18])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def this_process() -> Process:
+    return Process(table=_table(), number=os.getpid(), started=_started(os.getpid()) if _table() else 0)
 
 
 class Heartbeat(BaseModel):
@@ -23,6 +67,13 @@ class Heartbeat(BaseModel):
     """When, by the driver's clock."""
     host: str
     """The machine that it runs on."""
+    process: Process = Process()
+    token: str = ""
+    """The driver's, by which leases say that they are its."""
+    job: str = ""
+    """What the cluster calls the job that it is, such as 4711_3 of a SLURM array; empty where none is known."""
+    beat: int = 0
+    """How many it has said before, so that each differs from the last whatever the clock does."""
     summary: str
     """How far the study is, in a line."""
     running: dict[str, Annotated[float, Field(ge=0, le=1)]]
@@ -56,12 +107,45 @@ class Heartbeat(BaseModel):
         return f"{said}; nothing since, so it is probably gone, and the same command continues"
 
 
-def read(store: Store) -> Heartbeat | None:
-    """The last heartbeat in ``store``; None where there is none that this version of metafa can read."""
+def now(summary: str, running: dict[str, float] | None = None) -> Heartbeat:
+    """What this process says now."""
+    return Heartbeat(
+        written=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+        host=platform.node(),
+        process=this_process(),
+        job=_job(),
+        summary=summary,
+        running=running or {},
+    )
+
+
+def _job() -> str:
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+
+
+def tokens(store: Store) -> list[str]:
+    """Of all drivers that have left a heartbeat."""
+    return [name[:-5] for name in store.names(FOLDER) if name.endswith(".json") and TOKEN.fullmatch(name[:-5])]
+
+
+def parse(content: bytes) -> Heartbeat | None:
+    """A heartbeat; None where this version of metafa cannot read it."""
     try:
-        return Heartbeat.model_validate_json(store.read(FILE))
-    except (OSError, ValidationError):
+        return Heartbeat.model_validate_json(content)
+    except ValidationError:
         return None
+
+
+def every(store: Store) -> list[Heartbeat]:
+    """The last heartbeat of each driver, of those that can be read."""
+    found = []
+    for token in tokens(store):
+        try:
+            found.append(parse(store.read(f"{FOLDER}/{token}.json")))
+        except OSError:  # removed meanwhile
+            continue
+    return [beat for beat in found if beat is not None]
 
 
 def ago(silent: datetime.timedelta) -> str:
