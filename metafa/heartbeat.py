@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import re
+import time
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -31,9 +32,13 @@ class Process(BaseModel):
     started: int = 0
     """When, in ticks since the boot: numbers are used again."""
 
+    def here(self) -> bool:
+        """Whether it is one of this machine's."""
+        return bool(self.table) and self.table == _table()
+
     def gone(self) -> bool:
         """Whether it is known that it runs no more."""
-        return bool(self.table) and self.table == _table() and _started(self.number) != self.started
+        return self.here() and _started(self.number) != self.started
 
 
 @cache
@@ -85,26 +90,44 @@ class Heartbeat(BaseModel):
         """How long ago it was said; a driver's clock may be a little ahead of ours."""
         return max(now - self.written, datetime.timedelta(0))
 
-    def ahead(self, now: datetime.datetime) -> bool:
-        """Whether the driver's clock is so far ahead of ours that neither tells whether it still runs."""
-        return (self.written - now).total_seconds() > GONE_AFTER
+    def fresh(self, now: datetime.datetime) -> bool:
+        """Whether it was said lately, if the driver's clock and ours agree."""
+        return abs((now - self.written).total_seconds()) < GONE_AFTER
 
-    def alive(self, now: datetime.datetime) -> bool:
-        """Whether its driver still runs, as far as can be told."""
-        return not self.ended and self.silent(now).total_seconds() < GONE_AFTER
-
-    def sentence(self, now: datetime.datetime) -> str:
-        """What was said and when, and, where its driver has stopped before the study was done, what to do."""
-        silent = ago(self.silent(now))
-        if self.ahead(now) and not self.ended:
-            by = ago(self.written - now).removesuffix(" ago")
-            silent = f"by a clock that is {by} ahead of this one, so that it cannot be told whether it still runs"
-        said = f"{self.host}, {silent}: {self.summary}"
-        if self.alive(now):
+    def sentence(self, now: datetime.datetime, alive: bool) -> str:
+        """Who said what, and when; and, of a driver that is not ``alive`` any more, what to do."""
+        job = f", job {self.job}" if self.job else ""
+        said = f"{self.host}{job}, {self._when(now, alive)}: {self.summary}"
+        if alive:
             return said
         if self.ended:
             return f"{said}; it was stopped then, and the same command continues"
-        return f"{said}; nothing since, so it is probably gone, and the same command continues"
+        return f"{said}; nothing since, so it is gone, and the same command continues"
+
+    def _when(self, now: datetime.datetime, alive: bool) -> str:
+        if alive and not self.fresh(now):
+            by, side = abs(now - self.written), "ahead of" if self.written > now else "behind"
+            return f"just now, by a clock that is {ago(by).removesuffix(' ago')} {side} this one"
+        return ago(self.silent(now))
+
+
+def look(store: Store) -> list[tuple[Heartbeat, bool]]:
+    """The last heartbeat of each driver, and whether it is still at work, those that are first. A clock cannot tell
+    that: of what seems old, or to come from the future, a second look tells whether it changes, and takes some seconds
+    where its process is on another machine."""
+    now = datetime.datetime.now(datetime.UTC)
+    first = every(store)
+    alive = {
+        beat.token: not beat.ended and not beat.process.gone() and (beat.fresh(now) or beat.process.here())
+        for beat in first
+    }
+    if unsure := [beat for beat in first if not alive[beat.token] and not beat.ended and not beat.process.gone()]:
+        time.sleep(EVERY + 1)
+        again = {beat.token: beat for beat in every(store)}
+        for beat in unsure:
+            alive[beat.token] = beat.token in again and again[beat.token].beat != beat.beat
+        first = [again.get(beat.token, beat) for beat in first]
+    return sorted(((beat, alive[beat.token]) for beat in first), key=lambda found: (not found[1], found[0].host))
 
 
 def now(summary: str, running: dict[str, float] | None = None) -> Heartbeat:
@@ -142,10 +165,12 @@ def every(store: Store) -> list[Heartbeat]:
     found = []
     for token in tokens(store):
         try:
-            found.append(parse(store.read(f"{FOLDER}/{token}.json")))
+            beat = parse(store.read(f"{FOLDER}/{token}.json"))
         except OSError:  # removed meanwhile
             continue
-    return [beat for beat in found if beat is not None]
+        if beat is not None:
+            found.append(beat.model_copy(update={"token": token}))
+    return found
 
 
 def ago(silent: datetime.timedelta) -> str:

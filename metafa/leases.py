@@ -53,26 +53,30 @@ class Driver:
             found[match[1]] = max(int(match[2]), found.get(match[1], 0))
         return found
 
-    def holder(self, name: str, number: int) -> str | None:
-        """The token of the driver that a lease's file of this number says; None where it says none, or is gone."""
+    def _said(self, name: str, number: int) -> tuple[str, str]:
         with contextlib.suppress(FileNotFoundError):
-            return self.store.read(f"{FOLDER}/{name}.{number}").decode(errors="replace") or None
-        return None
+            holder, _, note = self.store.read(f"{FOLDER}/{name}.{number}").decode(errors="replace").partition("\n")
+            return holder, note
+        return "", ""
 
-    def take(self, name: str, numbers: dict[str, int] | None = None) -> bool:
-        """Takes a lease that nobody holds, or whose holder is gone, and says whether it did. ``numbers``: as `numbers`
-        has just said."""
-        number = (self.numbers() if numbers is None else numbers).get(name, 0)
-        if number and (holder := self.holder(name, number)) is not None and self.alive(holder):
+    def holder(self, name: str, number: int) -> str:
+        """The token of the driver that a lease's file of this number says; empty where it says none, or is gone."""
+        return self._said(name, number)[0]
+
+    def note(self, name: str, number: int) -> str:
+        """What the driver that took a lease noted with it; empty where it was given back."""
+        return self._said(name, number)[1]
+
+    def take(self, name: str, note: str = "") -> bool:
+        """Takes a lease that nobody holds, or whose holder is gone, with a ``note`` for the others, and says whether it
+        did."""
+        number = self.numbers().get(name, 0)
+        holder = self.holder(name, number) if number else ""
+        if holder and self.alive(holder):
             return False
-        if not self.store.create(f"{FOLDER}/{name}.{number + 1}", self.token.encode()):
+        if not self.store.create(f"{FOLDER}/{name}.{number + 1}", f"{self.token}\n{note}".encode()):
             return False
         return self.numbers().get(name) == number + 1  # what it was held by may have been removed meanwhile
-
-    def holds(self, name: str) -> bool:
-        """Whether nobody has taken the lease over."""
-        number = self.numbers().get(name, 0)
-        return number > 0 and self.holder(name, number) == self.token
 
     def give_back(self, name: str) -> None:
         """Lets others take the lease, if it is still held."""
@@ -92,16 +96,14 @@ class Driver:
                 self.store.remove(f"{FOLDER}/{match[0]}")
 
     @contextlib.contextmanager
-    def holding(self, name: str, wait: bool = True) -> Iterator[bool]:
-        """Holds the lease while the block runs, once whoever holds it has given it back, or is gone; says whether it
-        does: where it is not to ``wait``, it may not."""
-        while not (taken := self.take(name)) and wait:
+    def holding(self, name: str) -> Iterator[None]:
+        """Holds the lease while the block runs, once whoever holds it has given it back, or is gone."""
+        while not self.take(name):
             time.sleep(POLL)
         try:
-            yield taken
+            yield
         finally:
-            if taken:
-                self.give_back(name)
+            self.give_back(name)
 
     def alive(self, token: str) -> bool:
         """Whether a driver is at work, as far as can be told from here."""

@@ -22,7 +22,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -660,21 +660,42 @@ def _put_row(store: Store, trial_id: str, row: pa.Table) -> None:
         store.remove(f"trials/{trial_id}.parquet")
 
 
-def published(store: Store, trial_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The rows of those of these trials that are published, with what continuing a study has to know."""
-    wanted = set(trial_ids)
+def rows_of(store: Store, trial_ids: Collection[str] | None = None, but: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Of these trials, or of all ``but`` some, what continuing a study has to know, where they have a row in `trials`.
+    Little more than those rows is read."""
 
-    def read(store: Store) -> dict[str, dict[str, Any]]:
+    def wanted(trial_id: str) -> bool:
+        return trial_id not in but if trial_ids is None else trial_id in trial_ids
+
+    def read(store: Store) -> list[dict[str, Any]]:
         found = find_parts(store)
-        compacted = [
-            _read_compacted(store, found, pair, CONTINUED)
-            for pair in _compacted_trials(store, found)
-            if not wanted.isdisjoint(pair.trial_ids)
-        ]
-        known = [row for table in compacted for row in table.to_pylist() if row["trial_id"] in wanted]
-        own = [one for one in found.own if one in wanted and one not in {row["trial_id"] for row in known}]
-        known += [row.to_pylist()[0] for one in own if (row := _own_row(store, found, one)) is not None]
-        return {row["trial_id"]: dict.fromkeys(CONTINUED) | row for row in known}
+        rows: list[dict[str, Any]] = []
+        known: set[str] = set()
+        for pair in _compacted_trials(store, found):
+            if any(map(wanted, pair.trial_ids)):
+                rows += _read_compacted(store, found, pair, CONTINUED).to_pylist()
+            known.update(pair.trial_ids)
+        own = [one for one in found.own if wanted(one) and one not in known]
+        for one in own:
+            if (row := _own_row(store, found, one)) is not None:
+                rows += _chosen(row, CONTINUED).to_pylist()
+                known.add(one)
+        for one in found.failed:
+            if wanted(one) and one not in known:
+                rows += _chosen(decode(store.read(f"trials/failed-{one}.parquet")), CONTINUED).to_pylist()
+        return [dict.fromkeys(CONTINUED) | row for row in rows if wanted(row["trial_id"])]
+
+    return _again(read)(store)
+
+
+def published(store: Store, trial_ids: Collection[str]) -> set[str]:
+    """Those of these trials that are published."""
+
+    def read(store: Store) -> set[str]:
+        found = find_parts(store)
+        known = {one for pair in _compacted_trials(store, found) for one in pair.trial_ids}
+        own = [one for one in found.own if one in trial_ids and one not in known]
+        return known & set(trial_ids) | {one for one in own if _own_row(store, found, one) is not None}
 
     return _again(read)(store)
 
@@ -711,6 +732,19 @@ def encode(table: pa.Table) -> bytes:
 def decode(content: bytes) -> pa.Table:
     """The table of a part."""
     return pq.read_table(pa.BufferReader(content))
+
+
+def in_parts(store: Store) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """The rows of both tables, some trials at a time, every published trial once."""
+    found = find_parts(store)
+    compacted = _compacted_trials(store, found)
+    known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
+    for pair in compacted:
+        if (part := _small_pair(store, found, pair)) is not None:
+            yield part.trials, part.measurements
+    for part in _small_parts(store, found, [one for one in found.own if one not in known]):
+        if part is not None:
+            yield part.trials, part.measurements
 
 
 def parts(store: Store, table: str) -> list[str]:
