@@ -245,17 +245,20 @@ def status(results_address: ResultsArgument) -> None:
         rows = results.trial_rows(store, results.CONTINUED)
         checked = checked.over(checked.digests | results.digests_of(rows))
         ended = proposals.known_trials(rows)
-        beat, now = heartbeat.read(store), datetime.datetime.now(datetime.UTC)
+        drivers, now = heartbeat.look(store), datetime.datetime.now(datetime.UTC)
     statuses = {trial_id: one.status for trial_id, one in ended.items()}
     known = {trial_id: one.point for trial_id, one in ended.items()}
     of_before = any(row["numerics"] != results.NUMERICS for row in rows)  # whose trials this version knows by other ids
     known |= {} if of_before else {trial.trial_id: trial.varied for trial in checked.trials}
-    running = beat.running if beat and beat.alive(now) else {}
+    running = {trial_id: (part, beat) for beat, alive in drivers if alive for trial_id, part in beat.running.items()}
     names = list(checked.spaces)
     table = Table("trial", "status", *names, title=checked.name, title_justify="left")
     listed = known if len(known) <= SHOWN_TRIALS else [i for i in known if i in running or statuses.get(i) == "failed"]
     for trial_id in listed:
-        found = statuses.get(trial_id, f"running, {running[trial_id]:.0%}" if trial_id in running else "to do")
+        found = statuses.get(trial_id, "to do")
+        if trial_id in running and trial_id not in statuses:
+            part, beat = running[trial_id]
+            found = f"running, {part:.0%}, {beat.host}" + (f" job {beat.job}" if beat.job else "")
         table.add_row(
             trial_id, Text(found, STATUSES.get(found, "")), *(str(known[trial_id].get(name, "")) for name in names)
         )
@@ -267,8 +270,12 @@ def status(results_address: ResultsArgument) -> None:
         screen.print("these results are of a version of metafa with other numerics: to be read, and not continued")
     if checked.fewer:
         screen.print(checked.fewer)
-    if beat and left > 0:
-        screen.print(beat.sentence(now), soft_wrap=True)
+    if left > 0:
+        working = [beat for beat, alive in drivers if alive]
+        # of those that stopped, the last: it tells how far they came
+        stopped = sorted((beat for beat, alive in drivers if not alive), key=lambda beat: beat.written)[-1:]
+        for beat in working or stopped:
+            screen.print(beat.sentence(now, beat in working), soft_wrap=True)
 
 
 @app.command()

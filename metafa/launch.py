@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
-from metafa import data, notebook, proposals, results, screens
+from metafa import data, heartbeat, leases, notebook, proposals, results, screens, stopping
+from metafa.heartbeat import Heartbeat
 from metafa.proposals import Known
+from metafa.sharing import Share
 from metafa.store import Store
 from metafa.study import Study
 
@@ -34,27 +37,72 @@ def run(
 
     Raises `ResultsError`, `DataError`, `LaunchError`, OSError and KeyboardInterrupt; what is done by then is kept.
     """
-    for sentence in results.remove_damaged(store):
-        errors.print(f"{store.address}/{sentence}; its trials run again", markup=False)
-    rows = results.continued_rows(store)
-    found = data.here([trial.settings for trial in study.trials] or study.examples)
-    results.check_images(store, rows, found.digests)
-    study = study.over(results.digests_of(rows) | found.digests)
-    known = proposals.known_trials(rows)
-    known = {id_: one for id_, one in known.items() if study.adaptive or one.status in results.FINISHED}
-    if len(known) >= study.total:
-        return False
-    left = [trial.settings for trial in study.trials if trial.trial_id not in known]
-    found = data.check(left or study.examples, download=True, already=found.images)
-    results.check_images(store, rows, found.digests)
-    for sentence in data.overlaps(left or study.examples, found):
-        screen.print(f"note: {sentence}", soft_wrap=True)
-    sweep(study.over(study.digests | found.digests), store, known, screen, workers, address, found.images)
-    number = len(results.statuses(store))
-    if study.adaptive and number < study.total:
-        screen.print(f"the search finds no more than {number} trials, of {study.total} asked for: settings do not fit")
-    results.compact(store)
+    with contextlib.ExitStack() as stack:
+        here = _Here(study, store, screen, stack)
+        if store.exists("study.toml"):
+            for sentence in results.remove_damaged(store, here.driver()):
+                errors.print(f"{store.address}/{sentence}", markup=False)
+        rows = results.continued_rows(store)
+        found = data.here([trial.settings for trial in study.trials] or study.examples)
+        results.check_images(store, rows, found.digests)
+        study = study.over(results.digests_of(rows) | found.digests)
+        known = proposals.known_trials(rows)
+        known = {id_: one for id_, one in known.items() if study.adaptive or one.status in results.FINISHED}
+        if len(known) >= study.total:
+            return False
+        left = [trial.settings for trial in study.trials if trial.trial_id not in known]
+        found = data.check(left or study.examples, download=True, already=found.images)
+        results.check_images(store, rows, found.digests)
+        for sentence in data.overlaps(left or study.examples, found):
+            screen.print(f"note: {sentence}", soft_wrap=True)
+        here.failed = {row["trial_id"]: row["started"] for row in rows if row["trial_id"] not in known}
+        sweep(study.over(study.digests | found.digests), store, known, screen, workers, address, found.images, here)
+        number = len(results.statuses(store))
+        if study.adaptive and number < study.total:
+            screen.print(
+                f"the search finds no more than {number} trials, of {study.total} asked for: settings do not fit"
+            )
+        results.compact(store, here.driver())
     return True
+
+
+class _Here:
+    """This process as one of the drivers of a study, from when that is known to be possible."""
+
+    def __init__(self, study: Study, store: Store, screen: Console, stack: contextlib.ExitStack):
+        self.study, self.store, self.screen, self.stack = study, store, screen, stack
+        self.failed: Mapping[str, Any] = {}
+        self.watcher: Any = None
+        self._driver: leases.Driver | None = None
+
+    def driver(self) -> leases.Driver:
+        if self._driver is None:
+            self._driver = self.stack.enter_context(leases.driver(self.store, self._say, last_word=True))
+            if not self.store.tells_apart(f"{leases.FOLDER}/.{self._driver.token}"):
+                self._note(
+                    f"{self.store.address} knows neither links nor conditional puts, and cannot keep two runs of a "
+                    "study apart: have one at a time"
+                )
+            elif self.study.early_stopping and self._driver.others():
+                self._note("early stopping compares the trials of this run with each other, not with those of others")
+        return self._driver
+
+    def join(self, ended: dict[str, Known]) -> Share:
+        """Its share of the study, of which ``ended`` is known; what it has taken and not done it gives back."""
+        share = Share(self.driver(), self.study, ended, self.failed, self.watcher.elsewhere)
+
+        def give_back() -> None:
+            with stopping.held():
+                share.give_back()
+
+        self.stack.callback(give_back)
+        return share
+
+    def _say(self) -> Heartbeat:
+        return self.watcher.state() if self.watcher else heartbeat.now("starting")
+
+    def _note(self, sentence: str) -> None:
+        self.screen.print(f"note: {sentence}", soft_wrap=True, markup=False)
 
 
 def sweep(
@@ -65,19 +113,25 @@ def sweep(
     workers: int | None,
     address: str | None,
     images: Mapping[str, LabelledImages],
+    here: _Here | None = None,
 ) -> None:
     """Runs the trials that are not ``known`` over these ``images``. Raises as `run` does."""
     from metafa import progress
+
+    if here is None:
+        with contextlib.ExitStack() as stack:
+            return sweep(study, store, known, screen, workers, address, images, _Here(study, store, screen, stack))
 
     said = f": {study.total} trials of {seeds(study)} seeds"
     said += (f" ({study.fewer})" if study.fewer else "") + (f", {len(known)} done before" if known else "")
     screen.print(Text.assemble((study.name, "bold"), f"{said}; results in {store.address}"), soft_wrap=True)
     with progress.watch(screen, total=study.total, already=len(known)) as watcher:
+        here.study, here.watcher = study, watcher
         with notebook.without_advice():
             from metafa import sweep as sweeps
 
         try:
-            sweeps.run(study, store, known, watcher, workers, address, images)
+            sweeps.run(study, store, known, watcher, here.join, workers, address, images)
         except ConnectionError as error:
             raise LaunchError(
                 f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; a cluster that asks for a token "
@@ -88,6 +142,8 @@ def sweep(
         except KeyboardInterrupt:
             watcher.stop()
             raise
+        finally:
+            watcher.over = True
 
 
 def seeds(study: Study) -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import math
-import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -15,8 +13,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Column
 from rich.text import Text
 
-from metafa import notebook
+from metafa import heartbeat, notebook
 from metafa.heartbeat import Heartbeat
+from metafa.proposals import Known
 from metafa.settings import METRICS, as_text
 from metafa.study import Trial
 
@@ -36,6 +35,7 @@ class Watcher:
         self.counts: dict[str, int] = {}
         self.cpus, self.gpus = 0.0, 0.0
         self.over = False
+        self.others = 0  # trials that other drivers have brought to an end meanwhile
         self.a_line_each = not screen.is_terminal
         self.bar: Any = Progress(
             SpinnerColumn("dots" if screen.encoding.startswith("utf") else "line"),
@@ -74,18 +74,18 @@ class Watcher:
             said = ended.error if ended.status == "stopped" else _shown(final)
             self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True, markup=False)
 
-    def state(self, ended: bool = False) -> Heartbeat:
-        """How far the study is, as `metafa status` shows it elsewhere; ``ended`` where nothing runs any more."""
-        if ended:
-            self.running.clear()
-            self.over = True
-        return Heartbeat(
-            written=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
-            host=platform.node(),
-            summary=self.summary(),
-            running=dict(self.running),
-            ended=ended,
-        )
+    def elsewhere(self, known: Mapping[str, Known]) -> None:
+        """Trials have ended that other drivers ran."""
+        self.ended += len(known)
+        for one in known.values():
+            self.counts[one.status] = self.counts.get(one.status, 0) + 1
+        self.others += len(known)
+        if known:
+            self._show()
+
+    def state(self) -> Heartbeat:
+        """How far the study is, for the other drivers, and as `metafa status` shows it elsewhere."""
+        return heartbeat.now(self.summary(), {} if self.over else dict(self.running))
 
     def stop(self) -> None:
         self.bar.stop()
@@ -103,6 +103,8 @@ class Watcher:
             parts.append(
                 f"{len(self.running)} running on {self.cpus:g} CPUs" + f", {self.gpus:g} GPUs" * (self.gpus > 0)
             )
+        if self.others:
+            parts.append(f"{self.others} by other runs")
         if (rate := self._rate()) is not None and not self.over:
             parts.append(f"{60 * rate:.3g} a minute")
         if (left := self._seconds_left()) is not None and not self.over:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from metafa import search
 from metafa.store import Store
@@ -26,19 +26,67 @@ class Known:
     objectives: tuple[float, ...] | None = None
 
 
-def to_try(study: Study, ended: dict[str, Known]) -> Iterator[Trial | None]:
-    """The trials that are not yet in ``ended``, by trial_id, one at a time; None where it depends on trials that have
-    yet to be put there which one is next. Those of an adaptive search that failed are not tried again, so that it goes
-    on as it went."""
+class Shared(Protocol):
+    """What a driver knows of the others on the same study, as `metafa.sharing.Share` does."""
+
+    def take(self, trial: Trial) -> bool:
+        """Takes a trial that nobody else runs, and says whether it did."""
+
+    def running(self) -> dict[str, search.Point]:
+        """The points of the trials that have been taken and have not ended, by anyone, by trial_id."""
+
+    def proposing(self) -> contextlib.AbstractContextManager[None]:
+        """Within it nobody else proposes trials."""
+
+
+class Alone:
+    """`Shared` of a driver that has a study for itself."""
+
+    def __init__(self, ended: dict[str, Known]):
+        self.ended, self.taken = ended, dict[str, search.Point]()
+
+    def take(self, trial: Trial) -> bool:
+        free = trial.trial_id not in self.taken
+        self.taken[trial.trial_id] = trial.varied
+        return free
+
+    def running(self) -> dict[str, search.Point]:
+        return {trial_id: point for trial_id, point in self.taken.items() if trial_id not in self.ended}
+
+    def proposing(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+def to_try(study: Study, ended: dict[str, Known], shared: Shared | None = None) -> Iterator[Trial | None]:
+    """The trials that are not yet in ``ended``, by trial_id, one at a time, each of them taken from those that are
+    ``shared``; None where it depends on trials that have yet to be put there, or that others run, which one is next.
+    Those of an adaptive search that failed are not tried again, so that it goes on as it went."""
+    shared = shared or Alone(ended)
     if not study.adaptive:
-        yield from (trial for trial in study.trials if trial.trial_id not in ended)
+        yield from _taken(study.trials, ended, shared)
     elif study.search.synchronous:
-        yield from _by_batches(study, ended)
+        yield from _by_batches(study, ended, shared)
     else:
-        yield from _as_they_end(study, ended)
+        yield from _as_they_end(study, ended, shared)
 
 
-def _by_batches(study: Study, ended: dict[str, Known]) -> Iterator[Trial | None]:
+def _taken(trials: Iterable[Trial], ended: dict[str, Known], shared: Shared) -> Iterator[Trial | None]:
+    """Those of these trials that nobody else runs, until each of the others has ended."""
+    left = [trial for trial in trials if trial.trial_id not in ended]
+    while left:
+        others = []
+        for trial in left:
+            if trial.trial_id not in ended:
+                if shared.take(trial):
+                    yield trial
+                else:
+                    others.append(trial)
+        left = [trial for trial in others if trial.trial_id not in ended]
+        if left:
+            yield None
+
+
+def _by_batches(study: Study, ended: dict[str, Known], shared: Shared) -> Iterator[Trial | None]:
     tried: dict[str, Trial] = {}
     fruitless = 0  # proposals, since there was a new trial among them
 
@@ -56,31 +104,56 @@ def _by_batches(study: Study, ended: dict[str, Known]) -> Iterator[Trial | None]
 
     for points in search.batches(study.search, study.seed, study.spaces, outcome, new):
         batch = {trial.trial_id: trial for point in points if (trial := _trial(study, point))}
-        yield from [trial for trial_id, trial in batch.items() if trial_id not in ended]
+        yield from _taken(batch.values(), ended, shared)
         while not batch.keys() <= ended.keys():
             yield None
         if len(tried) >= study.total or fruitless >= study.total:
             break
-    yield from (trial for trial in _others(study, tried.keys()) if trial.trial_id not in ended)
+    yield from _taken(_others(study, tried.keys()), ended, shared)
 
 
-def _as_they_end(study: Study, ended: dict[str, Known]) -> Iterator[Trial | None]:
-    points = {trial_id: known.point for trial_id, known in ended.items()}
-    asked, fruitless = len(points), 0
-    while len(points) < study.total and fruitless < study.total:
-        tried = [
-            search.Tried(point, ended[id_].objectives) if id_ in ended else search.Tried(point, None, running=True)
-            for id_, point in points.items()
-        ]
+def _as_they_end(study: Study, ended: dict[str, Known], shared: Shared) -> Iterator[Trial | None]:
+    asked = len(ended)
+    while True:
+        with shared.proposing():  # so that all together try no more than there are to be
+            known = {trial_id: one.point for trial_id, one in ended.items()} | shared.running()
+            # those of a driver that is gone come first
+            trial = next((one for one in _abandoned(study, ended, known, shared)), None)
+            if trial is None and len(known) < study.total:
+                trial, asked = _proposed(study, ended, known, asked)
+                if trial is not None and not shared.take(trial):
+                    continue
+        if trial is not None:
+            yield trial
+        elif known.keys() <= ended.keys():
+            return
+        else:
+            yield None
+
+
+def _abandoned(
+    study: Study, ended: dict[str, Known], known: dict[str, search.Point], shared: Shared
+) -> Iterator[Trial]:
+    for trial_id in known.keys() - ended.keys():
+        trial = _trial(study, known[trial_id])
+        if trial is not None and trial.trial_id == trial_id and shared.take(trial):
+            yield trial
+
+
+def _proposed(
+    study: Study, ended: dict[str, Known], known: dict[str, search.Point], asked: int
+) -> tuple[Trial | None, int]:
+    """What is to be tried next besides what is ``known``, and how many proposals were asked for by then."""
+    tried = [
+        search.Tried(point, ended[id_].objectives) if id_ in ended else search.Tried(point, None, running=True)
+        for id_, point in known.items()
+    ]
+    for _ in range(study.total):
         trial = _trial(study, search.propose(study.search, study.seed + asked, study.spaces, tried))
         asked += 1
-        if trial is None or trial.trial_id in points:
-            fruitless += 1
-            continue
-        fruitless = 0
-        points[trial.trial_id] = trial.varied
-        yield trial
-    yield from _others(study, points.keys())
+        if trial is not None and trial.trial_id not in known:
+            return trial, asked
+    return next(_others(study, known.keys()), None), asked
 
 
 def _others(study: Study, tried: Iterable[str]) -> Iterator[Trial]:

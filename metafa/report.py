@@ -138,8 +138,11 @@ def _running(store: Store, study: Study, trials: pd.DataFrame) -> str:
     if left <= 0:
         return ""
     said = f"{left} of {study.total} trials are still to do"
-    beat, now = heartbeat.read(store), datetime.datetime.now(datetime.UTC)
-    return f"{said}; as of {now:%Y-%m-%d %H:%M} UTC: {beat.sentence(now)}." if beat else f"{said}."
+    drivers, now = heartbeat.look(store), datetime.datetime.now(datetime.UTC)
+    if any(alive for _, alive in drivers):
+        drivers = [(beat, alive) for beat, alive in drivers if alive]
+    told = "; ".join(beat.sentence(now, alive) for beat, alive in drivers)
+    return f"{said}; as of {now:%Y-%m-%d %H:%M} UTC: {told}." if told else f"{said}."
 
 
 def _claims(study: Study, tables: Tables, lines: list[Line], answers: list[str], warnings: list[str]) -> Section | None:

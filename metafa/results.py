@@ -1,32 +1,38 @@
 """A study's results: the tables `trials` and `measurements`, folders that ``pandas.read_parquet`` reads as they are.
 
-A trial's rows are a part of each, under its `trial_id`; parts are compacted into larger ones. A part of `trials` and
-the part of `measurements` of the same name belong together: the measurements come first and the row in `trials`, which
-says that the trial is done, last. Every part carries a digest of itself, so that a damaged one is found.
+A trial is published by one act: its part of `measurements` is created, under its `trial_id`, where there was none, and
+carries its row of `trials` with it, which is put there afterwards. Parts are compacted into larger ones, a pair that
+counts from the moment in which its second half, in `trials`, is created. What any number of processes may do at once,
+and why that loses and doubles nothing, is in docs/results.md.
+
+Every part carries a digest of itself, so that a damaged one is found.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import hashlib
 import io
+import itertools
 import json
 import posixpath
 import re
+import secrets
 import tempfile
+import time
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import fs
 
-from metafa import notebook
+from metafa import heartbeat, leases, notebook
 from metafa import store as stores
 from metafa.settings import DIVERGED_TIMES_CHANCE, NUMERICS, flatten
 from metafa.store import Store, StoreError
@@ -38,15 +44,30 @@ if TYPE_CHECKING:
 TABLES = ("trials", "measurements")
 PARTIAL = "partial"  # the folder of what trials under way keep
 IMAGES = "images.json"  # the digests of the images that its trials draw on
-PLAN = ".compacting.json"  # of a compaction under way
-CONTINUED = ("trial_id", "status", "point", "objectives", "started", "numerics", "data")  # what continuing has to know
+PLAN = ".compacting.json"  # of a compaction, as versions before 0.2 left it when they were interrupted
+OF_STUDY = (b"metafa.study", b"metafa.fingerprint")  # in the metadata of every part
+ROW = b"metafa.trial"  # in the metadata of a trial's part of `measurements`: its row of `trials`
+CONTINUED = (
+    "trial_id",
+    "status",
+    "point",
+    "objectives",
+    "started",
+    "numerics",
+    "data",
+    "search",
+)  # what continuing has to know
 ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
 SMALL_BYTES = 2**24  # a part below this size is worth compacting
 SHOWN = 3  # settings that differ, in a sentence
 READERS = 16  # parts read at a time
-BEING_WRITTEN = 60.0  # seconds, at most, between a trial's measurements and its row
-ABANDONED = 3600.0  # seconds, after which nobody puts a hidden part in place any more
-PART = re.compile(r"(compact-)?[0-9a-f]{16}\.parquet")  # its name: a trial_id, or of several put together
+LISTINGS = 8  # of both folders, until two agree
+TRIES = 20  # at reading parts that others put together meanwhile
+ABANDONED = 60.0  # seconds, after which a file that is being written is taken for left behind
+ROW_BYTES = 2**24  # of a row of `trials`, uncompressed, at most
+OWN = re.compile(r"([0-9a-f]{16})\.parquet")  # a trial's part, by its trial_id
+FAILED = re.compile(r"failed-([0-9a-f]{16})\.parquet")  # in `trials`, of a trial that is to be tried again
+COMPACTED = re.compile(r"(\.?)(compact-[0-9a-f]{16}\.parquet)")  # hidden until what it takes the place of is gone
 
 MEASUREMENTS = pa.schema(
     [
@@ -154,6 +175,9 @@ ENDED = ("done", "diverged")  # a stopped or failed trial is no part of any anal
 FINISHED = (*ENDED, "stopped")  # a failed trial is tried again
 
 
+Read = TypeVar("Read")
+
+
 class Results(NamedTuple):
     """Both tables of a study."""
 
@@ -247,13 +271,35 @@ def _check_folder(store: Store) -> None:
 
 
 def _study_text(store: Store) -> str:
+    """The study file in ``store``, or, where that is gone, the one that its parts say they are of."""
     try:
         return store.read("study.toml").decode()
-    except (OSError, UnicodeDecodeError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        texts = _texts_of_parts(store)
+        if texts:
+            return texts[-1]
         raise ResultsError(
             f"{store.address} is not a results folder of metafa: it has no study.toml; `metafa run STUDY` says where "
             "its results are"
         ) from error
+    except UnicodeDecodeError as error:
+        raise ResultsError(f"{store.address}/study.toml is damaged: it is not UTF-8") from error
+    except OSError as error:
+        raise ResultsError(f"{store.address} cannot be read: {reason(error)}") from error
+
+
+def _texts_of_parts(store: Store) -> list[str]:
+    """The study files that parts carry, those of fewer trials first: a study may have grown."""
+    found: dict[str, int] = {}
+    try:
+        for name in parts(store, "measurements"):
+            with store.filesystem.open_input_file(store.path(f"measurements/{name}")) as file:
+                text = (pq.read_metadata(file).metadata or {}).get(b"metafa.study", b"").decode()
+            if text and text not in found:
+                found[text] = parse(text, file="study", has_results=True).total
+    except (OSError, ValueError, StudyError, pa.ArrowException) as error:
+        raise ResultsError(f"{store.address} has no study.toml, and its parts say none: {reason(error)}") from error
+    return sorted(found, key=lambda text: found[text])
 
 
 def read_study(store: Store) -> Study:
@@ -274,41 +320,186 @@ def _digests(store: Store) -> dict[str, str]:
         return {}
 
 
+class Parts(NamedTuple):
+    """Where the rows of both tables are at one moment."""
+
+    own: list[str]
+    """By their trial_id, the trials that have a part of `measurements` of their own, whether or not it is published:
+    one of an earlier version is where `trials` has its row."""
+    rows: set[str]
+    """The trials that have a part of `trials` of their own."""
+    failed: list[str]
+    """The trials that have failed and are to be tried again, unless they are published as well."""
+    compacted: dict[str, tuple[str, str]]
+    """The pairs of compacted parts: by name, their files in `trials` and in `measurements`."""
+
+    def path(self, table: str, name: str) -> str:
+        return f"{table}/{self.compacted[name][TABLES.index(table)]}"
+
+
+def find_parts(store: Store) -> Parts:
+    """The parts of both tables. Raises `ResultsError` where a compacted part has lost its fellow."""
+    seen: Any = None
+    for _ in range(LISTINGS):
+        # measurements first: what is published is there until a pair that has it stands in both
+        measurements, trials = store.sizes("measurements"), store.sizes("trials")
+        before, seen = seen, (_compacted(trials), _compacted(measurements))
+        lost = [name for name, file in seen[0].items() if name not in seen[1] and file == name]
+        if before == seen and not lost:  # a listing may miss a file that gets another name while it is made
+            break
+    if lost:
+        raise ResultsError(
+            f"{store.address}: the measurements of trials/{lost[0]} are lost; `metafa run STUDY` with the same study "
+            "runs its trials again"
+        )
+    own, rows, failed = (
+        [match[1] for match in map(pattern.fullmatch, sorted(names)) if match]
+        for pattern, names in ((OWN, measurements), (OWN, trials), (FAILED, trials))
+    )
+    files, others = seen
+    return Parts(own, set(rows), failed, {name: (files[name], others[name]) for name in files.keys() & others.keys()})
+
+
+def _compacted(sizes: Mapping[str, int]) -> dict[str, str]:
+    """Of the compacted parts of a table, by their final name, the file: the one that is not hidden, where both are
+    there. A part without content counts for nothing: by it somebody has ended a compaction that was interrupted."""
+    found = [match for match in map(COMPACTED.fullmatch, sorted(sizes)) if match]  # a dot comes before letters
+    return {match[2]: match[0] for match in found if sizes[match[0]]}
+
+
+def _again(read: Callable[[Store], Read]) -> Callable[[Store], Read]:
+    """``read``, begun again where a part that was listed has been put together with others meanwhile."""
+
+    def until_read(store: Store) -> Read:
+        for attempt in range(TRIES):
+            try:
+                return read(store)
+            except FileNotFoundError as error:
+                if attempt + 1 == TRIES:
+                    raise ResultsError(f"{store.address}: {reason(error)}; try again") from error
+                time.sleep(0.01 * attempt)
+            except (OSError, pa.ArrowException, zlib.error) as error:
+                raise ResultsError(_damage(store, error)) from error
+        raise AssertionError
+
+    return until_read
+
+
 def read_table(
     store: Store, table: str, columns: Sequence[str] | None = None, filter: pc.Expression | None = None
 ) -> pa.Table:
     """The rows of a table, of `measurements` those for which ``filter`` holds, in those of ``columns`` that it has;
     without columns where it has no parts. Raises `ResultsError` where a part is damaged."""
+    read = partial(_read_trials, columns) if table == "trials" else partial(_read_measurements, columns, filter)
+    return _again(read)(store)
+
+
+def _read_trials(columns: Sequence[str] | None, store: Store) -> pa.Table:
+    found = find_parts(store)
+    compacted = _compacted_trials(store, found)
+    known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
+    tables = [_read_compacted(store, found, pair, columns) for pair in compacted]
+    with ThreadPoolExecutor(READERS) as pool:
+        own = [one for one in found.own if one not in known]
+        rows = list(pool.map(partial(_own_row, store, found), own))
+        known |= {one for one, row in zip(own, rows, strict=True) if row is not None}
+        failed = [f"trials/failed-{one}.parquet" for one in found.failed if one not in known]
+        rows += pool.map(lambda name: decode(store.read(name)), failed)
+    tables += [_chosen(row, columns) for row in rows if row is not None]
+    return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+
+
+def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | None, store: Store) -> pa.Table:
     from pyarrow import dataset  # which imports pandas
 
-    for last in (False, False, True):
-        paths = [store.path(f"{table}/{name}") for name in parts(store, table)]
-        if not paths:
-            return pa.table({})
-        try:
-            found = dataset.dataset(paths, filesystem=store.filesystem, format="parquet")
-            if table == "trials":  # a study that has grown may vary more than it did, and its parts have more columns
-                with ThreadPoolExecutor(READERS) as pool:
-                    rows = list(pool.map(partial(_rows_of_part, columns), found.get_fragments()))
-                return pa.concat_tables(rows, promote_options="permissive")
-            chosen = None if columns is None else [name for name in columns if name in found.schema.names]
-            return found.to_table(columns=chosen, filter=filter)
-        except FileNotFoundError as error:  # put together with others since it was listed
-            if last:
-                raise ResultsError(f"{store.address}: {reason(error)}; try again") from error
-        except (OSError, pa.ArrowException) as error:
-            raise ResultsError(_damage(store, error)) from error
-    raise AssertionError
+    found = find_parts(store)
+    compacted = _compacted_trials(store, found)
+    known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
+    own = {one for one in found.own if one not in known}
+    with ThreadPoolExecutor(READERS) as pool:
+        unsure = sorted(own - found.rows)  # without a row in `trials`, as one that is being published, or never was
+        rows = pool.map(partial(_own_row, store, found), unsure)
+        own -= {one for one, row in zip(unsure, rows, strict=True) if row is None}
+    files = [f"measurements/{one}.parquet" for one in sorted(own)]
+    files += [found.path("measurements", pair.name) for pair in compacted if not pair.doubled]
+    tables = []
+    for names, chosen in [(files, filter)] + [
+        ([found.path("measurements", pair.name)], _both(filter, pc.field("trial_id").isin(pair.trial_ids)))
+        for pair in compacted
+        if pair.doubled and pair.trial_ids
+    ]:
+        if names:
+            part = dataset.dataset([store.path(name) for name in names], filesystem=store.filesystem, format="parquet")
+            there = None if columns is None else [name for name in columns if name in part.schema.names]
+            tables.append(part.to_table(columns=there, filter=chosen))
+    return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
 
 
-def _rows_of_part(columns: Sequence[str] | None, part: Any) -> pa.Table:
-    names = part.physical_schema.names
-    return part.to_table(columns=names if columns is None else [name for name in columns if name in names])
+def _both(one: pc.Expression | None, other: pc.Expression) -> pc.Expression:
+    return other if one is None else one & other
+
+
+def _chosen(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    return table if columns is None else table.select([name for name in columns if name in table.column_names])
+
+
+class Compacted(NamedTuple):
+    """A pair of compacted parts: which of its trials are to be read from it, and which another pair has as well, as it
+    comes to be where a process was taken for gone and went on."""
+
+    name: str
+    trial_ids: list[str]
+    doubled: list[str]
+
+
+def _compacted_trials(store: Store, found: Parts) -> list[Compacted]:
+    pairs, known = [], set[str]()
+    for name in sorted(found.compacted):
+        trial_ids = _read_part(store, found.path("trials", name), ["trial_id"])["trial_id"].to_pylist()
+        pairs.append(
+            Compacted(name, [one for one in trial_ids if one not in known], [one for one in trial_ids if one in known])
+        )
+        known.update(trial_ids)
+    return pairs
+
+
+def _read_compacted(store: Store, found: Parts, pair: Compacted, columns: Sequence[str] | None) -> pa.Table:
+    file = found.path("trials", pair.name)
+    if not pair.doubled:
+        return _read_part(store, file, columns)
+    rows = _read_part(store, file, None if columns is None else ["trial_id", *columns])
+    return _chosen(rows.filter(pc.field("trial_id").isin(pair.trial_ids)), columns)
+
+
+def _read_part(store: Store, name: str, columns: Sequence[str] | None) -> pa.Table:
+    with store.filesystem.open_input_file(store.path(name)) as file:
+        part = pq.ParquetFile(file)
+        names = part.schema_arrow.names
+        return part.read(columns=names if columns is None else [one for one in names if one in columns])
+
+
+def _own_row(store: Store, found: Parts, trial_id: str) -> pa.Table | None:
+    """A trial's row of `trials`, as its part of `measurements` carries it; None where it is not published."""
+    with store.filesystem.open_input_file(store.path(f"measurements/{trial_id}.parquet")) as file:
+        row = carried(pq.read_metadata(file))
+    if row is None and trial_id in found.rows:  # of an earlier version
+        row = decode(store.read(f"trials/{trial_id}.parquet"))
+    return row
+
+
+def carried(metadata: pq.FileMetaData) -> pa.Table | None:
+    """The row of `trials` that a part of `measurements` carries; None of an earlier version's."""
+    kept = metadata.metadata or {}
+    if ROW not in kept:
+        return None
+    content = zlib.decompressobj().decompress(base64.b64decode(kept[ROW]), ROW_BYTES)
+    row = pa.ipc.open_stream(content).read_all()
+    return row.replace_schema_metadata({key: kept[key] for key in OF_STUDY if key in kept})
 
 
 def _damage(store: Store, error: Exception) -> str:
     """Which parts cannot be read, and what to do about it."""
-    bad = _damaged(store, [f"{table}/{name}" for table in TABLES for name in parts(store, table)])
+    bad = [name for name, content in _contents(store, _every_part(store)) if not stores.sealed(content)]
     if not bad:
         return f"{store.address}: {reason(error)}"
     more = f" and {len(bad) - 3} more parts" if len(bad) > 3 else ""
@@ -318,11 +509,27 @@ def _damage(store: Store, error: Exception) -> str:
     )
 
 
-def _damaged(store: Store, names: Sequence[str]) -> list[str]:
-    """Which of these parts are not as they were written."""
+def _every_part(store: Store) -> list[str]:
+    return [
+        f"{table}/{name}"
+        for table in TABLES
+        for name in store.names(table)
+        if any(pattern.fullmatch(name) for pattern in (OWN, FAILED, COMPACTED))
+    ]
+
+
+def _contents(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """The content of each of these files that is there."""
+
+    def read(name: str) -> tuple[str, bytes | None]:
+        with contextlib.suppress(FileNotFoundError):
+            return name, store.read(name)
+        return name, None
+
     with ThreadPoolExecutor(READERS) as pool:
-        whole = pool.map(lambda name: stores.sealed(store.read(name)), names)
-        return [name for name, good in zip(names, whole, strict=True) if not good]
+        names = iter(names)
+        while some := list(itertools.islice(names, READERS)):  # so that no more of them are held at once
+            yield from ((name, content) for name, content in pool.map(read, some) if content is not None)
 
 
 def trial_rows(store: Store, columns: Sequence[str] = ("trial_id", "status")) -> list[dict[str, Any]]:
@@ -378,24 +585,119 @@ def trials_schema(study: Study) -> pa.Schema:
     return pa.schema(fields, metadata={"metafa.study": study.text, "metafa.fingerprint": study.fingerprint})
 
 
-def encode_rows(schema: pa.Schema, trial_id: str, rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """A trial's measurements as a part of the table."""
-    table = pa.Table.from_pylist([{"trial_id": trial_id, **row} for row in rows], MEASUREMENTS)
-    return encode(table.replace_schema_metadata(schema.metadata))
+def measured(trial_id: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """A trial's measurements as rows of the table."""
+    return pa.Table.from_pylist([{"trial_id": trial_id, **row} for row in rows], MEASUREMENTS)
 
 
-def write(store: Store, schema: pa.Schema, row: Mapping[str, Any], measurements: Iterable[Mapping[str, Any]]) -> None:
-    """Puts a trial's rows into both tables, in place of any it had. Raises OSError; without its row in `trials` it then
-    counts as not done."""
-    put_rows(store, schema, row, encode_rows(schema, row["trial_id"], measurements))
+def write(store: Store, schema: pa.Schema, row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> bool:
+    """As `publish`, of measurements as they come."""
+    return publish(store, schema, row, measured(row["trial_id"], rows))
 
 
-def put_rows(store: Store, schema: pa.Schema, row: Mapping[str, Any], measurements: bytes) -> None:
-    """As `write`, of measurements that are a part already."""
-    part = f"{row['trial_id']}.parquet"
-    store.put(f"measurements/{part}", measurements)
+def publish(
+    store: Store, schema: pa.Schema, row: Mapping[str, Any], measurements: pa.Table, final: bool = False
+) -> bool:
+    """Puts what came of a trial into both tables, once and for all, and says whether it did: where somebody else has
+    published the trial before, that stays as it is.
+
+    A failure is put into `trials` alone, and stands there until the trial is published, unless it is ``final``.
+    Raises OSError, and then the trial counts as not done.
+    """
+    trial_id = row["trial_id"]
+    own, failed = f"{trial_id}.parquet", f"failed-{trial_id}.parquet"
     # pyarrow fills columns that the row lacks with null
-    store.put(f"trials/{part}", encode(pa.Table.from_pylist([dict(row)], schema)))
+    table = pa.Table.from_pylist([dict(row)], schema)
+    if row["status"] not in FINISHED and not final:
+        if _is_kept(store, trial_id, final):
+            return False
+        store.put(f"trials/{failed}", encode(table), durable=True)
+        if trial_id in published(store, [trial_id]):
+            store.remove(f"trials/{failed}")
+            return False
+        return True
+    content = io.BytesIO()
+    with pa.ipc.new_stream(content, table.schema.remove_metadata()) as stream:
+        stream.write_table(table)
+    kept = {**(schema.metadata or {}), ROW: base64.b64encode(zlib.compress(content.getvalue()))}
+    part = encode(measurements.replace_schema_metadata(kept))
+    while not (first := store.create(f"measurements/{own}", part, durable=True)):
+        if _is_kept(store, trial_id, final):
+            break
+    if first:
+        _put_row(store, trial_id, table)
+    store.remove(f"trials/{failed}")
+    return first
+
+
+def _is_kept(store: Store, trial_id: str, final: bool) -> bool:
+    """Whether a trial has a part of its own that is to stay. One that is damaged is taken away, and so is what earlier
+    versions left of a trial that was interrupted, or that failed and is tried again."""
+    names = [f"{table}/{trial_id}.parquet" for table in TABLES]
+    contents = dict(_contents(store, names))
+    if names[1] not in contents:
+        return False
+    if stores.sealed(contents[names[1]]):
+        if carried(_metadata(contents[names[1]])) is not None:
+            return True
+        if names[0] in contents and stores.sealed(contents[names[0]]):
+            status = decode(contents[names[0]])["status"][0].as_py()
+            if status in FINISHED or final:
+                return True
+    for name, content in contents.items():
+        store.remove_same(name, content)
+    return False
+
+
+def _metadata(content: bytes) -> pq.FileMetaData:
+    return pq.read_metadata(pa.BufferReader(content))
+
+
+def _put_row(store: Store, trial_id: str, row: pa.Table) -> None:
+    """Puts the row that a published trial's part of `measurements` carries into `trials`."""
+    store.put(f"trials/{trial_id}.parquet", encode(row))
+    if not store.exists(f"measurements/{trial_id}.parquet"):  # both have been put together with others since
+        store.remove(f"trials/{trial_id}.parquet")
+
+
+def rows_of(store: Store, trial_ids: Collection[str] | None = None, but: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Of these trials, or of all ``but`` some, what continuing a study has to know, where they have a row in `trials`.
+    Little more than those rows is read."""
+
+    def wanted(trial_id: str) -> bool:
+        return trial_id not in but if trial_ids is None else trial_id in trial_ids
+
+    def read(store: Store) -> list[dict[str, Any]]:
+        found = find_parts(store)
+        rows: list[dict[str, Any]] = []
+        known: set[str] = set()
+        for pair in _compacted_trials(store, found):
+            if any(map(wanted, pair.trial_ids)):
+                rows += _read_compacted(store, found, pair, CONTINUED).to_pylist()
+            known.update(pair.trial_ids)
+        own = [one for one in found.own if wanted(one) and one not in known]
+        for one in own:
+            if (row := _own_row(store, found, one)) is not None:
+                rows += _chosen(row, CONTINUED).to_pylist()
+                known.add(one)
+        for one in found.failed:
+            if wanted(one) and one not in known:
+                rows += _chosen(decode(store.read(f"trials/failed-{one}.parquet")), CONTINUED).to_pylist()
+        return [dict.fromkeys(CONTINUED) | row for row in rows if wanted(row["trial_id"])]
+
+    return _again(read)(store)
+
+
+def published(store: Store, trial_ids: Collection[str]) -> set[str]:
+    """Those of these trials that are published."""
+
+    def read(store: Store) -> set[str]:
+        found = find_parts(store)
+        known = {one for pair in _compacted_trials(store, found) for one in pair.trial_ids}
+        own = [one for one in found.own if one in trial_ids and one not in known]
+        return known & set(trial_ids) | {one for one in own if _own_row(store, found, one) is not None}
+
+    return _again(read)(store)
 
 
 def differences(store: Store, other: Store, trial_ids: Sequence[str]) -> dict[str, str]:
@@ -432,118 +734,252 @@ def decode(content: bytes) -> pa.Table:
     return pq.read_table(pa.BufferReader(content))
 
 
-def read_part(store: Store, name: str) -> tuple[pa.Table, pa.Table]:
-    """The rows of a part in both tables. Raises `ResultsError` where it is damaged, and FileNotFoundError where it has
-    been put together with others."""
-    try:
-        trials, measurements = (decode(store.read(f"{table}/{name}")) for table in TABLES)
-    except pa.ArrowException as error:
-        raise ResultsError(_damage(store, error)) from error
-    return trials, measurements
+def in_parts(store: Store) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """The rows of both tables, some trials at a time, every published trial once."""
+    found = find_parts(store)
+    compacted = _compacted_trials(store, found)
+    known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
+    for pair in compacted:
+        if (part := _small_pair(store, found, pair)) is not None:
+            yield part.trials, part.measurements
+    for part in _small_parts(store, found, [one for one in found.own if one not in known]):
+        if part is not None:
+            yield part.trials, part.measurements
 
 
 def parts(store: Store, table: str) -> list[str]:
-    """The names of the parts of a table; other files in its folder are none of ours."""
-    return [name for name in store.names(table) if PART.fullmatch(name)]
+    """The names of the parts of a table, as whoever reads the folder finds them; other files in it are none of ours."""
+    visible = (name for name in store.names(table) if not name.startswith("."))
+    return [name for name in visible if any(pattern.fullmatch(name) for pattern in (OWN, FAILED, COMPACTED))]
 
 
-def remove_damaged(store: Store) -> list[str]:
+def compact(store: Store, driver: leases.Driver | None = None) -> int:
+    """Puts small parts of finished trials together, and returns how many there were.
+
+    It may be interrupted, and others may read, write and compact beside it: of those who compact at once, the others
+    wait. Raises `ResultsError` where a part is damaged.
+    """
+    with _upkeep(store, driver, "puts parts together"):
+        tidy(store)
+        return put_together(store)
+
+
+def remove_damaged(store: Store, driver: leases.Driver | None = None) -> list[str]:
     """Takes damaged parts, and parts without their fellow in the other table, out of both tables, so that their trials
-    are to be done; says which, a sentence each. Finishes a compaction that was interrupted."""
-    with store.alone():
-        _finish_compaction(store)
-        found = {table: set(parts(store, table)) for table in TABLES}
-        sentences = [
-            f"trials/{name}: its measurements are lost" for name in sorted(found["trials"] - found["measurements"])
-        ]
-        names = [f"{table}/{name}" for table in TABLES for name in sorted(found["trials"] & found["measurements"])]
-        sentences += [f"{name}: damaged" for name in _damaged(store, names)]
-        bad = {sentence.partition(":")[0].partition("/")[2] for sentence in sentences}
-        # measurements without a row in `trials`: of a trial that was interrupted between the two, unless another driver
-        # writes both just now
-        alone = found["measurements"] - found["trials"] - set(parts(store, "trials"))
-        for name in sorted(bad | {name for name in alone if store.age(f"measurements/{name}") > BEING_WRITTEN}):
-            for table in TABLES:
-                store.remove(f"{table}/{name}")
+    are to be done; says which, a sentence each. Finishes what others have left unfinished."""
+    with _upkeep(store, driver, "looks for damage"):
+        sentences = mend(store)
+        tidy(store)
         return sentences
 
 
-def compact(store: Store) -> int:
-    """Puts small parts of finished trials together, and returns how many there were.
-
-    It may be interrupted: new parts are hidden until a plan says that all of them stand; from then on the plan is
-    carried out, if by the next who comes. Between, readers find fewer trials, and none twice. Of two who come at once
-    the second waits for the first. Raises `ResultsError` where a part is damaged.
-    """
-    with store.alone():
-        _finish_compaction(store)
-        for table in TABLES:
-            for name in store.names(table):
-                if name.startswith(".compact-") and store.age(f"{table}/{name}") > ABANDONED:
-                    store.remove(f"{table}/{name}")
-        old: list[str] = []
-        new: list[str] = []
-        with contextlib.suppress(FileNotFoundError):
-            for names, trials, measurements in _groups(store):
-                name = f"compact-{hashlib.blake2b(' '.join(names).encode(), digest_size=8).hexdigest()}.parquet"
-                store.put(f"measurements/.{name}", encode(measurements))
-                store.put(f"trials/.{name}", encode(trials))
-                old, new = [*old, *names], [*new, name]
-        if not set(old) <= set(parts(store, "trials")):
-            return 0  # where nobody is alone, another has put them together meanwhile
-        if new:
-            store.put(PLAN, json.dumps({"old": old, "new": new}).encode())
-            _finish_compaction(store)
-        return len(old)
+@contextlib.contextmanager
+def _upkeep(store: Store, driver: leases.Driver | None, doing: str) -> Iterator[None]:
+    """Within it this process looks after the files of the results, and no other does."""
+    with contextlib.ExitStack() as stack:
+        if driver is None:
+            driver = stack.enter_context(leases.driver(store, lambda: heartbeat.now(doing)))
+        stack.enter_context(driver.holding(leases.UPKEEP))
+        leases.clear(driver)
+        yield
 
 
-def _groups(store: Store) -> Iterator[tuple[list[str], pa.Table, pa.Table]]:
-    """Small parts that are to be one: their names and their rows."""
-    selector = fs.FileSelector(store.path("measurements"), allow_not_found=True)
-    sizes = {info.base_name: info.size for info in store.filesystem.get_file_info(selector)}
-    names = [name for name in parts(store, "trials") if sizes.get(name, SMALL_BYTES) < SMALL_BYTES]
-    kept: list[tuple[str, pa.Table, pa.Table]] = []
-    with ThreadPoolExecutor(READERS) as pool:
-        for some in (names[i : i + READERS] for i in range(0, len(names), READERS)):
-            for name, (trials, measurements) in zip(some, pool.map(partial(read_part, store), some), strict=True):
-                if set(trials["status"].to_pylist()) <= set(FINISHED):
-                    kept.append((name, trials, measurements))
-            if sum(len(rows) for _, _, rows in kept) >= ROWS_A_PART:
-                yield _together(kept)
-                kept = []
-    if len(kept) > 1:
-        yield _together(kept)
+def mend(store: Store) -> list[str]:
+    """Takes out what is damaged or has lost its fellow, and says what, a sentence each."""
+    sentences = []
+    for name, content in _contents(store, _every_part(store)):
+        if content and not stores.sealed(content):
+            table, _, file = name.partition("/")
+            if table == "trials" and OWN.fullmatch(file) and (row := _own_row_again(store, file)) is not None:
+                store.put(name, encode(row))
+                sentences.append(f"{name}: damaged; it is made again of measurements/{file}")
+                continue
+            for one in TABLES if not FAILED.fullmatch(file) else ():
+                if f"{one}/{file}" != name:
+                    store.remove(f"{one}/{file}")
+            store.remove_same(name, content)
+            sentences.append(f"{name}: damaged; its trials run again")
+    measurements, trials = store.sizes("measurements"), store.sizes("trials")
+    hidden = {match[2] for match in map(COMPACTED.fullmatch, measurements) if match}
+    for file in sorted(trials.keys() - measurements.keys() - hidden):
+        # what stands in `trials` after its measurements are gone has lost them: otherwise it is taken away first
+        if (OWN.fullmatch(file) or COMPACTED.fullmatch(file)) and not file.startswith("."):
+            gone = not any(store.exists(f"measurements/{dot}{file}") for dot in ("", "."))
+            if gone and store.exists(f"trials/{file}"):
+                covered = OWN.fullmatch(file) and published(store, [file.removesuffix(".parquet")])
+                store.remove(f"trials/{file}")
+                if not covered:
+                    sentences.append(f"trials/{file}: its measurements are lost; its trials run again")
+    return sentences
 
 
-def _together(kept: list[tuple[str, pa.Table, pa.Table]]) -> tuple[list[str], pa.Table, pa.Table]:
-    names, *tables = zip(*kept, strict=True)
-    trials, measurements = (pa.concat_tables(table, promote_options="permissive") for table in tables)
-    # so that whoever asks for one metric reads little more
-    return list(names), trials, measurements.sort_by([("metric", "ascending"), ("phase", "ascending")])
+def _own_row_again(store: Store, file: str) -> pa.Table | None:
+    """The row of `trials` that a trial's part of `measurements` carries, if that is whole."""
+    with contextlib.suppress(FileNotFoundError):
+        content = store.read(f"measurements/{file}")
+        return carried(_metadata(content)) if stores.sealed(content) else None
+    return None
 
 
-def _finish_compaction(store: Store) -> None:
-    try:
-        plan = json.loads(store.read(PLAN))
-        old, new = ([posixpath.basename(name) for name in plan[key]] for key in ("old", "new"))
-    except FileNotFoundError:
-        return
-    except (ValueError, TypeError, KeyError) as error:
-        raise ResultsError(f"{store.address}/{PLAN} is damaged: it says which hidden parts take whose place") from error
-    # where another has taken a new part away, what it was made of stays
-    if all(store.exists(f"{table}/.{name}") or store.exists(f"{table}/{name}") for table in TABLES for name in new):
-        for table in TABLES:
-            for name in old:
-                store.remove(f"{table}/{name}")
-        for table in reversed(TABLES):
-            for name in new:
-                try:
-                    if store.exists(f"{table}/.{name}"):
-                        store.rename(f"{table}/.{name}", f"{table}/{name}")
-                except OSError:  # where nobody is alone, another may put it in place first
-                    if not store.exists(f"{table}/{name}"):
-                        raise
+def tidy(store: Store) -> None:
+    """Finishes compactions that were interrupted, puts missing rows into `trials`, and clears away what is left of
+    writing that was interrupted. Who holds the lease does so; should two, no row is lost."""
+    for folder in ("", *TABLES, PARTIAL, leases.FOLDER, heartbeat.FOLDER):
+        for name in store.names(folder):
+            file = f"{folder}/{name}" if folder else name
+            if stores.PARTIAL.fullmatch(name) and store.age(file) > ABANDONED:
+                store.remove(file)
+    _end_begun(store)
+    found = find_parts(store)
+    compacted = _again(lambda store: _compacted_trials(store, find_parts(store)))(store)
+    own = set(found.own) | found.rows
+    for pair in compacted:
+        covered = [trial_id for trial_id in pair.trial_ids if trial_id in own]
+        if pair.name in found.compacted and (covered or pair.name not in found.compacted[pair.name]):
+            _check_sealed(store, pair.name, found)
+            _take_the_place(store, pair.name, [f"{trial_id}.parquet" for trial_id in covered])
+    known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
+    for trial_id in found.own:
+        if trial_id not in found.rows and trial_id not in known:
+            with contextlib.suppress(FileNotFoundError):
+                name = f"measurements/{trial_id}.parquet"
+                content = store.read(name)
+                if (row := carried(_metadata(content))) is not None:
+                    _put_row(store, trial_id, row)
+                elif store.age(name) > ABANDONED:  # of an earlier version, which was interrupted
+                    store.remove_same(name, content)
+    for trial_id in published(store, found.failed) if found.failed else ():
+        store.remove(f"trials/failed-{trial_id}.parquet")
     store.remove(PLAN)
+
+
+def _end_begun(store: Store) -> None:
+    """Ends compactions that never came to count."""
+    sizes = store.sizes("measurements"), store.sizes("trials")
+    files = [{match[2]: match[0] for match in map(COMPACTED.fullmatch, some) if match} for some in sizes]
+    for name in files[0].keys() - files[1].keys():
+        # who began it may go on: first of all that has to be kept from counting
+        if files[0][name] != name and store.create(f"trials/.{name}", b""):
+            _end(store, name)
+    for name, file in files[1].items():
+        if file != name and not sizes[1][file]:
+            _end(store, name)
+        elif file != name and not any(store.exists(f"measurements/{dot}{name}") for dot in ("", ".")):
+            store.remove(f"trials/{file}")
+
+
+def _end(store: Store, name: str) -> None:
+    store.remove(f"measurements/.{name}")
+    store.remove(f"trials/.{name}")
+
+
+def _check_sealed(store: Store, name: str, found: Parts) -> None:
+    for table in TABLES:
+        if not stores.sealed(store.read(found.path(table, name))):
+            raise ResultsError(_damage(store, OSError(f"{found.path(table, name)} is damaged")))
+
+
+def _take_the_place(store: Store, name: str, old: Iterable[str]) -> None:
+    """Removes parts of which a compacted pair has all rows, and makes that visible."""
+    for one in old:
+        for table in TABLES:
+            store.remove(f"{table}/{one}")
+            if COMPACTED.fullmatch(one):
+                store.remove(f"{table}/.{one}")
+    for table in reversed(TABLES):
+        with contextlib.suppress(FileNotFoundError):  # somebody else has done so, or put it together with others
+            store.rename(f"{table}/.{name}", f"{table}/{name}")
+
+
+class Small(NamedTuple):
+    """A part that is to be put together with others: its name, and its rows in both tables."""
+
+    name: str
+    trials: pa.Table
+    measurements: pa.Table
+
+
+def put_together(store: Store) -> int:
+    """Puts small parts of finished trials together, and returns how many there were."""
+    done = 0
+    for some in _groups(store):
+        name = f"compact-{secrets.token_hex(8)}.parquet"
+        trials, measurements = _together(some)
+        store.put(f"measurements/.{name}", encode(measurements), durable=True)
+        # from here on they count, and count once, whatever else is there
+        if not store.create(f"trials/.{name}", encode(trials), durable=True):
+            break
+        if not store.exists(f"measurements/.{name}"):  # somebody took this process for gone
+            store.remove(f"trials/.{name}")
+            break
+        _take_the_place(store, name, [part.name for part in some])
+        done += len(some)
+    return done
+
+
+def _groups(store: Store) -> Iterator[list[Small]]:
+    """Small parts that are to be one; and, together whatever their size, pairs that have trials in common: what takes
+    the place of one has all its rows, so that no two processes rely each on what the other removes."""
+    found, sizes = find_parts(store), store.sizes("measurements")
+    compacted = _compacted_trials(store, found)
+    doubled = {trial_id for pair in compacted for trial_id in pair.doubled}
+    entangled = [pair for pair in compacted if pair.doubled or not doubled.isdisjoint(pair.trial_ids)]
+    if entangled:
+        yield [part for pair in entangled if (part := _small_pair(store, found, pair)) is not None]
+    known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
+    pairs = [
+        pair
+        for pair in compacted
+        if pair not in entangled and sizes.get(found.compacted[pair.name][1], SMALL_BYTES) < SMALL_BYTES
+    ]
+    own = [one for one in found.own if one not in known and sizes.get(f"{one}.parquet", SMALL_BYTES) < SMALL_BYTES]
+    kept: list[Small] = []
+    for part in itertools.chain((_small_pair(store, found, pair) for pair in pairs), _small_parts(store, found, own)):
+        if part is not None and set(part.trials["status"].to_pylist()) <= set(FINISHED):
+            kept.append(part)
+        if sum(len(one.measurements) for one in kept) >= ROWS_A_PART:
+            yield kept
+            kept = []
+    if len(kept) > 1:
+        yield kept
+
+
+def _small_pair(store: Store, found: Parts, pair: Compacted) -> Small | None:
+    contents = dict(_contents(store, [found.path(table, pair.name) for table in TABLES]))
+    if len(contents) < len(TABLES):
+        return None  # put together with others meanwhile
+    tables = [_whole(store, name, content) for name, content in contents.items()]
+    if pair.doubled:
+        tables = [table.filter(pc.field("trial_id").isin(pair.trial_ids)) for table in tables]
+    return Small(pair.name, *tables)
+
+
+def _small_parts(store: Store, found: Parts, own: list[str]) -> Iterator[Small | None]:
+    for name, content in _contents(store, [f"measurements/{trial_id}.parquet" for trial_id in own]):
+        file = posixpath.basename(name)
+        measurements = _whole(store, name, content)
+        row = carried(_metadata(content))
+        if row is None and file.removesuffix(".parquet") in found.rows:
+            row = _whole(store, f"trials/{file}", store.read(f"trials/{file}"))
+        yield None if row is None else Small(file, row, measurements)
+
+
+def _whole(store: Store, name: str, content: bytes) -> pa.Table:
+    """The table of a part that is to be put together with others. Raises `ResultsError` where it is damaged: once it
+    is in a new part, with a digest of that, nobody would find out."""
+    if not stores.sealed(content):
+        raise ResultsError(_damage(store, OSError(f"{name} is damaged")))
+    return decode(content)
+
+
+def _together(some: list[Small]) -> list[pa.Table]:
+    trials, measurements = (
+        pa.concat_tables([part[1 + number] for part in some], promote_options="permissive") for number in range(2)
+    )
+    kept = {key: text for key, text in (measurements.schema.metadata or {}).items() if key in OF_STUDY}
+    # so that whoever asks for one metric reads little more
+    ordered = measurements.sort_by([("metric", "ascending"), ("phase", "ascending")])
+    return [trials, ordered.replace_schema_metadata(kept)]
 
 
 def reason(error: Exception) -> str:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyarrow import fs
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 DIGEST_BYTES = 16
+PARTIAL = re.compile(r"\..*\.[0-9a-f]{32}")  # a file that is being written, in a folder; hidden from its readers
+ATTEMPTS = 3  # at placing a file whose partial one somebody cleared away meanwhile
+OF_THIS_PROCESS = ("memory", "mem", "mock")  # addresses of what no other process ever sees
 
 
 class StoreError(Exception):
@@ -35,10 +35,13 @@ class Store:
     filesystem: fs.FileSystem
     root: str
     opened: str
+    exclusive: Callable[[str, bytes], bool] | None = None
+    """In an object store, puts a file at a path where there is none, as one act, and says whether it did; None where
+    that is not known to be possible."""
 
     @property
     def local(self) -> bool:
-        """Whether a file is put in place by a rename; elsewhere a put is a single one by itself."""
+        """Whether a file is put in place by a rename or a link; elsewhere a put is a single one by itself."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def path(self, name: str) -> str:
@@ -46,35 +49,81 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """The names of the files in ``folder``, hidden ones among them."""
-        found = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
-        return sorted(info.base_name for info in found if info.is_file)
+        return sorted(self.sizes(folder))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The sizes of the files in ``folder``, in bytes, by name."""
+        selector = fs.FileSelector(self.path(folder), allow_not_found=True)
+        return {info.base_name: info.size for info in self.filesystem.get_file_info(selector) if info.is_file}
 
     def exists(self, name: str) -> bool:
         return self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound
 
     def read(self, name: str) -> bytes:
         """Raises OSError, FileNotFoundError among them."""
+        if self.local:
+            return Path(self.path(name)).read_bytes()
         with self.filesystem.open_input_file(self.path(name)) as file:
             return file.read()
 
-    def put(self, name: str, content: bytes) -> None:
-        """Puts a file in place, whole, over any that was there. Raises OSError, and then has changed nothing."""
+    def put(self, name: str, content: bytes, durable: bool = False) -> None:
+        """Puts a file in place, whole, over any that was there. ``durable``: it then survives a power cut, where the
+        store does not promise that by itself. Raises OSError, and then has changed nothing."""
+        if self.local:
+            self._place(name, content, durable, os.replace)
+            return
+        with self.filesystem.open_output_stream(self.path(name)) as file:
+            file.write(content)
+
+    def create(self, name: str, content: bytes, durable: bool = False) -> bool:
+        """As `put`, where there is no such file, and says whether that was so: of several who create the same file at
+        once, on any machines, one does. Where the store cannot tell them apart, as `tells_apart` says, more may."""
+        if self.local:
+            return self._place(name, content, durable, _link)
+        if self.exclusive is not None:
+            return self.exclusive(self.path(name), content)
+        if self.exists(name):
+            return False
+        self.put(name, content)
+        return True
+
+    def tells_apart(self, name: str) -> bool:
+        """Whether `create` is exclusive here, which is tried with a file of this name, that nobody else has."""
+        try:
+            if self.local:
+                return self._place(name, b"", False, os.link) and not self._place(name, b"", False, _link)
+            return self.exclusive is not None and self.create(name, b"") and not self.create(name, b"")
+        except OSError:
+            return False
+        finally:
+            self.remove(name)
+
+    def _place(self, name: str, content: bytes, durable: bool, place: Callable[[str, str], bool | None]) -> bool:
+        """Writes a file beside its place, and has ``place`` bring it there. Returns whether it did."""
         path = self.path(name)
         folder, _, base = path.rpartition("/")
-        if not self.local:
-            with self.filesystem.open_output_stream(path) as file:
-                file.write(content)
-            return
-        partial = f"{folder}/.{base}.{uuid.uuid4().hex}"  # hidden: readers of a folder pass it by
-        try:
-            Path(partial).write_bytes(content)
-            os.replace(partial, path)
-        except OSError as error:
-            error.filename, error.filename2 = path, None  # which a full disk does not say
-            raise
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)
+        for attempt in range(ATTEMPTS):
+            partial = f"{folder}/.{base}.{uuid.uuid4().hex}"
+            try:
+                with open(partial, "xb") as file:
+                    file.write(content)
+                    if durable:
+                        file.flush()
+                        os.fsync(file.fileno())
+                placed = place(partial, path) is not False
+                if placed and durable:
+                    _sync_folder(folder)
+                return placed
+            except FileNotFoundError:  # whoever cleared it away took this process for gone
+                if attempt + 1 == ATTEMPTS or not os.path.isdir(folder):
+                    raise
+            except OSError as error:
+                error.filename, error.filename2 = path, None  # which a full disk does not say
+                raise
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(partial)
+        raise AssertionError
 
     def make_folders(self, *names: str) -> None:
         """Object stores have none: there, names alone tell."""
@@ -87,22 +136,8 @@ class Store:
         found = self.filesystem.get_file_info(self.path(name))
         return max(0.0, time.time() - found.mtime_ns / 1e9) if found.mtime_ns else 0.0
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Of those in it, on all machines that share the folder, one at a time; the others wait. Object stores and some
-        filesystems know no locks: there, nobody waits."""
-        if not self.local or fcntl is None or not os.path.isdir(self.root):
-            yield
-            return
-        folder = os.open(self.root, os.O_RDONLY)
-        try:
-            with contextlib.suppress(OSError):
-                fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
-
     def rename(self, old: str, new: str) -> None:
+        """Raises FileNotFoundError where there is no ``old`` any more."""
         self.filesystem.move(self.path(old), self.path(new))
 
     def remove(self, name: str) -> None:
@@ -110,14 +145,65 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(name))
 
+    def remove_same(self, name: str, content: bytes) -> bool:
+        """Removes a file, if it still has this content, and says whether it had: one that has taken its place meanwhile
+        stays."""
+        try:
+            if self.read(name) != content:
+                return False
+            if not self.local:
+                self.remove(name)
+                return True
+            folder, _, base = self.path(name).rpartition("/")
+            aside = f"{folder}/.{base}.{uuid.uuid4().hex}"
+            os.rename(self.path(name), aside)
+            same = Path(aside).read_bytes() == content
+            if not same:
+                _link(aside, self.path(name))
+            os.unlink(aside)
+            return same
+        except FileNotFoundError:
+            return False
+
+
+def _link(partial: str, path: str) -> bool:
+    """Gives a file a second name, where nobody has that, and says whether nobody had."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        # a server that did not hear its own answer refuses what it has done
+        return os.path.exists(path) and os.path.samefile(partial, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if os.path.exists(path):  # a filesystem without links
+            return False
+        os.rename(partial, path)
+    return True
+
+
+def _sync_folder(folder: str) -> None:
+    """Has a folder's entries written to the disk; systems without folders to open do so by themselves."""
+    with contextlib.suppress(OSError):
+        found = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(found)
+        finally:
+            os.close(found)
+
 
 def at(address: str | Path) -> Store:
     """The store at ``address``: a path, or what pyarrow or fsspec know, such as ``s3://bucket/folder``. Raises
     `StoreError`."""
     address = str(address)
-    if "://" not in address:
+    scheme, found, _ = address.partition("://")
+    if not found:
         root = os.path.abspath(address)
         return Store(address, fs.LocalFileSystem(), root, root)
+    if scheme in OF_THIS_PROCESS:
+        raise StoreError(
+            f"{shown(address)} is of one process alone, and nothing is kept there: give a folder or a store"
+        )
     try:
         filesystem, root = fs.FileSystem.from_uri(address)
     except (ValueError, OSError):
@@ -128,7 +214,58 @@ def at(address: str | Path) -> Store:
             filesystem = fs.PyFileSystem(fs.FSSpecHandler(inner))
         except (ImportError, ValueError, OSError) as error:
             raise StoreError(f"{shown(address)} cannot be opened: {str(error).splitlines()[0]}") from error
-    return Store(shown(address), filesystem, root.rstrip("/"), address)
+    root = root.rstrip("/")
+    if isinstance(filesystem, fs.LocalFileSystem):  # file://
+        return Store(root, filesystem, root, root)
+    return Store(shown(address), filesystem, root, address, _exclusive(scheme, filesystem, root.partition("/")[0]))
+
+
+def _exclusive(scheme: str, filesystem: fs.FileSystem, bucket: str) -> Callable[[str, bytes], bool] | None:
+    """How a file is put where there is none, in a store that knows conditional puts: pyarrow knows none."""
+    if scheme not in ("s3", "gs", "gcs", "abfs", "abfss", "az"):
+        return None
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, BaseError
+    from obstore.store import S3Store, from_url
+
+    try:
+        if isinstance(filesystem, fs.S3FileSystem):
+            store: Any = S3Store(bucket, **_as_of(filesystem))
+        else:
+            store = from_url(f"{scheme}://{bucket}")
+    except (BaseError, ValueError, TypeError):
+        return None
+
+    def create(path: str, content: bytes) -> bool:
+        try:
+            obstore.put(store, path.removeprefix(f"{bucket}/"), content, mode="create")
+        except AlreadyExistsError:
+            return False
+        except BaseError as error:
+            raise OSError(str(error).splitlines()[0]) from error
+        return True
+
+    return create
+
+
+def _as_of(filesystem: fs.S3FileSystem) -> dict[str, Any]:
+    """The settings of a bucket as pyarrow has found them in its address and in the environment."""
+    said = filesystem.__reduce__()[1][0]
+    settings: dict[str, Any] = {"region": said["region"]}
+    if said["access_key"]:
+        keys = dict(access_key_id=said["access_key"], secret_access_key=said["secret_key"])
+        settings |= keys | ({"session_token": said["session_token"]} if said["session_token"] else {})
+    elif said["anonymous"]:
+        settings |= {"skip_signature": True}
+    else:
+        with contextlib.suppress(ImportError):  # which knows profiles as pyarrow does; without it, the environment
+            from obstore.auth.boto3 import Boto3CredentialProvider
+
+            settings |= {"credential_provider": Boto3CredentialProvider()}
+    if said["endpoint_override"]:
+        endpoint = said["endpoint_override"]
+        settings |= {"endpoint": endpoint if "://" in endpoint else f"{said['scheme']}://{endpoint}"}
+    return settings | {"client_options": {"allow_http": said["scheme"] == "http"}}
 
 
 def shown(address: str) -> str:

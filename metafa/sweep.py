@@ -32,9 +32,9 @@ from ray.util.placement_group import PlacementGroup
 
 from metafa import heartbeat, proposals, provenance, results, search, stopping
 from metafa import store as stores
-from metafa.heartbeat import Heartbeat
 from metafa.proposals import Known
 from metafa.settings import MAX_WHOLE, NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
+from metafa.sharing import LOOK_EVERY, Share
 from metafa.store import Store
 from metafa.study import Study, Trial
 
@@ -57,6 +57,7 @@ RAY_HANDLES_SIGNALS = "_ZN3ray6RayLog36is_failure_signal_handler_installed_E"  #
 REPORT_EVERY = 1.0  # seconds
 WORST = 1e300  # in place of an infinite value, where values are added and subtracted
 ATTEMPTS = 3  # at a trial whose process dies, without getting further than a checkpoint
+_NONE: Any = object()
 DEATHS = 20  # of a trial's process, however far it got
 
 
@@ -86,22 +87,21 @@ class Watcher(Protocol):
     def finished(self, trial: Trial, ended: Ended) -> None:
         """A trial has ended."""
 
-    def state(self, ended: bool = False) -> Heartbeat:
-        """How far the study is, for whoever asks from elsewhere; ``ended`` where nothing runs any more."""
-
 
 def run(
     study: Study,
     store: Store,
     known: Mapping[str, Known],
     watcher: Watcher,
+    join: Callable[[dict[str, Known]], Share],
     workers: int | None = None,
     address: str | None = None,
     images: Mapping[str, LabelledImages] | None = None,
 ) -> None:
-    """Runs the trials of ``study`` that are not ``known``, and returns when their rows stand in ``store``, at once
-    where there are none.
+    """Runs those trials of ``study`` that are not ``known`` and that no other driver runs, and returns when the rows of
+    all stand in ``store``, at once where they do.
 
+    ``join`` makes this process one of those that share the study, given what is known, which it keeps up to date.
     ``workers``: trials at a time, by default as many as the cluster's CPUs and GPUs allow. ``address``: a Ray
     cluster's, or None for the one that this process has initialised, which goes on afterwards, or else one of its own
     on this machine. ``images``: those that trials draw on and that are loaded already, by the names of
@@ -109,12 +109,16 @@ def run(
     Raises `ConnectionError` where no cluster answers at ``address``, `ResourcesError` and `ResultsError`, all before
     anything is written; and `ResultsError` where ``store`` cannot be written any more, with nothing lost that was.
     """
-    ended = dict(known)
-    trials = proposals.to_try(study, ended)
-    first = list(itertools.islice(trials, 1))
-    if not first:  # a search may find nothing to try any more, and does so without Ray
-        return
-    to_try = itertools.chain(first, trials)
+    ended, share = dict(known), None
+    to_try: Iterator[Trial | None] = iter(())
+    if store.exists("study.toml"):  # else whether there is a machine to run on comes first, and nothing is written
+        share = join(ended)
+        to_try = proposals.to_try(study, ended, share)
+        while (first := next(to_try, _NONE)) is None:  # others run all that is left, and may die
+            time.sleep(LOOK_EVERY)
+        if first is _NONE:  # a search may find nothing to try any more, and does so without Ray
+            return
+        to_try = itertools.chain([first], to_try)
     if ray.is_initialized():
         if address is not None:
             raise ResourcesError(
@@ -124,7 +128,7 @@ def run(
         groups = _placement_groups()
         with _switched(alone=False):
             try:
-                _run(study, store, ended, to_try, watcher, workers, images or {}, alone=True)
+                _run(study, store, ended, share, to_try, watcher, join, workers, images or {}, alone=True)
             finally:  # what an interrupted Tune leaves would run on
                 for group in _placement_groups() - groups:
                     ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
@@ -134,7 +138,7 @@ def run(
         try:
             with _own_sigterm():
                 _start_ray(address, cpus)
-            _run(study, store, ended, to_try, watcher, workers, images or {}, alone=address is None)
+            _run(study, store, ended, share, to_try, watcher, join, workers, images or {}, alone=address is None)
         finally:
             with stopping.held():
                 ray.shutdown()
@@ -144,8 +148,10 @@ def _run(
     study: Study,
     store: Store,
     ended: dict[str, Known],
+    share: Share | None,
     to_try: Iterator[Trial | None],
     watcher: Watcher,
+    join: Callable[[dict[str, Known]], Share],
     workers: int | None,
     images: Mapping[str, LabelledImages],
     alone: bool,
@@ -156,6 +162,9 @@ def _run(
     if alone:  # a cluster may grow; this machine does not, and Tune would wait for ever
         _check_resources(study, found)
     results.prepare(store, study)
+    if share is None:
+        share = join(ended)
+        to_try = proposals.to_try(study, ended, share)
     needed = study.examples if study.adaptive else [one.settings for one in study.trials if one.trial_id not in ended]
     sources = ray.put(trials.load_sources(*needed, images=images))  # once a node
     task = _Task(dataclasses.replace(study, trials=()), store.opened, provenance.of_software())
@@ -164,11 +173,11 @@ def _run(
         _run_trial(task, json.loads(config["point"]), sources, tune.report)
 
     tries = _Tries(to_try)
-    bridge = _Bridge(study, store, watcher, tries, ended)
-    bridge.beat(0.0)
+    bridge = _Bridge(study, store, watcher, tries, ended, share, workers, alone)
+    bridge.look(0.0)
     resources = {"cpu": study.resources.cpus_per_trial, "gpu": study.resources.gpus_per_trial}
     # a temporary folder for what Tune keeps of its own
-    with contextlib.closing(bridge), tempfile.TemporaryDirectory(prefix="metafa-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="metafa-") as scratch:
         tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
@@ -376,7 +385,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     def judge(place: tuple[str, int], value: float, rows: list[dict[str, Any]]) -> None:
         # first, since it may be stopped at this report, and what it has measured then stands there
         try:
-            store.put(f"{partial}.parquet", results.encode_rows(schema, trial.trial_id, rows))
+            store.put(f"{partial}.parquet", results.encode(results.measured(trial.trial_id, rows)))
         except OSError as error:
             raise _Unwritten(results.reason(error)) from error
         phase, step = place
@@ -429,7 +438,12 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
         row |= {"error": "".join(traceback.format_exception(error))}
     row |= {"status": ended.status, "objectives": ended.objectives, "seconds": time.time() - started}
     try:
-        results.write(store, schema, row, rows)
+        measured = results.measured(trial.trial_id, rows)
+        if not results.publish(store, schema, row, measured, final=study.adaptive):
+            # by a driver that took this one for gone: what everybody reads is what is learned from
+            for there in results.rows_of(store, [trial.trial_id]):
+                objectives = there["objectives"] and tuple(there["objectives"])
+                ended = dataclasses.replace(ended, status=there["status"], objectives=objectives)
         _forget(store, trial.trial_id)
     except OSError as error:
         report({"fraction": 1.0, "status": "unwritten", "error": results.reason(error)})
@@ -552,12 +566,13 @@ class _Tries(Searcher):
         super().__init__()
         self.trials = trials
         self.given: dict[str, Trial] = {}
+        self.at_once = 1  # what waits here for its turn might run elsewhere
 
     def __reduce__(self) -> Any:
         return Searcher, ()  # as of the bridge
 
     def suggest(self, trial_id: str) -> Any:
-        trial = next(self.trials, Searcher.FINISHED)
+        trial = next(self.trials, Searcher.FINISHED) if len(self.given) < self.at_once else None
         if isinstance(trial, Trial):
             self.given[trial_id] = trial
             return {"point": json.dumps(trial.varied)}
@@ -593,10 +608,21 @@ class _Bridge(tune.Callback):
     """Passes Tune's events on to a `Watcher` and to the search, and gives a trial its row whose worker could not: one
     that was stopped early, or whose process died."""
 
-    def __init__(self, study: Study, store: Store, watcher: Watcher, tries: _Tries, ended: dict[str, Known]):
+    def __init__(
+        self,
+        study: Study,
+        store: Store,
+        watcher: Watcher,
+        tries: _Tries,
+        ended: dict[str, Known],
+        share: Share,
+        workers: int | None = None,
+        alone: bool = True,
+    ):
         self.study, self.store, self.watcher, self.tries, self.ended = study, store, watcher, tries, ended
+        self.share, self.workers, self.alone = share, workers, alone
         self.unwritten: str | None = None
-        self.beaten = -math.inf
+        self.looked = -math.inf
 
     def __reduce__(self) -> Any:
         # Tune saves its callbacks to restore a run from; we restore from the results, and a screen cannot be saved
@@ -613,7 +639,7 @@ class _Bridge(tune.Callback):
             self._ended(ours, Ended(**result["ended"]))
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
-        self.beat(heartbeat.EVERY)  # also while no trial has anything to say
+        self.look(heartbeat.EVERY)  # also while no trial has anything to say
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         ours, last = self.tries.given.pop(trial.trial_id), trial.last_result
@@ -628,7 +654,7 @@ class _Bridge(tune.Callback):
             row = {"status": "stopped", "stopped_phase": last["phase"], "stopped_step": last["step"]}
             row |= {"objectives": objectives}
             partial = f"{results.PARTIAL}/{ours.trial_id}"
-            self._write(ours, row, lambda: self.store.read(f"{partial}.parquet"))
+            self._write(ours, row, lambda: results.decode(self.store.read(f"{partial}.parquet")))
             _forget(self.store, ours.trial_id)
             metric = self.study.early_stopping.metric.rpartition(".")[2]
             said = f"stopped at step {last['step']} of {last['phase']}"
@@ -638,32 +664,33 @@ class _Bridge(tune.Callback):
         ours = self.tries.given.pop(trial.trial_id)
         summary = f"its process died {DEATHS + 1} times, killed or out of memory"
         row = {"status": "failed", "error": f"{summary}\n{trial.get_pickled_error() or ''}"}
-        self._write(ours, row, lambda: results.encode_rows(results.trials_schema(self.study), ours.trial_id, []))
+        self._write(ours, row, lambda: results.measured(ours.trial_id, []))
         self._ended(ours, Ended("failed", summary))
 
-    def _write(self, trial: Trial, outcome: dict[str, Any], measurements: Callable[[], bytes]) -> None:
+    def _write(self, trial: Trial, outcome: dict[str, Any], measurements: Callable[[], Any]) -> None:
         row = _row(trial, self.study, provenance.of_software()) | outcome
         try:
-            results.put_rows(self.store, results.trials_schema(self.study), row, measurements())
+            schema = results.trials_schema(self.study)
+            results.publish(self.store, schema, row, measurements(), final=self.study.adaptive)
         except OSError as error:
             self.unwritten = results.reason(error)
 
     def _ended(self, trial: Trial, ended: Ended) -> None:
         self.ended[trial.trial_id] = Known(ended.status, trial.varied, ended.objectives)
+        with contextlib.suppress(OSError):  # it has its row, by which others know
+            self.share.done(trial.trial_id)
         self.watcher.finished(trial, ended)
 
-    def beat(self, every: float) -> None:
-        """Leaves word of how far the study is, for `metafa status` elsewhere."""
-        if time.monotonic() - self.beaten >= every:
-            self.beaten = time.monotonic()
-            found = ray.cluster_resources()  # nodes come and go
-            self.watcher.resources(found.get("CPU", 0), found.get("GPU", 0))
-            self._say(self.watcher.state())
-
-    def close(self) -> None:
-        """Leaves the last word: nothing runs any more, whatever ended it."""
-        self._say(self.watcher.state(ended=True))
-
-    def _say(self, state: Heartbeat) -> None:
-        with contextlib.suppress(OSError):
-            self.store.put(heartbeat.FILE, state.model_dump_json().encode())
+    def look(self, every: float) -> None:
+        """Looks what there is to run on, as nodes come and go, and what the other drivers have done."""
+        if time.monotonic() - self.looked < every:
+            return
+        self.looked = time.monotonic()
+        found = ray.cluster_resources()
+        self.watcher.resources(found.get("CPU", 0), found.get("GPU", 0))
+        asked = {"CPU": self.study.resources.cpus_per_trial, "GPU": self.study.resources.gpus_per_trial}
+        fit = min(int(found.get(kind, 0) / number + 1e-9) for kind, number in asked.items() if number)
+        # a cluster grows where something waits for it
+        self.tries.at_once = max(1, min(fit + (not self.alone), self.workers or fit + 1))
+        with contextlib.suppress(OSError, results.ResultsError):
+            self.share.look()

@@ -19,8 +19,7 @@ def write(store: Store, folder: Path) -> int:
     from tensorboardX import SummaryWriter
 
     written = 0
-    for part in results.parts(store, "trials"):
-        trials, measurements = results.read_part(store, part)
+    for trials, measurements in results.in_parts(store):
         for trial in trials.to_pylist():
             run = folder / trial["trial_id"]
             if run.exists():

@@ -1,0 +1,168 @@
+"""Who does what on one study, told by files beside its results: no server, and nobody's clock.
+
+A *lease* is a name, such as a trial's, and a chain of files ``leases/NAME.1``, ``NAME.2``, ...: the one of the highest
+number says by which driver it is held, or, where it is empty, by none. To take it, to take it over and to give it back
+are each to create the next file, so that of several who try one succeeds.
+
+A driver renews all that it holds at once, by its heartbeat. Who has seen that stand still for `GONE_AFTER` seconds, by
+a clock of its own that only runs forward, takes its holder for gone; so does, at once, whoever sees on the same machine
+that its process is. Both may be wrong of a driver that has been suspended: then work is done twice, and the results are
+those that are published first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from metafa import heartbeat
+from metafa.heartbeat import EVERY, GONE_AFTER, Heartbeat
+from metafa.store import Store
+
+FOLDER = "leases"
+UPKEEP = "upkeep"  # of the files of the results
+PROPOSING = "proposing"  # of an asynchronous search
+NAME = re.compile(r"([a-z]+(?:-[0-9a-f]{16})?)\.([1-9][0-9]{0,8})")
+POLL = 0.2  # seconds, between two looks at a lease that another holds
+
+
+def of_trial(trial_id: str) -> str:
+    """The name of a trial's lease."""
+    return f"trial-{trial_id}"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """This process as one of those that work on the results in ``store``."""
+
+    store: Store
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _seen: dict[str, tuple[bytes, float]] = field(default_factory=dict)
+    """Of each driver the heartbeat seen last, and when it was first seen, in seconds of a clock that runs forward."""
+
+    def numbers(self) -> dict[str, int]:
+        """The highest number of each lease."""
+        found: dict[str, int] = {}
+        for match in filter(None, map(NAME.fullmatch, self.store.names(FOLDER))):
+            found[match[1]] = max(int(match[2]), found.get(match[1], 0))
+        return found
+
+    def _said(self, name: str, number: int) -> tuple[str, str]:
+        with contextlib.suppress(FileNotFoundError):
+            holder, _, note = self.store.read(f"{FOLDER}/{name}.{number}").decode(errors="replace").partition("\n")
+            return holder, note
+        return "", ""
+
+    def holder(self, name: str, number: int) -> str:
+        """The token of the driver that a lease's file of this number says; empty where it says none, or is gone."""
+        return self._said(name, number)[0]
+
+    def note(self, name: str, number: int) -> str:
+        """What the driver that took a lease noted with it; empty where it was given back."""
+        return self._said(name, number)[1]
+
+    def take(self, name: str, note: str = "") -> bool:
+        """Takes a lease that nobody holds, or whose holder is gone, with a ``note`` for the others, and says whether it
+        did."""
+        number = self.numbers().get(name, 0)
+        holder = self.holder(name, number) if number else ""
+        if holder and self.alive(holder):
+            return False
+        if not self.store.create(f"{FOLDER}/{name}.{number + 1}", f"{self.token}\n{note}".encode()):
+            return False
+        return self.numbers().get(name) == number + 1  # what it was held by may have been removed meanwhile
+
+    def give_back(self, name: str) -> None:
+        """Lets others take the lease, if it is still held."""
+        number = self.numbers().get(name, 0)
+        if number and self.holder(name, number) == self.token:
+            self.store.create(f"{FOLDER}/{name}.{number + 1}", b"")
+            self._clear(name, number)
+
+    def end(self, name: str) -> None:
+        """Removes a lease that nobody is to take any more: its trial is published."""
+        self._clear(name, self.numbers().get(name, 0))
+
+    def _clear(self, name: str, up_to: int) -> None:
+        files = [match for one in self.store.names(FOLDER) if (match := NAME.fullmatch(one)) and match[1] == name]
+        for match in files:
+            if int(match[2]) <= up_to:
+                self.store.remove(f"{FOLDER}/{match[0]}")
+
+    @contextlib.contextmanager
+    def holding(self, name: str) -> Iterator[None]:
+        """Holds the lease while the block runs, once whoever holds it has given it back, or is gone."""
+        while not self.take(name):
+            time.sleep(POLL)
+        try:
+            yield
+        finally:
+            self.give_back(name)
+
+    def alive(self, token: str) -> bool:
+        """Whether a driver is at work, as far as can be told from here."""
+        if token == self.token:
+            return True
+        try:
+            content = self.store.read(f"{heartbeat.FOLDER}/{token}.json") if heartbeat.TOKEN.fullmatch(token) else b""
+        except FileNotFoundError:
+            content = b""
+        if not content:  # none, and a driver leaves one before it takes a lease
+            return False
+        before, since = self._seen.get(token, (b"", 0.0))
+        if content != before:
+            self._seen[token] = content, (since := time.monotonic())
+        beat = heartbeat.parse(content)
+        if beat is not None and (beat.ended or beat.process.gone()):
+            return False
+        return time.monotonic() - since < GONE_AFTER
+
+    def others(self) -> list[str]:
+        """The tokens of the other drivers at work."""
+        return [token for token in heartbeat.tokens(self.store) if token != self.token and self.alive(token)]
+
+
+@contextlib.contextmanager
+def driver(store: Store, say: Callable[[], Heartbeat], last_word: bool = False) -> Iterator[Driver]:
+    """This process as a driver, whose heartbeat says every few seconds what ``say`` returns, until the block ends;
+    ``last_word``: it then stays, as of a driver that has ended."""
+    one = Driver(store)
+    file = f"{heartbeat.FOLDER}/{one.token}.json"
+    ended, beats = threading.Event(), itertools.count()
+
+    def beat(over: bool = False) -> None:
+        said = say().model_copy(update={"ended": over, "token": one.token, "beat": next(beats)})
+        store.put(file, said.model_dump_json().encode())
+
+    def renew() -> None:
+        while not ended.wait(EVERY):
+            with contextlib.suppress(OSError):
+                beat()
+
+    store.make_folders(heartbeat.FOLDER, FOLDER)
+    beat()
+    thread = threading.Thread(target=renew, daemon=True, name="heartbeat")
+    thread.start()
+    try:
+        yield one
+    finally:
+        ended.set()
+        thread.join()
+        with contextlib.suppress(OSError):
+            if last_word:
+                beat(over=True)
+            else:
+                store.remove(file)
+
+
+def clear(one: Driver) -> None:
+    """Removes the heartbeats of drivers that have ended or are gone. The leases that they hold are to be taken."""
+    for token in heartbeat.tokens(one.store):
+        if not one.alive(token):
+            one.store.remove(f"{heartbeat.FOLDER}/{token}.json")
