@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import interleaved
@@ -52,27 +52,26 @@ def measurements(trial_id: str, host: str, status: str) -> list[dict[str, Any]]:
     return [known | {"trial_id": trial_id, "value": value} for value in values(trial_id, host, status)]
 
 
-def write(trial_id: str, host: str = "a", status: str = "done"):
-    def writes(store: Store) -> None:
-        results.write(store, SCHEMA, row(trial_id, host, status), measurements(trial_id, host, status))
-
-    return writes
+def publishing(trial_id: str, host: str = "a", status: str = "done", final: bool = False) -> Callable[[Store], bool]:
+    rows = results.measured(trial_id, measurements(trial_id, host, status))
+    return lambda store: results.publish(store, SCHEMA, row(trial_id, host, status), rows, final)
 
 
-def driver(host: str, *trial_ids: str):
-    def drives(store: Store) -> None:
-        results.remove_damaged(store)
-        known = results.statuses(store)
-        for trial_id in trial_ids:
-            if known.get(trial_id) not in results.FINISHED:
-                write(trial_id, host)(store)
-        results.compact(store)
+def compacting(store: Store) -> int:
+    """As `results.compact`, under a lease that keeps nobody away."""
+    results.tidy(store)
+    return results.put_together(store)
 
-    return drives
+
+def upkeep(store: Store) -> list[str]:
+    """As `results.remove_damaged`, under a lease that keeps nobody away."""
+    found = results.mend(store)
+    results.tidy(store)
+    return found
 
 
 def opened(memory: Memory) -> Store:
-    return Store("memory", fs.PyFileSystem(memory), interleaved.ROOT, "memory")
+    return Store("memory", fs.PyFileSystem(memory), interleaved.ROOT, "memory", memory.exclusively)
 
 
 def view(trials: list[dict], measured: list[dict]) -> dict[str, tuple[str, str]]:
@@ -111,6 +110,7 @@ class Tables:
         self.reader = self.actor(Actor("reader", results.load))
         self.upkeep = self.actor(Actor("upkeep", recover))
         self.viewed: dict[Node, Any] = {}
+        self.decoded: dict[bytes, list[dict]] = {}
         self.good: set = set()
 
     def actor(self, actor: Actor) -> Actor:
@@ -140,21 +140,26 @@ class Tables:
         for path, content in sorted(self.files.known[number].items()):
             table, _, part = path.removeprefix(interleaved.ROOT + "/").rpartition("/")
             if table in rows and part[0] != ".":
-                rows[table] += results.decode(content).to_pylist()
+                if content not in self.decoded:
+                    self.decoded[content] = results.decode(content).to_pylist()
+                rows[table] += self.decoded[content]
         return view(rows["trials"], rows["measurements"])
 
     def hold(self, number: int) -> None:
         """Whatever happens, if all who are at work die now, upkeep finds everything and leaves tables for all."""
         seen = self.seen(number)
         after, end = self.upkeep.alone(number)
-        if (after, number) in self.good:
-            return
         if end.raised is not None:
             raise Wrong("error", f"upkeep ends with {end.raised!r}")
         kept(seen, self.seen(after), "upkeep")
+        if after in self.good:
+            return
         if self.raw(after) != self.seen(after):
             raise Wrong("unsettled", f"files with {self.raw(after)}, of {self.seen(after)}")
-        self.good.add((after, number))
+        left = [path for path in self.files.known[after] if posixpath.basename(path)[0] == "."]
+        if left:
+            raise Wrong("unsettled", f"{', '.join(left)} is left")
+        self.good.add(after)
 
     def step(self, before: int, after: int) -> None:
         if (before, after, "step") not in self.good:
@@ -186,8 +191,9 @@ def kept(before: Mapping[str, tuple[str, str]], after: Mapping[str, tuple[str, s
 
 
 def recover(store: Store) -> None:
-    results.remove_damaged(store)
-    results.compact(store)
+    said = upkeep(store)
+    assert not said, said
+    compacting(store)
 
 
 def prepared(*writers, **ways: bool) -> dict[str, bytes]:
