@@ -61,6 +61,7 @@ ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
 SMALL_BYTES = 2**24  # a part below this size is worth compacting
 SHOWN = 3  # settings that differ, in a sentence
 READERS = 16  # parts read at a time
+ITEMS = 16  # of them by each reader, one after the other
 LISTINGS = 8  # of both folders, until two agree
 TRIES = 20  # at reading parts that others put together meanwhile
 ABANDONED = 60.0  # seconds, after which a file that is being written is taken for left behind
@@ -176,6 +177,8 @@ FINISHED = (*ENDED, "stopped")  # a failed trial is tried again
 
 
 Read = TypeVar("Read")
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class Results(NamedTuple):
@@ -207,7 +210,7 @@ def load(address: str | Path) -> Results:
     # what was published after `trials` was read is left out
     if measurements.num_columns:
         ended = trials.filter(pc.field("status") != "failed")["trial_id"].to_pylist() if trials.num_columns else []
-        measurements = measurements.filter(_of(ended))
+        measurements = measurements.filter(_among(ended))
     return Results(trials.to_pandas(), measurements.to_pandas())
 
 
@@ -415,12 +418,11 @@ def _read_trials(columns: Sequence[str] | None, store: Store) -> pa.Table:
     compacted = _compacted_trials(store, found)
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     tables = [_read_compacted(store, found, pair, columns) for pair in compacted]
-    with ThreadPoolExecutor(READERS) as pool:
-        own = [one for one in found.own if one not in known]
-        rows = list(pool.map(partial(_own_row, store, found), own))
-        known |= {one for one, row in zip(own, rows, strict=True) if row is not None}
-        failed = [f"trials/failed-{one}.parquet" for one in found.failed if one not in known]
-        rows += pool.map(lambda name: decode(store.read(name)), failed)
+    own = [one for one in found.own if one not in known]
+    rows = _each(partial(_own_row, store, found), own)
+    known |= {one for one, row in zip(own, rows, strict=True) if row is not None}
+    failed = [f"trials/failed-{one}.parquet" for one in found.failed if one not in known]
+    rows += _each(lambda name: decode(store.read(name)), failed)
     tables += [_chosen(row, columns) for row in rows if row is not None]
     return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
 
@@ -432,15 +434,14 @@ def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | No
     compacted = _compacted_trials(store, found)
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     own = {one for one in found.own if one not in known}
-    with ThreadPoolExecutor(READERS) as pool:
-        unsure = sorted(own - found.rows)  # without a row in `trials`, as one that is being published, or never was
-        rows = pool.map(partial(_own_row, store, found), unsure)
-        own -= {one for one, row in zip(unsure, rows, strict=True) if row is None}
+    unsure = sorted(own - found.rows)  # without a row in `trials`, as one that is being published, or never was
+    rows = _each(partial(_own_row, store, found), unsure)
+    own -= {one for one, row in zip(unsure, rows, strict=True) if row is None}
     files = [f"measurements/{one}.parquet" for one in sorted(own)]
     files += [found.path("measurements", pair.name) for pair in compacted if not pair.doubled]
     tables = []
     for names, chosen in [(files, filter)] + [
-        ([found.path("measurements", pair.name)], _both(filter, _of(pair.trial_ids)))
+        ([found.path("measurements", pair.name)], _both(filter, _among(pair.trial_ids)))
         for pair in compacted
         if pair.doubled and pair.trial_ids
     ]:
@@ -451,7 +452,7 @@ def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | No
     return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
 
 
-def _of(trial_ids: Sequence[str]) -> pc.Expression:
+def _among(trial_ids: list[str]) -> pc.Expression:
     return pc.field("trial_id").isin(pa.array(trial_ids, pa.string()))
 
 
@@ -461,6 +462,13 @@ def _both(one: pc.Expression | None, other: pc.Expression) -> pc.Expression:
 
 def _chosen(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
     return table if columns is None else table.select([name for name in columns if name in table.column_names])
+
+
+def _each(do: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+    """What ``do`` makes of each item, several at a time: most of it is waiting for files."""
+    some = [items[i : i + ITEMS] for i in range(0, len(items), ITEMS)]
+    with ThreadPoolExecutor(READERS) as pool:
+        return [one for made in pool.map(lambda group: [do(item) for item in group], some) for one in made]
 
 
 class Compacted(NamedTuple):
@@ -488,7 +496,7 @@ def _read_compacted(store: Store, found: Parts, pair: Compacted, columns: Sequen
     if not pair.doubled:
         return _read_part(store, file, columns)
     rows = _read_part(store, file, None if columns is None else ["trial_id", *columns])
-    return _chosen(rows.filter(_of(pair.trial_ids)), columns)
+    return _chosen(rows.filter(_among(pair.trial_ids)), columns)
 
 
 def _read_part(store: Store, name: str, columns: Sequence[str] | None) -> pa.Table:
@@ -500,8 +508,12 @@ def _read_part(store: Store, name: str, columns: Sequence[str] | None) -> pa.Tab
 
 def _own_row(store: Store, found: Parts, trial_id: str) -> pa.Table | None:
     """A trial's row of `trials`, as its part of `measurements` carries it; None where it is not published."""
-    with store.filesystem.open_input_file(store.path(f"measurements/{trial_id}.parquet")) as file:
-        row = carried(pq.read_metadata(file))
+    name = store.path(f"measurements/{trial_id}.parquet")
+    if store.local:
+        row = carried(pq.read_metadata(name))
+    else:
+        with store.filesystem.open_input_file(name) as file:
+            row = carried(pq.read_metadata(file))
     if row is None and trial_id in found.rows:  # of an earlier version
         row = decode(store.read(f"trials/{trial_id}.parquet"))
     return row
@@ -515,6 +527,14 @@ def carried(metadata: pq.FileMetaData) -> pa.Table | None:
     content = zlib.decompressobj().decompress(base64.b64decode(kept[ROW]), ROW_BYTES)
     row = pa.ipc.open_stream(content).read_all()
     return row.replace_schema_metadata({key: kept[key] for key in OF_STUDY if key in kept})
+
+
+def _values(row: pa.Table | None, columns: Iterable[str]) -> dict[str, Any] | None:
+    """Of a table of one row, as `to_pylist` has it and many times faster."""
+    if row is None:
+        return None
+    names = row.column_names
+    return {name: row.column(names.index(name))[0].as_py() if name in names else None for name in columns}
 
 
 def _damage(store: Store, error: Exception) -> str:
@@ -546,15 +566,14 @@ def _contents(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes]]
             return name, store.read(name)
         return name, None
 
-    with ThreadPoolExecutor(READERS) as pool:
-        names = iter(names)
-        while some := list(itertools.islice(names, READERS)):  # so that no more of them are held at once
-            yield from ((name, content) for name, content in pool.map(read, some) if content is not None)
+    names = iter(names)
+    while some := list(itertools.islice(names, READERS * ITEMS)):  # so that no more of them are held at once
+        yield from ((name, content) for name, content in _each(read, some) if content is not None)
 
 
 def trial_rows(store: Store, columns: Sequence[str] = ("trial_id", "status")) -> list[dict[str, Any]]:
     """The rows of `trials`, None in columns that they lack. Raises `ResultsError`."""
-    return [dict.fromkeys(columns) | row for row in read_table(store, "trials", columns).to_pylist()]
+    return rows_of(store, columns=columns)
 
 
 def continued_rows(store: Store) -> list[dict[str, Any]]:
@@ -680,9 +699,14 @@ def _put_row(store: Store, trial_id: str, row: pa.Table) -> None:
         store.remove(f"trials/{trial_id}.parquet")
 
 
-def rows_of(store: Store, trial_ids: Collection[str] | None = None, but: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Of these trials, or of all ``but`` some, what continuing a study has to know, where they have a row in `trials`.
-    Little more than those rows is read."""
+def rows_of(
+    store: Store,
+    trial_ids: Collection[str] | None = None,
+    but: Collection[str] = (),
+    columns: Sequence[str] = CONTINUED,
+) -> list[dict[str, Any]]:
+    """These columns of `trials` in the rows of these trials, or of all ``but`` some, None in columns that a row lacks.
+    Little more than those rows is read. Raises `ResultsError`."""
 
     def wanted(trial_id: str) -> bool:
         return trial_id not in but if trial_ids is None else trial_id in trial_ids
@@ -693,17 +717,15 @@ def rows_of(store: Store, trial_ids: Collection[str] | None = None, but: Collect
         known: set[str] = set()
         for pair in _compacted_trials(store, found):
             if any(map(wanted, pair.trial_ids)):
-                rows += _read_compacted(store, found, pair, CONTINUED).to_pylist()
+                there = _read_compacted(store, found, pair, sorted({"trial_id", *columns})).to_pylist()
+                rows += [dict.fromkeys(columns) | row for row in there if wanted(row["trial_id"])]
             known.update(pair.trial_ids)
         own = [one for one in found.own if wanted(one) and one not in known]
-        for one in own:
-            if (row := _own_row(store, found, one)) is not None:
-                rows += _chosen(row, CONTINUED).to_pylist()
-                known.add(one)
-        for one in found.failed:
-            if wanted(one) and one not in known:
-                rows += _chosen(decode(store.read(f"trials/failed-{one}.parquet")), CONTINUED).to_pylist()
-        return [dict.fromkeys(CONTINUED) | row for row in rows if wanted(row["trial_id"])]
+        of_own = _each(lambda one: _values(_own_row(store, found, one), columns), own)
+        known.update(one for one, row in zip(own, of_own, strict=True) if row is not None)
+        failed = [f"trials/failed-{one}.parquet" for one in found.failed if wanted(one) and one not in known]
+        of_failed = _each(lambda name: _values(decode(store.read(name)), columns), failed)
+        return rows + [row for row in of_own + of_failed if row is not None]
 
     return _again(read)(store)
 
@@ -974,7 +996,7 @@ def _small_pair(store: Store, found: Parts, pair: Compacted) -> Small | None:
         return None  # put together with others meanwhile
     tables = [_whole(store, name, content) for name, content in contents.items()]
     if pair.doubled:
-        tables = [table.filter(_of(pair.trial_ids)) for table in tables]
+        tables = [table.filter(_among(pair.trial_ids)) for table in tables]
     return Small(pair.name, *tables)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from metafa import results, store, study
+from metafa import leases, results, store, study
 from metafa.settings import NUMERICS, flatten
 
 TEXT = """\
@@ -111,10 +111,11 @@ def killed_after(changes: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         return change
 
     with monkeypatch.context() as patched:
-        for name in ("put", "make_folders", "rename", "remove"):
+        for name in ("put", "create", "make_folders", "rename", "remove"):
             patched.setattr(store.Store, name, counting(getattr(store.Store, name)))
         with contextlib.suppress(KeyboardInterrupt):
             yield
+    monkeypatch.setattr(leases, "GONE_AFTER", 0)  # the process of those killed here goes on, and they with it
 
 
 @pytest.mark.parametrize("changes", range(4))
