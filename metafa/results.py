@@ -381,9 +381,9 @@ def _has_fellow(store: Store, name: str) -> bool:
 
 def _compacted(sizes: Mapping[str, int]) -> dict[str, str]:
     """Of the compacted parts of a table, by their final name, the file: the one that is not hidden, where both are
-    there. A part without content counts for nothing: by it somebody has ended a compaction that was interrupted."""
+    there. A hidden part without content counts for nothing: somebody has ended a compaction by it that was interrupted."""
     found = [match for match in map(COMPACTED.fullmatch, sorted(sizes)) if match]  # a dot comes before letters
-    return {match[2]: match[0] for match in found if sizes[match[0]]}
+    return {match[2]: match[0] for match in found if sizes[match[0]] or not match[1]}
 
 
 def _again(read: Callable[[Store], Read]) -> Callable[[Store], Read]:
@@ -830,8 +830,8 @@ def mend(store: Store) -> list[str]:
     """Takes out what is damaged or has lost its fellow, and says what, a sentence each."""
     sentences = []
     for name, content in _contents(store, _every_part(store)):
-        if content and not stores.sealed(content):
-            table, _, file = name.partition("/")
+        table, _, file = name.partition("/")
+        if not stores.sealed(content) and (content or not file.startswith(".")):
             if table == "trials" and OWN.fullmatch(file) and (row := _own_row_again(store, file)) is not None:
                 store.put(name, encode(row))
                 sentences.append(f"{name}: damaged; it is made again of measurements/{file}")

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,12 +244,13 @@ def beat(address: Path, trial_id: str, ago: float, **changed: object) -> None:
     zone = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
     written = datetime.datetime.now(zone) - datetime.timedelta(seconds=ago)
     said = {"written": written.isoformat(), "host": "node7", "summary": "1/2 trials", "running": {trial_id: 0.4}}
-    (address / heartbeat.FILE).write_text(json.dumps(said | changed))
+    (address / heartbeat.FOLDER).mkdir(exist_ok=True)
+    (address / heartbeat.FOLDER / f"{TOKEN}.json").write_text(json.dumps(said | changed))
 
 
+TOKEN = "0" * 32
 MINUTE, HOUR, DAY = 60, 3600, 86400
-AHEAD = "ahead of this one, so that it cannot be told whether it still runs"
-GONE = "; nothing since, so it is probably gone, and the same command continues"
+GONE = "; nothing since, so it is gone, and the same command continues"
 STOPPED = "; it was stopped then, and the same command continues"
 
 
@@ -258,7 +260,8 @@ STOPPED = "; it was stopped then, and the same command continues"
         (0.5, False, "just now: 1/2 trials"),
         (7.5, False, "7 s ago: 1/2 trials"),
         (-10, False, "just now: 1/2 trials"),
-        (-3 * HOUR, False, f"by a clock that is 3 h {AHEAD}: 1/2 trials"),
+        (-3 * HOUR, False, "just now, by a clock that is 3 h ahead of this one: 1/2 trials"),
+        (HOUR, False, "just now, by a clock that is 1 h behind this one: 1/2 trials"),
         (7.5, True, "7 s ago: 1/2 trials" + STOPPED),
         (2 * MINUTE + 5, False, "2 min ago: 1/2 trials" + GONE),
         (HOUR + 5, False, "1 h ago: 1/2 trials" + GONE),
@@ -274,28 +277,67 @@ def test_the_age_of_a_heartbeat_is_told_in_words(ago: float, ended: bool, said: 
     india = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
     written = (now - datetime.timedelta(seconds=ago)).astimezone(india)
     one = heartbeat.Heartbeat(written=written, host="node7", summary="1/2 trials", running={}, ended=ended)
-    assert one.sentence(now) == f"node7, {said}"
-    assert one.alive(now) == (GONE not in said and STOPPED not in said)
+    assert one.sentence(now, alive=GONE not in said and STOPPED not in said) == f"node7, {said}"
 
 
 @pytest.mark.parametrize(
-    ("ago", "ended", "said"),
+    ("ago", "changed", "said"),
     [
-        (-10, False, "node7, just now: 1/2 trials"),
-        (2 * DAY + 5, False, "node7, 2 days ago: 1/2 trials" + GONE),
-        (HOUR, True, "node7, 1 h ago: 1/2 trials" + STOPPED),
+        (-10, {"job": "4711_3"}, "node7, job 4711_3, just now: 1/2 trials"),
+        (2 * DAY + 5, {}, "node7, 2 days ago: 1/2 trials" + GONE),
+        (HOUR, {"ended": True}, "node7, 1 h ago: 1/2 trials" + STOPPED),
     ],
 )
-def test_status_tells_a_driver_that_runs_from_one_that_is_gone(ago: float, ended: bool, said: str, here: Path) -> None:
+def test_status_tells_a_driver_that_runs_from_one_that_is_gone(
+    ago: float, changed: dict, said: str, here: Path
+) -> None:
     checked = half_done(here / "made")
-    beat(here / "made", checked.trials[1].trial_id, ago, ended=ended)
+    beat(here / "made", checked.trials[1].trial_id, ago, **changed)
     done = run("status", "made")
     assert done.stdout.splitlines()[-1] == said
-    assert ("running, 40%" in done.stdout) == (GONE not in said and STOPPED not in said)
+    assert ("running, 40%, node7" in done.stdout) == (GONE not in said and STOPPED not in said)
     assert "1 done, 0 diverged, 0 stopped, 0 failed, 1 to do" in done.stdout
     told = report._running(store.at(here / "made"), checked, results.load(here / "made").trials)
     assert told.startswith("1 of 2 trials are still to do; as of 20")
     assert told.endswith(f" UTC: {said}.")
+
+
+@pytest.mark.parametrize("ago", [-HOUR, HOUR])
+def test_a_driver_whose_clock_is_wrong_is_known_by_its_heartbeat(ago: float, here: Path) -> None:
+    """It is one that changes, whatever it says of when."""
+    checked, beating = half_done(here / "made"), threading.Event()
+
+    def beats() -> None:
+        for number in itertools.count():
+            beat(here / "made", checked.trials[1].trial_id, ago, beat=number)
+            if beating.wait(0.2):
+                return
+
+    beat(here / "made", checked.trials[1].trial_id, ago)
+    thread = threading.Thread(target=beats)
+    thread.start()
+    try:
+        said = run("status", "made").stdout
+    finally:
+        beating.set()
+        thread.join()
+    side = "behind" if ago > 0 else "ahead of"
+    assert said.splitlines()[-1] == f"node7, just now, by a clock that is 1 h {side} this one: 1/2 trials"
+    assert "running, 40%, node7" in said
+
+
+def test_a_driver_of_this_machine_is_known_by_its_process(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat.time, "sleep", lambda seconds: pytest.fail("there is nothing to wait for"))
+    checked = half_done(here / "made")
+    done = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = heartbeat.Process(
+        table=heartbeat.this_process().table, number=done.pid, started=heartbeat._started(done.pid)
+    )
+    beat(here / "made", checked.trials[1].trial_id, HOUR, process=process.model_dump())
+    assert "running, 40%, node7" in run("status", "made").stdout
+    done.kill()
+    done.wait()
+    assert run("status", "made").stdout.splitlines()[-1] == "node7, 1 h ago: 1/2 trials" + GONE
 
 
 @pytest.mark.parametrize(
@@ -315,7 +357,8 @@ def test_status_tells_a_driver_that_runs_from_one_that_is_gone(ago: float, ended
 )
 def test_a_heartbeat_that_cannot_be_read_is_none(content: str, here: Path) -> None:
     half_done(here / "made")
-    (here / "made" / heartbeat.FILE).write_text(content)
+    (here / "made" / heartbeat.FOLDER).mkdir()
+    (here / "made" / heartbeat.FOLDER / f"{TOKEN}.json").write_text(content)
     done = run("status", "made")
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "1 done, 0 diverged, 0 stopped, 0 failed, 1 to do"
@@ -447,28 +490,48 @@ def test_what_stands_among_the_parts_and_is_none_is_passed_by_and_left_alone(lit
     assert drawn.returncode == 0, drawn.stderr
 
 
-@pytest.mark.parametrize("table", results.TABLES)
-@pytest.mark.parametrize("content", [b"", b"not Parquet", None], ids=["empty", "text", "cut"])
-def test_every_command_names_a_damaged_part_and_what_it_advises_works(
-    table: str, content: bytes | None, here: Path
-) -> None:
+DAMAGES = pytest.mark.parametrize("content", [b"", b"not Parquet", None], ids=["empty", "text", "cut"])
+READERS = [
+    ["status", "made"],
+    ["check", "made.toml", "--results", "made"],
+    ["report", "made"],
+    ["tensorboard", "made", "events"],
+    ["compact", "made"],
+]
+
+
+def damage(here: Path, table: str, content: bytes | None) -> str:
+    """Damages one of two trials' parts of a table; returns its name."""
     (here / "made.toml").write_text(TWO)
     checked = made.results_of(here / "made", TWO, measured)
     name = f"{table}/{checked.trials[1].trial_id}.parquet"
     damaged = here / "made" / name
     damaged.write_bytes(damaged.read_bytes()[:-20] if content is None else content)
+    return name
+
+
+@DAMAGES
+def test_every_command_names_a_damaged_part_and_what_it_advises_works(content: bytes | None, here: Path) -> None:
+    name = damage(here, "measurements", content)
     advice = "; `metafa run STUDY` with the same study takes what is damaged out, and runs its trials again"
-    commands = [["compact", "made"], ["tensorboard", "made", "events"]]
-    if table == "trials":
-        commands += [["status", "made"], ["check", "made.toml", "--results", "made"]]
-    if content is None:
-        commands.append(["report", "made"])
-    for command in commands:
+    for command in READERS:
         done = run(*command)
         assert (done.exit_code, done.stderr) == (2, f"metafa: made: damaged: {name}{advice}\n"), done.output
-    assert results.remove_damaged(store.at(here / "made")) == [f"{name}: damaged"]  # as `metafa run` begins
+    said = [f"{name}: damaged; its trials run again"]
+    assert results.remove_damaged(store.at(here / "made")) == said  # as `metafa run` begins
     assert "1 done, 0 diverged, 0 stopped, 0 failed, 1 to do" in run("status", "made").stdout
-    for command in commands:
+    for command in READERS:
+        assert run(*command).exit_code == 0
+
+
+@DAMAGES
+def test_a_damaged_row_is_read_from_the_measurements(content: bytes | None, here: Path) -> None:
+    name = damage(here, "trials", content)
+    assert "2 done, 0 diverged, 0 stopped, 0 failed, 0 to do" in run("status", "made").stdout
+    said = [f"{name}: damaged; it is made again of {name.replace('trials', 'measurements')}"]
+    assert results.remove_damaged(store.at(here / "made")) == said
+    assert store.sealed((here / "made" / name).read_bytes())
+    for command in READERS:
         assert run(*command).exit_code == 0
 
 

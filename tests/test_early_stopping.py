@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from metafa import proposals, results, store, study, sweep, trial
+from metafa import leases, proposals, results, sharing, store, study, sweep, trial
 from metafa.settings import EarlyStoppingSettings
 
 RULES = ["asha", "median"]
@@ -124,9 +124,6 @@ class Watcher:
     def resources(self, cpus, gpus) -> None:
         pass
 
-    def state(self) -> dict:
-        return {}
-
     def finished(self, one, ended) -> None:
         assert one.trial_id not in self.ended
         self.ended[one.trial_id] = ended
@@ -155,8 +152,9 @@ def run(checked: study.Study, folder, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sweep._ready, "images", trial.prepared(trial.load_sources(*fitting)))
     watcher, scheduler = Watcher(), sweep._scheduler(checked.early_stopping)
     known = proposals.known_trials(results.continued_rows(place))
-    tries = sweep._Tries(proposals.to_try(checked, known))
-    bridge = sweep._Bridge(checked, place, watcher, tries, known)
+    share = sharing.Share(leases.Driver(place), checked, known, {})
+    tries = sweep._Tries(proposals.to_try(checked, known, share))
+    bridge = sweep._Bridge(checked, place, watcher, tries, known, share)
     task = sweep._Task(checked, str(folder), {})
     for number in itertools.count():
         one = Tuned(str(number), {}, Metadata())

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from metafa import leases, results, store, study
+from metafa import heartbeat, leases, results, store, study
 from metafa.settings import NUMERICS, flatten
 
 TEXT = """\
@@ -184,9 +185,10 @@ def test_compaction_may_be_interrupted_anywhere(
     results.compact(place)
     for one, two in zip(before, in_order(tmp_path), strict=True):
         pd.testing.assert_frame_equal(one, two)
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file() and path.name != "study.toml") == [
-        *results.parts(place, "trials"), *results.parts(place, "measurements")
-    ]  # fmt: skip
+    for table in results.TABLES:
+        assert len(place.names(table)) == 1, "nothing hidden is left"
+    assert place.names(heartbeat.FOLDER) == []
+    assert [name.partition(".")[0] for name in place.names(leases.FOLDER)] == [leases.UPKEEP]
 
 
 def test_two_who_compact_at_once_lose_no_row_and_raise_nothing(address: str, checked: study.Study) -> None:
@@ -215,19 +217,111 @@ def test_two_who_compact_at_once_lose_no_row_and_raise_nothing(address: str, che
                 place.remove(f"{table}/{name}")
 
 
-def test_measurements_without_a_row_are_kept_while_they_may_be_getting_one(
-    tmp_path: Path, checked: study.Study
-) -> None:
-    """Of a driver that runs beside the one that begins."""
+def of_an_earlier_version(place: store.Store, status: str | None = None) -> None:
+    """Makes of every trial's parts what versions before left, whose measurements carry no row: of trials of another
+    ``status``, if one is given."""
+    for name in results.parts(place, "measurements"):
+        trials = results.decode(place.read(f"trials/{name}"))
+        if status is not None:
+            trials = trials.set_column(trials.column_names.index("status"), "status", [[status]])
+        rows = results.decode(place.read(f"measurements/{name}"))
+        metadata = {key: text for key, text in rows.schema.metadata.items() if key != results.ROW}
+        rows = rows.replace_schema_metadata(metadata)
+        place.put(f"trials/{name}", results.encode(trials))
+        place.put(f"measurements/{name}", results.encode(rows if status != "failed" else rows[:0]))
+
+
+def test_a_row_that_is_missing_is_read_and_put_from_the_measurements(address: str, checked: study.Study) -> None:
+    """As of a process that was killed between the two."""
+    place = store.at(address)
+    fill(address, checked)
+    before = in_order(address)
+    rows = {name: place.read(f"trials/{name}") for name in place.names("trials")}
+    for name in rows:
+        place.remove(f"trials/{name}")
+    for one, two in zip(before, in_order(address), strict=True):
+        pd.testing.assert_frame_equal(one, two)
+    assert results.remove_damaged(place) == []
+    assert {name: place.read(f"trials/{name}") for name in place.names("trials")} == rows
+
+
+def test_measurements_without_a_row_of_an_earlier_version_are_of_no_trial(tmp_path: Path, checked: study.Study) -> None:
+    """It wrote both, one after the other, and may still be about to; a trial that is published takes its place."""
+    place = store.at(tmp_path)
     fill(tmp_path, checked)
-    name = results.parts(store.at(tmp_path), "trials")[0]
-    (tmp_path / "trials" / name).unlink()
-    assert results.remove_damaged(store.at(tmp_path)) == []
-    assert name in results.parts(store.at(tmp_path), "measurements")
-    then = time.time() - results.BEING_WRITTEN - 1
+    of_an_earlier_version(place)
+    name, other, *_ = results.parts(place, "trials")
+    for one in (name, other):
+        (tmp_path / "trials" / one).unlink()
+    assert len(results.statuses(place)) == 2
+    assert set(results.load(tmp_path).measurements["trial_id"]) == results.statuses(place).keys()
+    assert results.remove_damaged(place) == []
+    assert name in results.parts(place, "measurements")
+    then = time.time() - results.ABANDONED - 1
     os.utime(tmp_path / "measurements" / name, (then, then))
-    assert results.remove_damaged(store.at(tmp_path)) == []
-    assert name not in results.parts(store.at(tmp_path), "measurements")
+    assert results.remove_damaged(place) == []
+    assert name not in results.parts(place, "measurements")
+    fill(tmp_path, checked)
+    assert len(results.statuses(place)) == len(results.load(tmp_path).measurements) == 4
+    assert {one.column_names[0] for one in map(results.decode, [place.read(f"trials/{other}")])} == {"trial_id"}
+
+
+def test_results_of_an_earlier_version_are_read_continued_and_compacted(address: str, checked: study.Study) -> None:
+    """Its failures are tried again, and those of an adaptive search are not; its interrupted compaction is finished."""
+    place = store.at(address)
+    fill(address, checked)
+    before = in_order(address)
+    of_an_earlier_version(place)
+    for one, two in zip(before, in_order(address), strict=True):
+        pd.testing.assert_frame_equal(one, two)
+    fill(address, checked)  # leaves them as they are
+    assert (
+        results.carried(pq.read_metadata(pa.BufferReader(place.read(f"measurements/{place.names('trials')[0]}"))))
+        is None
+    )
+    tables = [
+        [results.decode(place.read(f"{table}/{name}")) for name in place.names(table)] for table in results.TABLES
+    ]
+    for table, parts in zip(results.TABLES, tables, strict=True):
+        place.put(f"{table}/.compact-0123456789abcdef.parquet", results.encode(pa.concat_tables(parts)))
+    place.put(results.PLAN, b'{"old": [], "new": ["compact-0123456789abcdef.parquet"]}')
+    place.remove(f"trials/{place.names('trials')[-1]}")
+    for one, two in zip(before, in_order(address), strict=True):
+        pd.testing.assert_frame_equal(one, two)
+    assert results.remove_damaged(place) == []
+    assert place.names("trials") == place.names("measurements") == ["compact-0123456789abcdef.parquet"]
+    assert not place.exists(results.PLAN)
+    for one, two in zip(before, in_order(address), strict=True):
+        pd.testing.assert_frame_equal(one, two)
+
+
+def test_failures_of_an_earlier_version_are_tried_again(address: str, checked: study.Study) -> None:
+    place = store.at(address)
+    fill(address, checked)
+    of_an_earlier_version(place, "failed")
+    assert set(results.statuses(place).values()) == {"failed"}
+    assert results.compact(place) == 0
+    fill(address, checked, "failed")
+    assert set(results.statuses(place).values()) == {"failed"}
+    assert len(results.load(address).trials) == 4
+    fill(address, checked)
+    assert set(results.statuses(place).values()) == {"done"}
+    assert len(results.load(address).measurements) == 4
+
+
+def test_a_failure_takes_no_result_s_place(address: str, checked: study.Study) -> None:
+    """Whoever comes second finds what was published first; where both failed, the later failure stands."""
+    place = store.at(address)
+    fill(address, checked)
+    before = in_order(address)
+    fill(address, checked, "failed")
+    for one, two in zip(before, in_order(address), strict=True):
+        pd.testing.assert_frame_equal(one, two)
+    results.compact(place)
+    fill(address, checked, "failed")
+    for one, two in zip(before, in_order(address), strict=True):
+        pd.testing.assert_frame_equal(one, two)
+    assert len(place.names("trials")) == 1
 
 
 def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path, checked: study.Study) -> None:
@@ -254,7 +348,16 @@ def test_damaged_parts_are_named_and_taken_out(table: str, compacted: bool, addr
     content = bytearray(place.read(f"{table}/{name}"))
     content[len(content) // 2] ^= 4
     place.put(f"{table}/{name}", bytes(content))
-    assert results.remove_damaged(place) == [f"{table}/{name}: damaged"]
+    if table == "trials" and not compacted:  # the measurements carry the row
+        before = in_order(address)
+        assert results.remove_damaged(place) == [f"{table}/{name}: damaged; it is made again of measurements/{name}"]
+        assert store.sealed(place.read(f"{table}/{name}"))
+        for one, two in zip(before, in_order(address), strict=True):
+            pd.testing.assert_frame_equal(one, two)
+        return
+    with pytest.raises(results.ResultsError, match=f"damaged: {table}/{name}"):
+        results.compact(place)
+    assert results.remove_damaged(place) == [f"{table}/{name}: damaged; its trials run again"]
     left = set() if compacted else {t.trial_id for t in checked.trials} - {name.removesuffix(".parquet")}
     assert results.statuses(place).keys() == left
     assert set(results.parts(place, "measurements")) == set(results.parts(place, "trials"))
@@ -265,7 +368,7 @@ def test_a_row_whose_measurements_are_lost_is_taken_out(address: str, checked: s
     fill(address, checked)
     name = results.parts(place, "measurements")[1]
     place.remove(f"measurements/{name}")
-    assert results.remove_damaged(place) == [f"trials/{name}: its measurements are lost"]
+    assert results.remove_damaged(place) == [f"trials/{name}: its measurements are lost; its trials run again"]
     assert len(results.statuses(place)) == 3
 
 
