@@ -414,8 +414,7 @@ def read_table(
 
 
 def _read_trials(columns: Sequence[str] | None, store: Store) -> pa.Table:
-    found = find_parts(store)
-    compacted = _compacted_trials(store, found)
+    found, compacted = _listed(store)
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     tables = [_read_compacted(store, found, pair, columns) for pair in compacted]
     own = [one for one in found.own if one not in known]
@@ -430,8 +429,7 @@ def _read_trials(columns: Sequence[str] | None, store: Store) -> pa.Table:
 def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | None, store: Store) -> pa.Table:
     from pyarrow import dataset  # which imports pandas
 
-    found = find_parts(store)
-    compacted = _compacted_trials(store, found)
+    found, compacted = _listed(store)
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     own = {one for one in found.own if one not in known}
     unsure = sorted(own - found.rows)  # without a row in `trials`, as one that is being published, or never was
@@ -489,6 +487,11 @@ def _compacted_trials(store: Store, found: Parts) -> list[Compacted]:
         )
         known.update(trial_ids)
     return pairs
+
+
+def _listed(store: Store) -> tuple[Parts, list[Compacted]]:
+    found = find_parts(store)
+    return found, _compacted_trials(store, found)
 
 
 def _read_compacted(store: Store, found: Parts, pair: Compacted, columns: Sequence[str] | None) -> pa.Table:
@@ -778,8 +781,7 @@ def decode(content: bytes) -> pa.Table:
 
 def in_parts(store: Store) -> Iterator[tuple[pa.Table, pa.Table]]:
     """The rows of both tables, some trials at a time, every published trial once."""
-    found = find_parts(store)
-    compacted = _compacted_trials(store, found)
+    found, compacted = _again(_listed)(store)
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     for pair in compacted:
         if (part := _small_pair(store, found, pair)) is not None:
@@ -871,8 +873,7 @@ def tidy(store: Store) -> None:
             if stores.PARTIAL.fullmatch(name) and store.age(file) > ABANDONED:
                 store.remove(file)
     _end_begun(store)
-    found = find_parts(store)
-    compacted = _again(lambda store: _compacted_trials(store, find_parts(store)))(store)
+    found, compacted = _again(_listed)(store)
     own = set(found.own) | found.rows
     for pair in compacted:
         covered = [trial_id for trial_id in pair.trial_ids if trial_id in own]
@@ -966,12 +967,13 @@ def put_together(store: Store) -> int:
 def _groups(store: Store) -> Iterator[list[Small]]:
     """Small parts that are to be one; and, together whatever their size, pairs that have trials in common: what takes
     the place of one has all its rows, so that no two processes rely each on what the other removes."""
-    found, sizes = find_parts(store), store.sizes("measurements")
-    compacted = _compacted_trials(store, found)
+    (found, compacted), sizes = _again(_listed)(store), store.sizes("measurements")
     doubled = {trial_id for pair in compacted for trial_id in pair.doubled}
     entangled = [pair for pair in compacted if pair.doubled or not doubled.isdisjoint(pair.trial_ids)]
     if entangled:
-        yield [part for pair in entangled if (part := _small_pair(store, found, pair)) is not None]
+        together = [_small_pair(store, found, pair) for pair in entangled]
+        if None not in together:  # of each trial they have only one row, so that all of them are needed
+            yield [part for part in together if part is not None]
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     pairs = [
         pair

@@ -134,8 +134,19 @@ class Tables:
             raise self.viewed[end]
         return self.viewed[end]
 
+    def raw_once(self, number: int) -> None:
+        """Who reads the files without metafa finds no row twice."""
+        for table, rows in self.rows(number).items():
+            keys = [(one["trial_id"], one.get("value")) for one in rows]
+            if twice := {name(one) for one, *_ in keys if keys.count((one, *_)) > 1}:
+                raise Wrong("raw twice", f"the files of `{table}` have {twice} twice")
+
     def raw(self, number: int) -> dict[str, tuple[str, str]]:
         """What the files themselves hold, for those who read them without metafa."""
+        rows = self.rows(number)
+        return view(rows["trials"], rows["measurements"])
+
+    def rows(self, number: int) -> dict[str, list[dict]]:
         rows: dict[str, list[dict]] = {table: [] for table in results.TABLES}
         for path, content in sorted(self.files.known[number].items()):
             table, _, part = path.removeprefix(interleaved.ROOT + "/").rpartition("/")
@@ -143,11 +154,12 @@ class Tables:
                 if content not in self.decoded:
                     self.decoded[content] = results.decode(content).to_pylist()
                 rows[table] += self.decoded[content]
-        return view(rows["trials"], rows["measurements"])
+        return rows
 
     def hold(self, number: int) -> None:
         """Whatever happens, if all who are at work die now, upkeep finds everything and leaves tables for all."""
         seen = self.seen(number)
+        self.raw_once(number)
         after, end = self.upkeep.alone(number)
         if end.raised is not None:
             raise Wrong("error", f"upkeep ends with {end.raised!r}")
