@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import interleaved
+import pandas as pd
 import pyarrow as pa
 import pytest
 from interleaved import Actor, Checks, Explored, Files, Memory, Node, Wrong
@@ -99,7 +100,13 @@ def name(trial_id: str) -> str:
 
 
 def frames(loaded: results.Results) -> dict[str, tuple[str, str]]:
-    return view(*(table.to_dict("records") for table in loaded))
+    def records(frame: pd.DataFrame, *columns: str) -> list[dict]:
+        rows = zip(*(frame[column].tolist() for column in columns), strict=True) if len(frame) else ()
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    return view(
+        records(loaded.trials, "trial_id", "status", "host"), records(loaded.measurements, "trial_id", "value")
+    )
 
 
 class Tables:
@@ -159,7 +166,6 @@ class Tables:
     def hold(self, number: int) -> None:
         """Whatever happens, if all who are at work die now, upkeep finds everything and leaves tables for all."""
         seen = self.seen(number)
-        self.raw_once(number)
         after, end = self.upkeep.alone(number)
         if end.raised is not None:
             raise Wrong("error", f"upkeep ends with {end.raised!r}")
@@ -222,10 +228,9 @@ def prepared(*writers, **ways: bool) -> dict[str, bytes]:
 WAYS = {"atomic_rename": False, "aged": True}
 
 
-def explore(begun: Mapping[str, bytes], *actors: Actor, most: int = 200_000, stop=True, **ways: bool) -> Explored:
+def explore(begun: Mapping[str, bytes], *actors: Actor, **how: Any) -> Explored:
     files = Files()
-    tables = Tables(files, WAYS | ways)
+    ways = WAYS | {key: how.pop(key) for key in WAYS.keys() & how.keys()}
+    tables = Tables(files, ways)
     checks = Checks(tables.hold, tables.step, tables.end)
-    return interleaved.explore(
-        files, files.number(begun), [tables.actor(actor) for actor in actors], checks, most, stop
-    )
+    return interleaved.explore(files, files.number(begun), [tables.actor(actor) for actor in actors], checks, **how)
