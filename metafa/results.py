@@ -62,7 +62,7 @@ SMALL_BYTES = 2**24  # a part below this size is worth compacting
 SHOWN = 3  # settings that differ, in a sentence
 READERS = 16  # parts read at a time
 ITEMS = 16  # of them by each reader, one after the other
-LISTINGS = 8  # of both folders, until two agree
+LISTINGS = 50  # of both folders, until two agree
 TRIES = 20  # at reading parts that others put together meanwhile
 ABANDONED = 60.0  # seconds, after which a file that is being written is taken for left behind
 ROW_BYTES = 2**24  # of a row of `trials`, uncompressed, at most
@@ -357,7 +357,10 @@ def find_parts(store: Store) -> Parts:
         # a listing may miss a file that gets another name while it is made: two agree, and what is gone has a reason
         if before == seen and were <= own:
             alone = {name: file for name, file in seen[0].items() if name not in seen[1]}
-            if not any(_has_fellow(store, name) or not store.exists(f"trials/{file}") for name, file in alone.items()):
+            if all(
+                store.exists(f"trials/{file}") and not _stands(store, "measurements", name)
+                for name, file in alone.items()
+            ):
                 break
     else:
         raise ResultsError(f"{store.address}: others put its parts together all the time; try again")
@@ -374,9 +377,9 @@ def find_parts(store: Store) -> Parts:
     return Parts(owned, set(rows), failed, {name: (files[name], others[name]) for name in files.keys() & others.keys()})
 
 
-def _has_fellow(store: Store, name: str) -> bool:
-    """Whether a compacted part stands in `measurements`: first as long as it is hidden, since then it is renamed."""
-    return any(store.exists(f"measurements/{dot}{name}") for dot in (".", ""))
+def _stands(store: Store, table: str, name: str) -> bool:
+    """Whether a compacted part is in a table: hidden at first, and renamed then, so that this is the order to look."""
+    return any(store.exists(f"{table}/{dot}{name}") for dot in (".", ""))
 
 
 def _compacted(sizes: Mapping[str, int]) -> dict[str, str]:
@@ -848,7 +851,7 @@ def mend(store: Store) -> list[str]:
     for file in sorted(trials.keys() - measurements.keys() - hidden):
         # what stands in `trials` after its measurements are gone has lost them: otherwise it is taken away first
         if (OWN.fullmatch(file) or COMPACTED.fullmatch(file)) and not file.startswith("."):
-            if not _has_fellow(store, file) and store.exists(f"trials/{file}"):
+            if not _stands(store, "measurements", file) and store.exists(f"trials/{file}"):
                 covered = OWN.fullmatch(file) and published(store, [file.removesuffix(".parquet")])
                 store.remove(f"trials/{file}")
                 if not covered:
@@ -905,13 +908,16 @@ def _end_begun(store: Store) -> None:
                 store.remove(f"{table}/{match[0]}")
     files = [{match[2]: match[0] for match in map(COMPACTED.fullmatch, some) if match} for some in sizes]
     for name in files[0].keys() - files[1].keys():
+        if files[0][name] == name:  # it came to count, and its rows are in another pair since
+            if not _stands(store, "trials", name):
+                store.remove(f"measurements/{name}")
         # who began it may go on: first of all that has to be kept from counting
-        if files[0][name] != name and store.create(f"trials/.{name}", b""):
+        elif not _stands(store, "trials", name) and store.create(f"trials/.{name}", b""):
             _end(store, name)
     for name, file in files[1].items():
         if file != name and not sizes[1][file]:
             _end(store, name)
-        elif file != name and not _has_fellow(store, name):
+        elif file != name and not _stands(store, "measurements", name):
             store.remove(f"trials/{file}")
 
 
@@ -934,7 +940,9 @@ def _take_the_place(store: Store, name: str, old: Iterable[str]) -> None:
                 store.remove(f"{table}/.{one}")
             store.remove(f"{table}/{one}")
     for table in reversed(TABLES):
-        with contextlib.suppress(FileNotFoundError):  # somebody else has done so, or put it together with others
+        if store.exists(f"{table}/{name}"):  # somebody else has done so
+            store.remove(f"{table}/.{name}")
+        with contextlib.suppress(FileNotFoundError):  # or has put it together with others
             store.rename(f"{table}/.{name}", f"{table}/{name}")
 
 
@@ -956,7 +964,7 @@ def put_together(store: Store) -> int:
         # from here on they count, and count once, whatever else is there
         if not store.create(f"trials/.{name}", encode(trials), durable=True):
             break
-        if not _has_fellow(store, name):  # somebody took this process for gone
+        if not _stands(store, "measurements", name):  # somebody took this process for gone
             store.remove(f"trials/.{name}")
             break
         _take_the_place(store, name, [part.name for part in some])

@@ -606,6 +606,30 @@ def _explore(
     return Explored(len(reached), sum(actor.runs for actor in actors), whole, bound, violations)
 
 
+def wander(files: Files, initial: int, actors: list[Actor], checks: Checks, schedules: int, seed: int) -> Violation | None:
+    """Follows so many schedules drawn at random, in which any actor may come at any step; returns the first violation."""
+    chance = random.Random(seed)
+    places = tuple(Place(actor.start(initial), frozenset(), None) for actor in actors)
+    for _ in range(schedules):
+        visit = Visit(initial, places, None, 0, None, None)
+        weights = [chance.random() for _ in actors]  # so that in some an actor is slow
+        while movers := [mover for mover, place in enumerate(visit.places) if place.node.operation is not None]:
+            mover = chance.choices(movers, [weights[mover] for mover in movers])[0]
+            interrupts = visit.last in movers and visit.last != mover
+            found = list(_after(files, actors, visit, mover, visit.interruptions + interrupts))
+            before, visit = visit.number, chance.choice(found)
+            try:
+                if visit.number != before:
+                    checks.step(before, visit.number)
+                    checks.files(visit.number)
+                place = visit.places[mover]
+                if place.node.operation is None:
+                    checks.end(actors[mover], place.node, place.owed, visit.number)
+            except Wrong as wrong:
+                return Violation(wrong.kind, wrong.what, visit.steps(), visit.interruptions)
+    return None
+
+
 def _after(files: Files, actors: list[Actor], visit: Visit, mover: int, interruptions: int) -> Iterator[Visit]:
     """The states to which an actor's next step leads."""
     place, actor = visit.places[mover], actors[mover]
