@@ -555,8 +555,12 @@ def _go_on(store: Store, partial: str) -> Any:
 def _deaths(store: Store, partial: str) -> list[tuple[str, str]]:
     """The deaths of a trial's process that count: each one's cause in words, and the digest of the checkpoint that it
     left. None where nobody has noted any, or what is noted cannot be read."""
+    path = store.path(f"{partial}.json")
     try:
-        with store.filesystem.open_input_file(store.path(f"{partial}.json")) as file:
+        there = store.filesystem.get_file_info(path)
+        if not there.is_file or there.size > DEATHS_BYTES:
+            return []
+        with store.filesystem.open_input_file(path) as file:
             found = json.loads(file.read(DEATHS_BYTES))["deaths"]
         return [(str(cause)[:200], str(place)) for cause, place in found]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -580,9 +584,16 @@ def _in_vain(deaths: list[tuple[str, str]], place: str) -> str | None:
     return f"its process died in each of {ATTEMPTS} attempts: {'; '.join(dict.fromkeys(causes[-ATTEMPTS:]))}"
 
 
-def _cause(error: Any) -> str:
-    """Why a trial's process died, in words, from what Ray says of that."""
-    said = str(error)
+def _said(trial: Any) -> str:
+    """What Ray said of the last failure of one of Tune's trials, which notes them one after the other."""
+    try:
+        return Path(trial.error_file).read_text(errors="replace").rpartition("Failure # ")[2].partition("\n")[2].strip()
+    except OSError:
+        return ""
+
+
+def _cause(said: str) -> str:
+    """Why a trial's process died, in words, from what Ray said of that."""
     process, node = re.search(r"\bpid: (\d+)", said), ray._private.worker._global_node
     if process and node:  # Ray notes in a process's log which signal it caught; where it runs elsewhere, there is none
         for log in Path(node.get_logs_dir_path()).glob(f"worker-*-{process[1]}.err"):
@@ -776,7 +787,7 @@ class _Bridge(tune.Callback):
                 raise _RayLost(f"its process {kind} has ended, with status {process.returncode}")
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        cause = _cause(trial.get_pickled_error())
+        cause = _cause(_said(trial))
         if cause in NO_DEATHS:
             return
         partial = f"{results.PARTIAL}/{self.tries.given[trial.trial_id].trial_id}"
@@ -788,10 +799,10 @@ class _Bridge(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         ours = self.tries.given.pop(trial.trial_id)
-        partial, error = f"{results.PARTIAL}/{ours.trial_id}", trial.get_pickled_error()
+        partial, said = f"{results.PARTIAL}/{ours.trial_id}", _said(trial)
         in_vain = _in_vain(_deaths(self.store, partial), _place(self.store, partial))
-        summary = in_vain or f"its process died {trial.run_metadata.num_failures} times, the last time: {_cause(error)}"
-        row = {"status": "failed", "error": f"{error or ''}\n{summary}".strip()}
+        summary = in_vain or f"its process died {trial.run_metadata.num_failures} times, the last time: {_cause(said)}"
+        row = {"status": "failed", "error": f"{said}\n{summary}".strip()}
         self._write(ours, row, lambda: results.encode_rows(results.trials_schema(self.study), ours.trial_id, []))
         with contextlib.suppress(OSError):
             self.store.remove(f"{partial}.json")
