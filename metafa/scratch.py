@@ -49,6 +49,7 @@ def make() -> Folder | None:
     `root` cannot be written."""
     if fcntl is None or len(os.fsencode(root())) + 1 + NAME_BYTES > SOCKET_BYTES:
         return None
+    os.makedirs(root(), exist_ok=True)
     _remove_left(root())
     for _ in range(8):
         path = os.path.join(root(), f"{_prefix()}{secrets.token_hex(2)}")

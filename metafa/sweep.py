@@ -63,14 +63,14 @@ REPORT_EVERY = 1.0  # seconds
 WORST = 1e300  # in place of an infinite value, where values are added and subtracted
 ATTEMPTS = 3  # at a trial whose process dies, without getting further than a checkpoint
 DEATHS = 20  # of a trial's process, however far it got
-DEATHS_BYTES = 10_000  # of what is kept of them, far more than they take
+DEATHS_BYTES = 100_000  # of what is kept of them, far more than they take
 OUT_OF_MEMORY = "out of memory, and Ray's monitor killed it"
 NODE_LOST = "its node was lost"
 TOLD_TO_STOP = "SIGTERM, SIGHUP or SIGINT ended it"
 # what Ray says of a process that died, and what that comes to
 CAUSES = (
     (r"OutOfMemoryError|due to the node running low on memory", OUT_OF_MEMORY),
-    (r"node has died|node was terminated|NodeDiedError", NODE_LOST),
+    (r"node has died|NodeDiedError|actor \w+ is unavailable", NODE_LOST),
     (r"receives? a SIG(TERM|HUP|INT)", TOLD_TO_STOP),
     (r"exit code (?P<code>\d+)", "it exited with status {code}"),
     (r"\*\*\* (?P<signal>SIG[A-Z]+) received", "{signal} killed it"),
@@ -358,14 +358,17 @@ def _start_ray(address: str | None, cpus: int | None, folder: scratch.Folder | N
             options |= dict(_temp_dir=folder.path)
         try:
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
-        except OSError as error:
+        except Exception as error:
             raise _unstarted(error) from error
 
 
-def _unstarted(error: OSError) -> ResourcesError:
+def _unstarted(error: Exception) -> ResourcesError:
+    said = next(iter(str(error).splitlines()), type(error).__name__)
+    if not isinstance(error, OSError) or isinstance(error, (ConnectionError, TimeoutError)):
+        return ResourcesError(f"Ray cannot start on this machine: {said}")
     return ResourcesError(
-        f"Ray cannot start with {scratch.root()} for temporary files: {str(error).splitlines()[0]}; set TMPDIR to a "
-        "folder that can be written and has a short name, such as /tmp"
+        f"Ray cannot start with {scratch.root()} for temporary files: {said}; set TMPDIR to a folder that can be "
+        "written and has a short name, such as /tmp"
     )
 
 
@@ -562,7 +565,7 @@ def _deaths(store: Store, partial: str) -> list[tuple[str, str]]:
             return []
         with store.filesystem.open_input_file(path) as file:
             found = json.loads(file.read(DEATHS_BYTES))["deaths"]
-        return [(str(cause)[:200], str(place)) for cause, place in found]
+        return [("".join(filter(str.isprintable, str(cause)))[:200], str(place)) for cause, place in found]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return []
 

@@ -1,5 +1,6 @@
 """Real Ray clusters, run through the command as its users do, and disturbed."""
 
+import json
 import math
 import os
 import random
@@ -114,6 +115,15 @@ def test_a_study_that_is_told_to_stop_stops_and_goes_on(undisturbed: Path) -> No
     assert_equal(undisturbed / "results/small", address)
 
 
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for Ray's temporary files, with a short name; it is to be empty at the end."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as name:
+        monkeypatch.setenv("RAY_TMPDIR", name)
+        yield Path(name)
+        assert list(Path(name).iterdir()) == []
+
+
 # SIGTERM while Ray's handler in C++ stands, before that is taken back; and again while Ray's processes end
 STOPPED_EARLY = """\
 import os, signal, sys
@@ -136,10 +146,25 @@ cli.main()
 """
 
 
-def test_a_study_is_stopped_while_ray_starts_and_while_it_ends(undisturbed: Path) -> None:
+def test_a_study_is_stopped_while_ray_starts_and_while_it_ends(undisturbed: Path, temporary: Path) -> None:
     command = [sys.executable, "-c", STOPPED_EARLY]
     done = subprocess.run(command, cwd=undisturbed, capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (143, f"{stopping.SENTENCE}\n")
+
+
+@pytest.mark.parametrize("folder", ["/dev/null/x", f"/tmp/{'x' * 60}"])
+def test_a_folder_in_which_ray_cannot_start_is_said_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "small.toml").write_text(STUDY)
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    done = metafa(tmp_path, "run", "small.toml")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"metafa: Ray cannot start with {folder} for temporary files: ")
+    assert done.stderr.endswith("; set TMPDIR to a folder that can be written and has a short name, such as /tmp\n")
+    assert len(done.stderr.splitlines()) == 1
+    shutil.rmtree(folder, ignore_errors=True)  # Ray makes it before it finds the name too long
+    assert not (tmp_path / "results" / "small" / "study.toml").exists(), "nothing is written"
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the trials' processes in /proc")
@@ -190,15 +215,6 @@ def test_a_trial_that_dies_in_the_same_place_again_and_again_has_failed(tmp_path
     )
     left = list((tmp_path / "results" / "small" / results.PARTIAL).iterdir())
     assert left == [], "the next run tries afresh"
-
-
-@pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for Ray's temporary files, with a short name; it is to be empty at the end."""
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as name:
-        monkeypatch.setenv("RAY_TMPDIR", name)
-        yield Path(name)
-        assert list(Path(name).iterdir()) == []
 
 
 def test_processes_that_rays_memory_monitor_kills_have_died_and_the_study_ends_in_a_sentence(
@@ -299,8 +315,8 @@ def test_a_ray_that_dies_below_a_study_is_said_in_a_line(tmp_path: Path, tempora
         b'{"deaths": ["abc"]}',
         b'{"deaths": {"a": 1}}',
         b'{"attempts": 2, "place": [0, 0]}',
-        b"[" * 9_000,
-        b'{"deaths": [' + b"9" * 9_000 + b"]}",
+        b"[" * 90_000,
+        b'{"deaths": [' + b"9" * 90_000 + b"]}",
         b'{"deaths": [' + b'["killed", ""],' * 1_000_000 + b'["killed", ""]]}',
     ],
 )
@@ -310,6 +326,14 @@ def test_what_is_no_list_of_deaths_counts_as_none(tmp_path: Path, content: bytes
     place.put(f"{results.PARTIAL}/x.json", content)
     assert sweep._deaths(place, f"{results.PARTIAL}/x") == []
     assert sweep._go_on(place, f"{results.PARTIAL}/x") is None
+
+
+def test_what_is_said_of_deaths_holds_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
+    place = store.at(tmp_path)
+    place.make_folders(results.PARTIAL)
+    place.put(f"{results.PARTIAL}/x.json", json.dumps({"deaths": [["a\x1b[2Jb\n", ""]] * 3}).encode())
+    with pytest.raises(RuntimeError, match=r"^its process died in each of 3 attempts: a\[2Jb$"):
+        sweep._go_on(place, f"{results.PARTIAL}/x")
 
 
 def test_a_study_that_loses_a_node_goes_on(undisturbed: Path) -> None:
