@@ -24,6 +24,7 @@ from metafa.sentences import listed as _listed
 from metafa.sentences import shown as _shown
 from metafa.settings import (
     ADAPTIVE,
+    MAX_STEPS,
     MAX_TRIALS,
     METRICS,
     NUMERICS,
@@ -149,8 +150,15 @@ class Study:
         """The study over images that have these digests, by the names of `image_needs`."""
         return replace(self, digests=dict(digests), trials=tuple(trial.over(digests) for trial in self.trials))
 
+    @property
+    def rounding(self) -> tuple[int, bool]:
+        """What decides how sums round and is no part of a trial_id: the number of threads, and whether on a GPU."""
+        return self.resources.cpus_per_trial, self.resources.gpus_per_trial > 0
+
     def continues(self, other: Study) -> bool:
-        """Whether this study is ``other``, or ``other`` with more trials, whatever the images."""
+        """Whether this study is ``other``, or it with more trials, whatever the images, with sums rounded alike."""
+        if self.rounding != other.rounding:
+            return False
         if self.adaptive or other.adaptive:
             return self.over({}).fingerprint == other.over({}).fingerprint and self.total >= other.total
         return {trial.settings_id for trial in other.trials} <= {trial.settings_id for trial in self.trials}
@@ -159,14 +167,18 @@ class Study:
         """Why this study does not continue ``other``: the settings of which they have other values, with both."""
         ours, theirs = self._said(), other._said()
         names = [name for name in {**theirs, **ours} if ours.get(name, _ABSENT) != theirs.get(name, _ABSENT)]
+        if self.rounding[1] == other.rounding[1]:  # another share of a GPU computes the same
+            names = [name for name in names if name != "resources.gpus_per_trial"]
         if "phases" in names:  # a phase that one of them lacks has all its settings in that one alone
             names = [name for name in names if name in ours and name in theirs]
         there, here = ([_shown(one[name]) if name in one else "absent" for name in names] for one in (theirs, ours))
         return [f"{name} is {one} there and {two} here" for name, one, two in zip(names, there, here, strict=True)]
 
     def _said(self) -> dict[str, Any]:
-        """What the study computes: a value or a search space for every setting of a trial, and how it searches."""
-        return flatten(self.examples[0]) | self.spaces | {f"search.{name}": value for name, value in self.search}
+        """What the study computes: a value or a search space for every setting of a trial, how it searches, on what."""
+        search = {f"search.{name}": value for name, value in self.search}
+        resources = {f"resources.{name}": value for name, value in self.resources if name != "checkpoint_seconds"}
+        return flatten(self.examples[0]) | self.spaces | search | resources
 
     def of_trials(self, trials: list[Trial]) -> Study:
         """The study of these of its trials alone, all of them run to their end."""
@@ -217,8 +229,8 @@ class StudyError(Exception):
     """A study file that cannot be used; ``messages``, one line each, say why and where."""
 
     def __init__(self, messages: list[str]):
-        super().__init__("\n".join(messages))
-        self.messages = messages
+        self.messages = [sentences.printable(message) for message in messages]
+        super().__init__("\n".join(self.messages))
 
 
 def read(path: Path) -> Study:
@@ -284,6 +296,7 @@ def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
 
     checked = [settings, *(example for example in examples[1:] if example is not None)]
     mistakes.check_grid(settings, spaces)
+    mistakes.check_lists(checked, spaces)
     if not has_results:
         mistakes.check_phases(checked, spaces)
         mistakes.check_whole(settings, spaces, checked)
@@ -434,9 +447,7 @@ class _Mistakes:
             except ValidationError as error:
                 self._explain(error, {}, path, Range)
                 return
-            if not math.isfinite(checked.low) or not math.isfinite(checked.high):
-                self.add(path, "`low` and `high` have to be finite")
-            elif checked.low >= checked.high:
+            if checked.low >= checked.high:
                 self.add(path, f"a range the wrong way round: low = {checked.low} is not below high = {checked.high}")
             elif checked.log and checked.low <= 0:
                 self.add(path, f"a logarithmic range starts above 0, found low = {checked.low}")
@@ -446,6 +457,8 @@ class _Mistakes:
                 self.add(path, f"`step` has to be above 0, found {checked.step}")
             elif isinstance(checked.low, int) and isinstance(checked.high, int) and isinstance(checked.step, float):
                 self.add(path, f"a range of whole numbers has a whole `step`, found {checked.step}")
+            elif checked.step is not None and (checked.high - checked.low) / checked.step > MAX_STEPS:
+                self.add(path, f"a range has at most {MAX_STEPS:.0e} steps, found more, of {checked.step} each")
 
     def validate(self, tree: dict, point: dict[Path_, Any]) -> StudySettings | None:
         try:
@@ -457,7 +470,6 @@ class _Mistakes:
     def check_phases(self, examples: Sequence[StudySettings], spaces: dict[Path_, dict]) -> None:
         """What has to hold of the phases of every trial, and of all trials together."""
         kinds: dict[str, str] = {}
-        side_by_side = examples[0].side_by_side.keys()
         for settings in examples:
             seen: set[str] = set()
             for i, phase in enumerate(settings.phases):
@@ -474,6 +486,11 @@ class _Mistakes:
                 seen.add(phase.name)
             if not settings.pixels:
                 self.add(("phases",), 'no phase has images; add one with phase = "evaluate", "meta" or "supervised"')
+
+    def check_lists(self, examples: Sequence[StudySettings], spaces: dict[Path_, dict]) -> None:
+        """Whether a column of the table of trials can hold every trial's learning rate, whoever made it."""
+        side_by_side = examples[0].side_by_side.keys()
+        for settings in examples:
             of_lists = [
                 path for path in spaces if _place(path, self.tree) in settings.side_by_side.keys() | side_by_side
             ]
