@@ -847,7 +847,7 @@ def test_a_column_is_never_of_two_types() -> None:
         'phases = { choices = [[{ phase = "noise", steps = 1, learning_rate = [1, 2] }], '
         '[{ phase = "noise", steps = 1 }]] }',
     ):
-        with pytest.raises(study.StudyError, match="side by side in one trial, cannot be one of|or none any"):
+        with pytest.raises(study.StudyError, match=r"cannot be one of `choices`|or none any"):
             study.parse(text, has_results=True)
 
 
