@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 from metafa.results import MEANINGS, MEASUREMENTS, OUTCOME, RUN_COLUMNS
 from metafa.schema import json_schema
 from metafa.settings import (
+    MAX_SIZE,
+    MAX_STEPS,
     MAX_WHOLE,
     METRICS,
     PHASES,
@@ -56,7 +58,11 @@ task_distributions = ["glyphs"]
 
 **Search spaces.** Any setting of `seed`, `seeds`, `network`, `phases` and `measure` may be a search space in place of a
 value: `{ choices = [...] }`, or, in all searches but a grid, `{ low = 1e-4, high = 1e-2, log = true }`, also with `step`.
-A range of whole numbers stays whole. A whole number is at most 2^63 - 1, as Parquet holds it.
+A range of whole numbers stays whole.
+
+**Numbers and texts have bounds.** Steps of a phase are at most 10^12; units, images of a batch, tasks, ways and whatever
+else a trial holds as many of at once 1,000,000; any other whole number 2^63 - 1, as Parquet holds it. Other numbers are 0
+or from 1.2e-38 to 3.4e38 in size, as 32 bits hold them. A text has at most 10,000 letters, and no control characters.
 
 **Phases** run in the order they stand in. A phase that stands twice is given a `name`; settings and results go by it,
 such as `noise.steps`.
@@ -176,7 +182,7 @@ def bounds(metadata: list[Any]) -> str:
     found = [
         f"{said[type(one).__name__][1]} {getattr(one, said[type(one).__name__][0])}"
         for one in metadata
-        if type(one).__name__ in said and getattr(one, "le", None) != MAX_WHOLE
+        if type(one).__name__ in said and getattr(one, "le", None) not in (MAX_WHOLE, MAX_STEPS, MAX_SIZE)
     ]
     return ", " + ", ".join(found) if found else ""
 

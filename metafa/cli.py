@@ -22,7 +22,7 @@ from rich.text import Text
 
 from metafa import alike, data, heartbeat, launch, proposals, results, screens, stopping, study
 from metafa import search as searches
-from metafa.settings import as_text, flatten, transports
+from metafa.settings import as_text, transports
 from metafa.store import Store, shown
 from metafa.study import Study
 
@@ -221,9 +221,12 @@ def _transports(checked: Study) -> Table:
     kinds = ("network.rule", "outer_algorithm", "outer_rule")
     told_apart = [name for name in checked.spaces if name.endswith(kinds)] or ["network.rule"]
     rows: dict[tuple, dict[str, str]] = {}
-    for one in [trial.settings for trial in checked.trials] or checked.examples:
-        settings = flatten(one)
-        rows.setdefault(tuple(str(settings[name]) for name in told_apart), transports(one))
+    for one in (trial.settings for trial in checked.trials) if checked.trials else checked.examples:
+        tables = {"network": one.network} | {phase.name: phase for phase in one.phases}
+        places = (name.rpartition(".") for name in told_apart)
+        key = tuple(str(getattr(tables[table], name)) for table, _, name in places)
+        if key not in rows:
+            rows[key] = transports(one)
     title = "weight transport: what of the forward weights is read to send errors back"
     table = Table(title=title, title_justify="left")
     for name in told_apart:

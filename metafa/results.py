@@ -123,6 +123,7 @@ OUTCOME = {
     "stopped_phase": pa.string(),
     "stopped_step": pa.int64(),
     "numerics": pa.int64(),  # of metafa: what the same settings compute
+    "threads": pa.int64(),  # among which a sum is split
     "data": pa.string(),  # the digests of the images that the trial draws on, as JSON
 }
 MEANINGS = {
@@ -161,6 +162,7 @@ MEANINGS = {
         "stopped_phase": "where early stopping stopped the trial",
         "stopped_step": "and at which step",
         "numerics": "of metafa, raised when the same settings compute something else",
+        "threads": "how many share a sum, and so decide how it rounds: `cpus_per_trial` of the study",
         "data": "the images that the trial draws on, as JSON: for each task distribution and split, and for each "
         "dataset and part, a digest of the images and labels; part of `trial_id`",
         "started": "when the trial started, UTC",

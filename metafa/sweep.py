@@ -638,6 +638,7 @@ def _forget(store: Store, trial_id: str) -> None:
 
 def _row(trial: Trial, study: Study, software: Mapping[str, Any]) -> dict[str, Any]:
     known = {"trial_id": trial.trial_id, "study": study.name, "numerics": NUMERICS, "point": json.dumps(trial.varied)}
+    known |= {"threads": study.resources.cpus_per_trial}
     known |= {"data": json.dumps(trial.data, sort_keys=True), "divergence_bound": trial.settings.divergence_bound}
     chosen = study.search.method + (", depends on timing" if study.by_timing else "")
     return {**flatten(trial.settings), **known, "search": chosen, **software}

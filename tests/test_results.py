@@ -441,6 +441,27 @@ task_distributions = ["glyphs"]
             SEARCHED.replace("high = 100", "high = 50"),
             "noise.steps is { low = 0, high = 100 } there and { low = 0, high = 50 } here. A study",
         ),
+        (TEXT, f"{TEXT}[resources]\ncpus_per_trial = 2\n", "resources.cpus_per_trial is 1 there and 2 here. A study"),
+        (
+            SEARCHED,
+            f"{SEARCHED}[resources]\ncpus_per_trial = 2\n",
+            "resources.cpus_per_trial is 1 there and 2 here. A study",
+        ),
+        (
+            TEXT,
+            f"{TEXT}[resources]\ngpus_per_trial = 0.5\n",
+            "resources.gpus_per_trial is 0.0 there and 0.5 here. A study",
+        ),
+        (
+            f"{TEXT}[resources]\ncpus_per_trial = 3\ngpus_per_trial = 1\n",
+            f"{TEXT}[resources]\ncpus_per_trial = 2\n",
+            "resources.cpus_per_trial is 3 there and 2 here; resources.gpus_per_trial is 1.0 there and 0.0 here. A st",
+        ),
+        (
+            f"{TEXT}[resources]\ncpus_per_trial = 3\ngpus_per_trial = 1\n",
+            f"{TEXT}[resources]\ncpus_per_trial = 2\ngpus_per_trial = 2\n",
+            "resources.cpus_per_trial is 3 there and 2 here. A study",
+        ),
     ],
 )
 def test_of_an_edited_study_is_said_which_settings_differ(text: str, instead: str, said: str, tmp_path: Path) -> None:
@@ -457,6 +478,7 @@ def test_edits_that_results_may_be_given(tmp_path: Path) -> None:
         ("choices", TEXT, TEXT.replace("[0, 100]", "[200, 100, 0]")),
         ("words", TEXT, f'name = "other"\nquestion = "Why?"\n# a comment\n{TEXT}shots = 5\n'),
         ("resources", TEXT, TEXT + "[resources]\ncheckpoint_seconds = 1\n"),
+        ("GPUs", TEXT + "[resources]\ngpus_per_trial = 0.25\n", TEXT + "[resources]\ngpus_per_trial = 0.5\n"),
         ("trials", SEARCHED, SEARCHED.replace("trials = 8", "trials = 9")),
     ]:
         results.prepare(store.at(tmp_path / name), study.parse(text, default_name="small"))
