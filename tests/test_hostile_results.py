@@ -3,6 +3,7 @@ elsewhere, nothing waits, and memory is bounded."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import os
@@ -18,8 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
-from metafa import files, parts, results
+from metafa import files, parts, results, screens, store
 
 TRIAL = "0123456789abcdef"
 
@@ -290,3 +294,79 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
         assert not (inside / name).is_symlink()
     assert {path.name: path.read_text() for path in outside.iterdir()} == {"file": "mine"}
     assert sorted(path.name for path in inside.iterdir()) == ["dangling", "file", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("s3://bucket/folder", "s3://bucket/folder"),
+        ("s3://bucket/a@b", "s3://bucket/a@b"),
+        ("results/a@b", "results/a@b"),
+        ("gs://SECRET@bucket/a@b", "gs://bucket/a@b"),
+        ("s3://KEY:SEC/RET@bucket/folder", "s3://bucket/folder"),
+        ("s3://KEY:SEC@RET/SEC@bucket", "s3://bucket"),
+        ("s3://KEY:SEC?RET#SEC@bucket/folder", "s3://***"),
+        ("s3://KEY:SEC%2FRET@bucket/folder", "s3://bucket/folder"),
+        ("gs://SECRET@bucket/folder", "gs://bucket/folder"),
+        (
+            "s3://bucket/folder?region=eu&secret_key=SECRET&session_token=SEC/RET@SEC&scheme=http",
+            "s3://bucket/folder?region=eu&secret_key=***&session_token=***&scheme=http",
+        ),
+        ("s3://bucket?endpoint_override=KEY:SECRET@host:90", "s3://bucket?endpoint_override=host:90"),
+        ("az://box/folder?sas=SECRET;token=SECRET#key=SECRET", "az://box/folder?sas=***;token=***#key=***"),
+    ],
+)
+def test_an_address_is_shown_without_anybodys_keys(address: str, shown: str) -> None:
+    assert store.shown(address) == shown
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["s3://KEYKEY:SECRET/SECRET@bucket", "nowhere://KEYKEY:SECRET@host", "s3://bucket?secret_kye=SECRET&other=KEYKEY"],
+)
+def test_what_a_library_says_of_an_address_is_shown_without_its_keys(address: str) -> None:
+    with pytest.raises(store.StoreError) as caught:
+        store.at(address)
+    assert "SECRET" not in str(caught.value)
+    assert "KEYKEY" not in str(caught.value)
+    said = f"cannot read {address}: SECRET refused"
+    assert "SECRET" not in store.hidden(said, address)
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(
+    key=st.text("ABC", min_size=4, max_size=9),
+    secret=st.text("ABC/@:?#&=;%", min_size=1, max_size=20).map(lambda text: f"XYZ{text}XYZ"),
+)
+def test_no_secret_is_shown_whatever_letters_it_has(key: str, secret: str) -> None:
+    said = store.shown(f"s3://{key}:{secret}@bucket/folder")
+    assert "XYZ" not in said
+
+
+STEERS = "".join(map(chr, [*range(32), *range(127, 160), 0x61C, *range(0x200E, 0x2010), *range(0x2028, 0x202F)]))
+STEERS += "".join(map(chr, [*range(0x2060, 0x2065), *range(0x2066, 0x2070), 0xFEFF, 0xAD, 0xD800, 0xE0001]))
+
+
+@given(text=st.text(st.sampled_from(STEERS + "ab[/]°é·")))
+def test_a_text_steers_no_terminal(text: str) -> None:
+    """Neither as a line, nor styled, nor in a table, nor in a live line; and reads as Python would write it."""
+    for shown in (text, Text(text, "red"), table_of(text), Padding(Text(text.replace("\n", "")), 1)):
+        screen = screens.console(file=io.StringIO(), force_terminal=True, width=10_000, color_system=None)
+        screen.print(shown)
+        lines = screen.file.getvalue().split("\n")
+        assert all(letter not in STEERS for line in lines for letter in line)
+        assert len(lines) == (6 if isinstance(shown, Table) else 4 if isinstance(shown, Padding) else 2)
+    escaped = screens.printable(text)
+    assert escaped.isprintable()
+    assert ast.literal_eval(f'"{escaped}"') == text
+
+
+def table_of(text: str) -> Table:
+    table = Table(text)
+    table.add_row(text)
+    return table
+
+
+def test_what_languages_are_written_with_is_printed_as_it_is() -> None:
+    for text in ("é → 漢字 עברית", "می\u200cخواهم", "👩\u200d🔬"):
+        assert screens.printable(text) == text
