@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
+import torch
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -23,7 +26,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from metafa import files, parts, results, screens, store
+from metafa import checkpoints, files, parts, results, screens, store
 
 TRIAL = "0123456789abcdef"
 
@@ -370,3 +373,43 @@ def table_of(text: str) -> Table:
 def test_what_languages_are_written_with_is_printed_as_it_is() -> None:
     for text in ("é → 漢字 עברית", "می\u200cخواهم", "👩\u200d🔬"):
         assert screens.printable(text) == text
+
+
+def checkpoint(**changes: object) -> bytes:
+    """A checkpoint whose text has ``changes`` in it, with the right digest."""
+    row = {"seed": 0, "learning_rate": None, "phase": "noise", "step": 0, "metric": "loss", "layer": None}
+    row |= {"component": None, "task": None, "value": float("nan")}
+    diverged = {"seed": 0, "learning_rate": None, "phase": "noise", "step": 0, "metric": "loss"}
+    text = {"phase": 0, "step": 4, "moments": [["noise", 0]], "rows": [row], "divergences": {"0": diverged}}
+    text["judged"] = [["noise", 0, 0.1]]
+    content = safetensors.torch.save({"weights": torch.ones(2)}, {"metafa": json.dumps(text | changes)})
+    return content + store.digest(content)
+
+
+def test_a_checkpoint_is_read_or_taken_for_none() -> None:
+    found = checkpoints.decode(checkpoint())
+    assert found is not None
+    assert checkpoints.encode(found) == checkpoint()
+    for changes in (
+        {"phase": "noise"},
+        {"phase": -1},
+        {"step": None},
+        {"moments": [["noise"]]},
+        {"rows": [{"seed": 0}]},
+        {"rows": 3},
+        {"divergences": {"first": {}}},
+        {"divergences": {"0": {"seed": 0, "odd": 1}}},
+        {"judged": [[0]]},
+    ):
+        assert checkpoints.decode(checkpoint(**changes)) is None
+    deep = safetensors.torch.save({}, {"metafa": "[" * 100_000})
+    for content in (b"", b"\xff" * 40, json.dumps({}).encode(), deep, (2**63).to_bytes(8, "little") + b"{}"):
+        assert checkpoints.decode(content + store.digest(content)) is None
+
+
+@hypothesis_settings(max_examples=200, deadline=None, derandomize=True)
+@given(place=st.integers(0, 2000), instead=st.binary(max_size=20))
+def test_a_checkpoint_of_which_bytes_are_others_is_read_or_taken_for_none(place: int, instead: bytes) -> None:
+    content = checkpoint()[: -store.DIGEST_BYTES]
+    content = content[: place % len(content)] + instead + content[place % len(content) + len(instead) :]
+    checkpoints.decode(content + store.digest(content))
