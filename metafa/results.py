@@ -208,7 +208,12 @@ def load(address: str | Path) -> Results:
     none."""
     store = open_store(address)
     _study_text(store)
-    return Results(*(read_table(store, table).to_pandas() for table in TABLES))
+    trials, measurements = (read_table(store, table) for table in TABLES)
+    # what was published after `trials` was read is left out
+    if measurements.num_columns:
+        ended = trials.filter(pc.field("status") != "failed")["trial_id"].to_pylist() if trials.num_columns else []
+        measurements = measurements.filter(_among(ended))
+    return Results(trials.to_pandas(), measurements.to_pandas())
 
 
 def open_store(address: str | Path) -> Store:
@@ -344,25 +349,36 @@ class Parts(NamedTuple):
 
 def find_parts(store: Store) -> Parts:
     """The parts of both tables. Raises `ResultsError` where a compacted part has lost its fellow."""
+    own: set[str] = set()
     seen: Any = None
     for _ in range(LISTINGS):
         # measurements first: what is published is there until a pair that has it stands in both
         measurements, trials = store.sizes("measurements"), store.sizes("trials")
         before, seen = seen, (_compacted(trials), _compacted(measurements))
-        lost = [name for name, file in seen[0].items() if name not in seen[1] and file == name]
-        if before == seen and not lost:  # a listing may miss a file that gets another name while it is made
-            break
-    if lost:
+        were, own = own, {name for name in measurements if OWN.fullmatch(name)}
+        # a listing may miss a file that gets another name while it is made: two agree, and what is gone has a reason
+        if before == seen and were <= own:
+            alone = {name: file for name, file in seen[0].items() if name not in seen[1]}
+            if not any(_has_fellow(store, name) or not store.exists(f"trials/{file}") for name, file in alone.items()):
+                break
+    else:
+        raise ResultsError(f"{store.address}: others put its parts together all the time; try again")
+    if lost := [name for name, file in alone.items() if name == file]:
         raise ResultsError(
             f"{store.address}: the measurements of trials/{lost[0]} are lost; `metafa run STUDY` with the same study "
             "runs its trials again"
         )
-    own, rows, failed = (
+    owned, rows, failed = (
         [match[1] for match in map(pattern.fullmatch, sorted(names)) if match]
         for pattern, names in ((OWN, measurements), (OWN, trials), (FAILED, trials))
     )
     files, others = seen
-    return Parts(own, set(rows), failed, {name: (files[name], others[name]) for name in files.keys() & others.keys()})
+    return Parts(owned, set(rows), failed, {name: (files[name], others[name]) for name in files.keys() & others.keys()})
+
+
+def _has_fellow(store: Store, name: str) -> bool:
+    """Whether a compacted part stands in `measurements`: first as long as it is hidden, since then it is renamed."""
+    return any(store.exists(f"measurements/{dot}{name}") for dot in (".", ""))
 
 
 def _compacted(sizes: Mapping[str, int]) -> dict[str, str]:
@@ -832,8 +848,7 @@ def mend(store: Store) -> list[str]:
     for file in sorted(trials.keys() - measurements.keys() - hidden):
         # what stands in `trials` after its measurements are gone has lost them: otherwise it is taken away first
         if (OWN.fullmatch(file) or COMPACTED.fullmatch(file)) and not file.startswith("."):
-            gone = not any(store.exists(f"measurements/{dot}{file}") for dot in ("", "."))
-            if gone and store.exists(f"trials/{file}"):
+            if not _has_fellow(store, file) and store.exists(f"trials/{file}"):
                 covered = OWN.fullmatch(file) and published(store, [file.removesuffix(".parquet")])
                 store.remove(f"trials/{file}")
                 if not covered:
@@ -863,9 +878,10 @@ def tidy(store: Store) -> None:
     own = set(found.own) | found.rows
     for pair in compacted:
         covered = [trial_id for trial_id in pair.trial_ids if trial_id in own]
-        if pair.name in found.compacted and (covered or pair.name not in found.compacted[pair.name]):
-            _check_sealed(store, pair.name, found)
-            _take_the_place(store, pair.name, [f"{trial_id}.parquet" for trial_id in covered])
+        if pair.name in found.compacted and (covered or found.compacted[pair.name] != (pair.name, pair.name)):
+            with contextlib.suppress(FileNotFoundError):  # somebody else finishes it
+                _check_sealed(store, pair.name, found)
+                _take_the_place(store, pair.name, [f"{trial_id}.parquet" for trial_id in covered])
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     for trial_id in found.own:
         if trial_id not in found.rows and trial_id not in known:
@@ -882,8 +898,12 @@ def tidy(store: Store) -> None:
 
 
 def _end_begun(store: Store) -> None:
-    """Ends compactions that never came to count."""
+    """Ends compactions that never came to count, and removes what is left where one was renamed by a copy."""
     sizes = store.sizes("measurements"), store.sizes("trials")
+    for table, names in zip(reversed(TABLES), sizes, strict=True):
+        for match in map(COMPACTED.fullmatch, names):
+            if match and match[1] and match[2] in names:
+                store.remove(f"{table}/{match[0]}")
     files = [{match[2]: match[0] for match in map(COMPACTED.fullmatch, some) if match} for some in sizes]
     for name in files[0].keys() - files[1].keys():
         # who began it may go on: first of all that has to be kept from counting
@@ -892,7 +912,7 @@ def _end_begun(store: Store) -> None:
     for name, file in files[1].items():
         if file != name and not sizes[1][file]:
             _end(store, name)
-        elif file != name and not any(store.exists(f"measurements/{dot}{name}") for dot in ("", ".")):
+        elif file != name and not _has_fellow(store, name):
             store.remove(f"trials/{file}")
 
 
@@ -911,9 +931,9 @@ def _take_the_place(store: Store, name: str, old: Iterable[str]) -> None:
     """Removes parts of which a compacted pair has all rows, and makes that visible."""
     for one in old:
         for table in TABLES:
-            store.remove(f"{table}/{one}")
-            if COMPACTED.fullmatch(one):
+            if COMPACTED.fullmatch(one):  # first as long as it is hidden, since then it is renamed
                 store.remove(f"{table}/.{one}")
+            store.remove(f"{table}/{one}")
     for table in reversed(TABLES):
         with contextlib.suppress(FileNotFoundError):  # somebody else has done so, or put it together with others
             store.rename(f"{table}/.{name}", f"{table}/{name}")
@@ -937,7 +957,7 @@ def put_together(store: Store) -> int:
         # from here on they count, and count once, whatever else is there
         if not store.create(f"trials/.{name}", encode(trials), durable=True):
             break
-        if not store.exists(f"measurements/.{name}"):  # somebody took this process for gone
+        if not _has_fellow(store, name):  # somebody took this process for gone
             store.remove(f"trials/.{name}")
             break
         _take_the_place(store, name, [part.name for part in some])
