@@ -17,6 +17,8 @@ from urllib.parse import unquote
 
 from pyarrow import fs
 
+from metafa import files
+
 DIGEST_BYTES = 16
 PARTIAL = re.compile(r"\..*\.[0-9a-f]{32}")  # a file that is being written, in a folder; hidden from its readers
 ATTEMPTS = 3  # at placing a file whose partial one somebody cleared away meanwhile
@@ -67,7 +69,7 @@ class Store:
     def read(self, name: str) -> bytes:
         """Raises OSError, FileNotFoundError among them."""
         if self.local:
-            return Path(self.path(name)).read_bytes()
+            return files.read(self.path(name))
         with self.filesystem.open_input_file(self.path(name)) as file:
             return file.read()
 
@@ -148,7 +150,10 @@ class Store:
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
         with contextlib.suppress(FileNotFoundError):
-            self.filesystem.delete_file(self.path(name))
+            if self.local:
+                os.unlink(self.path(name))
+            else:
+                self.filesystem.delete_file(self.path(name))
 
     def remove_same(self, name: str, content: bytes) -> bool:
         """Removes a file, if it still has this content, and says whether it had: one that has taken its place meanwhile

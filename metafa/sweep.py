@@ -35,7 +35,7 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup
 
-from metafa import heartbeat, proposals, provenance, results, scratch, search, stopping
+from metafa import heartbeat, parts, proposals, provenance, results, scratch, search, stopping
 from metafa import store as stores
 from metafa.proposals import Known
 from metafa.settings import MAX_WHOLE, NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
@@ -160,7 +160,8 @@ def run(
             with _own_sigterm():
                 folder = _ray_folder() if address is None else None
                 _start_ray(address, cpus, folder)
-            _run(study, store, ended, share, to_try, watcher, join, workers, images or {}, alone=address is None)
+            alone, within = address is None, folder.path if folder else None
+            _run(study, store, ended, share, to_try, watcher, join, workers, images or {}, alone, within)
         finally:
             with stopping.held():
                 ray.shutdown()
@@ -179,6 +180,7 @@ def _run(
     workers: int | None,
     images: Mapping[str, LabelledImages],
     alone: bool,
+    within: str | None = None,
 ) -> None:
     from metafa import trial as trials
 
@@ -200,8 +202,8 @@ def _run(
     bridge = _Bridge(study, store, watcher, tries, ended, share, workers, alone)
     bridge.look(0.0)
     resources = {"cpu": study.resources.cpus_per_trial, "gpu": study.resources.gpus_per_trial}
-    # a temporary folder for what Tune keeps of its own
-    with tempfile.TemporaryDirectory(prefix="metafa-") as scratch:
+    # a temporary folder for what Tune keeps of its own, in that which goes with Ray
+    with tempfile.TemporaryDirectory(prefix="metafa-", dir=within) as kept:
         tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
@@ -213,7 +215,7 @@ def _run(
             ),
             run_config=tune.RunConfig(
                 name="study",
-                storage_path=scratch,
+                storage_path=kept,
                 verbose=0,
                 progress_reporter=tune.CLIReporter(),  # silent; a notebook's would erase what the cell has shown
                 stop=_WhenUnwritten(bridge),
@@ -804,7 +806,7 @@ class _Bridge(tune.Callback):
             row = {"status": "stopped", "stopped_phase": last["phase"], "stopped_step": last["step"]}
             row |= {"objectives": objectives}
             partial = f"{results.PARTIAL}/{ours.trial_id}"
-            self._write(ours, row, lambda: results.decode(self.store.read(f"{partial}.parquet")))
+            self._write(ours, row, lambda: parts.decode(self.store.read(f"{partial}.parquet"), "measurements"))
             _forget(self.store, ours.trial_id)
             metric = self.study.early_stopping.metric.rpartition(".")[2]
             said = f"stopped at step {last['step']} of {last['phase']}"

@@ -6,11 +6,10 @@ from typing import Any
 
 import interleaved
 import pyarrow as pa
-import pytest
 from interleaved import Actor, Checks, Explored, Files, Memory, Node, Wrong
 from pyarrow import fs
 
-from metafa import results, study
+from metafa import parts, results, study
 from metafa.settings import NUMERICS
 from metafa.store import Store
 
@@ -141,7 +140,7 @@ class Tables:
             table, _, part = path.removeprefix(interleaved.ROOT + "/").rpartition("/")
             if table in rows and part[0] != ".":
                 if content not in self.decoded:
-                    self.decoded[content] = results.decode(content).to_pylist()
+                    self.decoded[content] = parts.decode(content, table).to_pylist()
                 rows[table] += self.decoded[content]
         return view(rows["trials"], rows["measurements"])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from metafa import credit, meta, networks, optimizers, results, sentences, settings, study, transport, trial
+from metafa import credit, meta, networks, optimizers, parts, results, sentences, settings, study, transport, trial
 
 BASE = """\
 question = "q"
@@ -882,7 +882,7 @@ def test_whatever_a_study_varies_stands_in_its_tables(text: str) -> None:
     schema = results.trials_schema(checked)
     for trial_ in checked.trials:
         row = settings.flatten(trial_.settings)
-        (read,) = results.decode(results.encode(pa.Table.from_pylist([row], schema))).to_pylist()
+        (read,) = parts.decode(results.encode(pa.Table.from_pylist([row], schema)), "trials").to_pylist()
         assert {name: read[name] for name in row} == row
         assert all(value is None for name, value in read.items() if name not in row)
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from disturbances import METAFA, STUDY, assert_equal, metafa, trial_processes
 
-from metafa import results, stopping, store, sweep
+from metafa import parts, results, stopping, store, sweep
 
 
 @pytest.fixture(scope="module")
@@ -400,7 +400,7 @@ def test_trials_run_again_are_compared_with_their_rows(undisturbed: Path, tmp_pa
     assert done.stdout.count("equal, to the bit") == 2
     subprocess.run(["cp", "-r", undisturbed / "results/small", tmp_path / "forged"], check=True)
     part = next((tmp_path / "forged" / "measurements").glob("*.parquet"))
-    rows = results.decode(part.read_bytes())
+    rows = parts.decode(part.read_bytes(), "measurements")
     values = [
         math.nextafter(value, math.inf) if metric == "meta_loss" else value
         for value, metric in zip(rows["value"].to_pylist(), rows["metric"].to_pylist(), strict=True)
