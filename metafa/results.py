@@ -212,9 +212,8 @@ def load(address: str | Path) -> Results:
     _study_text(store)
     trials, measurements = (read_table(store, table) for table in TABLES)
     # what was published after `trials` was read is left out
-    if measurements.num_columns:
-        ended = trials.filter(pc.field("status") != "failed")["trial_id"].to_pylist() if trials.num_columns else []
-        measurements = measurements.filter(_among(ended))
+    ended = trials.filter(pc.field("status") != "failed")["trial_id"].to_pylist() if trials.num_columns else []
+    measurements = measurements.filter(_among(ended))
     return Results(trials.to_pandas(), measurements.to_pandas())
 
 
@@ -232,8 +231,11 @@ def prepare(store: Store, study: Study) -> None:
     try:
         store.make_folders("")
         # first, since by it the folder is known as ours; later a study with more trials takes its place
-        if not store.exists("study.toml") or store.read("study.toml").decode() != study.text:
-            store.put("study.toml", study.text.encode())
+        if store.create("study.toml", study.text.encode(), durable=True):
+            pass
+        elif store.read("study.toml").decode() != study.text:
+            check(store, study)  # another run may have begun here meanwhile
+            store.put("study.toml", study.text.encode(), durable=True)
         if study.digests and study.digests != _digests(store):
             store.put(IMAGES, json.dumps(study.digests, indent=1, sort_keys=True).encode())
         store.make_folders(*TABLES, PARTIAL)
@@ -245,7 +247,7 @@ def check(store: Store, study: Study) -> None:
     """Raises `ResultsError` where ``store`` cannot take the results of ``study``."""
     if store.local:
         _check_folder(store)
-    if not store.exists("study.toml"):
+    if not store.exists("study.toml") and not parts(store, "measurements"):
         if store.local and Path(store.root).is_dir() and any(p.name[0] != "." for p in Path(store.root).iterdir()):
             raise ResultsError(f"{store.address} is not a results folder of metafa: it has no study.toml")
         return
@@ -355,8 +357,8 @@ def find_parts(store: Store) -> Parts:
     seen: Any = None
     for _ in range(LISTINGS):
         # measurements first: what is published is there until a pair that has it stands in both
-        measurements, trials = store.sizes("measurements"), store.sizes("trials")
-        before, seen = seen, (_compacted(trials), _compacted(measurements))
+        measurements, trials = store.names("measurements"), store.names("trials")
+        before, seen = seen, (_compacted(store, "trials", trials), _compacted(store, "measurements", measurements))
         were, own = own, {name for name in measurements if OWN.fullmatch(name)}
         # a listing may miss a file that gets another name while it is made: two agree, and what is gone has a reason
         if before == seen and were <= own:
@@ -371,7 +373,7 @@ def find_parts(store: Store) -> Parts:
             "runs its trials again"
         )
     owned, rows, failed = (
-        [match[1] for match in map(pattern.fullmatch, sorted(names)) if match]
+        [match[1] for match in map(pattern.fullmatch, names) if match]
         for pattern, names in ((OWN, measurements), (OWN, trials), (FAILED, trials))
     )
     files, others = seen
@@ -383,11 +385,12 @@ def _has_fellow(store: Store, name: str) -> bool:
     return any(store.exists(f"measurements/{dot}{name}") for dot in (".", ""))
 
 
-def _compacted(sizes: Mapping[str, int]) -> dict[str, str]:
-    """Of the compacted parts of a table, by their final name, the file: the one that is not hidden, where both are
-    there. A hidden part without content counts for nothing: by it somebody has ended an interrupted compaction."""
-    found = [match for match in map(COMPACTED.fullmatch, sorted(sizes)) if match]  # a dot comes before letters
-    return {match[2]: match[0] for match in found if sizes[match[0]] or not match[1]}
+def _compacted(store: Store, table: str, names: Iterable[str]) -> dict[str, str]:
+    """Of the compacted parts among the files of a table, by their final name, the file: the one that is not hidden,
+    where both are there. A hidden part without content counts for nothing: by it somebody has ended an interrupted
+    compaction."""
+    found = [match for match in map(COMPACTED.fullmatch, sorted(names)) if match]  # a dot comes before letters
+    return {match[2]: match[0] for match in found if not match[1] or store.size(f"{table}/{match[0]}")}
 
 
 def _again(read: Callable[[Store], Read]) -> Callable[[Store], Read]:
@@ -460,7 +463,7 @@ def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | No
         part = dataset.dataset([store.path(name)], filesystem=store.filesystem, format="parquet", schema=MEASUREMENTS)
         chosen = _both(filter, _among(pair.trial_ids)) if pair.doubled else filter
         tables.append(part.to_table(columns=there, filter=chosen))
-    return pa.concat_tables(tables) if tables else pa.table({})
+    return pa.concat_tables(tables) if tables else MEASUREMENTS.empty_table().select(there)
 
 
 def _among(trial_ids: list[str]) -> pc.Expression:
@@ -950,7 +953,17 @@ def tidy(store: Store) -> None:
                     store.remove_same(name, content)
     for trial_id in published(store, found.failed) if found.failed else ():
         store.remove(f"trials/failed-{trial_id}.parquet")
-    store.remove(PLAN)
+    _clear_after(store, known | (set(found.own) & found.rows))
+
+
+def _clear_after(store: Store, done: set[str]) -> None:
+    """Removes what trials that are ``done`` left on their way, and what earlier versions kept beside the tables."""
+    for folder in (PARTIAL, leases.FOLDER):
+        for name in store.names(folder):
+            if (match := re.search("[0-9a-f]{16}", name)) and match[0] in done:
+                store.remove(f"{folder}/{name}")
+    for name in (PLAN, "progress.json"):
+        store.remove(name)
 
 
 def _end_begun(store: Store) -> None:
