@@ -151,6 +151,40 @@ def test_texts_that_are_no_utf8_are_refused() -> None:
         parts.decode(content, "measurements")
 
 
+def stream(table: pa.Table, **options: object) -> bytes:
+    content = io.BytesIO()
+    with pa.ipc.new_stream(content, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as written:
+        written.write_table(table)
+    return content.getvalue()
+
+
+def test_a_row_that_a_part_carries_is_read_or_refused() -> None:
+    assert parts.decode_row(stream(trials())).to_pylist() == trials().to_pylist()
+    for content, said in [
+        (stream(trials(2)), "carries 2 rows"),
+        (stream(trials(), compression="zstd"), "carries a row that is compressed"),
+        (stream(trials(status=["fine"])), "has the status 'fine'"),
+        (stream(measurements(1)), "lacks the column 'status'"),
+        (b"", "cannot be read"),
+        (stream(trials())[:-200], "cannot be read"),
+    ]:
+        with pytest.raises(parts.PartError, match=said):
+            parts.decode_row(content)
+
+
+@hypothesis_settings(max_examples=500, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_a_row_of_which_bytes_are_others_is_read_or_refused(data: st.DataObject) -> None:
+    content = bytearray(stream(trials(error=["x" * 50], objectives=[[0.5, 0.7]])))
+    for _ in range(data.draw(st.integers(1, 6))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(parts.PartError):
+        found = parts.decode_row(bytes(content))
+        assert len(found) == 1
+        found.to_pylist()
+
+
 def varint(value: int, length: int | None = None) -> bytes:
     """A whole number as Thrift's compact protocol has it, in as many bytes as are asked for."""
     value, found = value << 1, []
