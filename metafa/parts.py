@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> 
     Memory: some small multiple of what the rows need, which `check_file` bounds. Raises `PartError`.
     """
     try:
-        metadata = _metadata(content)
+        metadata = read_metadata(pa.BufferReader(content))
         file = pq.ParquetFile(pa.BufferReader(content), metadata=metadata)
         chosen = check_file(file, table, len(content), columns)
         if shared := _check_pages(content, metadata, _places(metadata, chosen)):
@@ -65,6 +66,51 @@ def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> 
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, RecursionError) as error:
         raise PartError(f"is no Parquet that can be read: {_first_line(error)}") from error
     return rows
+
+
+def decode_row(content: bytes) -> pa.Table:
+    """The row of `trials` that ``content``, a stream of Arrow's, holds. Raises `PartError` where that is not so,
+    or is compressed, which Arrow's reader would undo at whatever size it claims."""
+    try:
+        with pa.BufferReader(content) as stream:
+            schema = _row_schema(pa.ipc.read_message(stream).serialize().to_pybytes())
+            message = pa.ipc.read_message(stream)
+            if message.type != "record batch" or _is_compressed(message.metadata.to_pybytes()):
+                raise PartError("carries a row that is compressed, or none")
+            rows = pa.Table.from_batches([pa.ipc.read_record_batch(message, schema)])
+        if len(rows) != 1:
+            raise PartError(f"carries {len(rows):,} rows, where it is one")
+        rows.validate(full=True)  # before anything looks at them: offsets may point anywhere
+        rows = _spelled_out(rows, "trials", len(content))
+        check_rows(rows, "trials")
+    except PartError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, EOFError, struct.error) as error:
+        raise PartError(f"carries a row that cannot be read: {_first_line(error)}") from error
+    return rows
+
+
+@functools.lru_cache(maxsize=64)  # those of a study are the same
+def _row_schema(message: bytes) -> pa.Schema:
+    schema = pa.ipc.read_schema(pa.BufferReader(message))
+    _check_schema(schema, "trials")
+    return schema
+
+
+def _is_compressed(message: bytes) -> bool:
+    """Whether the flatbuffer that describes a record batch has its field `compression`: pyarrow does not say."""
+
+    def field(table: int, number: int) -> int:
+        """Where a field of a table stands; 0 where it has none."""
+        (vtable,) = struct.unpack_from("<i", message, table)
+        (size,) = struct.unpack_from("<H", message, table - vtable)
+        place = 4 + 2 * number
+        return table + struct.unpack_from("<H", message, table - vtable + place)[0] if place < size else table
+
+    (root,) = struct.unpack_from("<I", message, 0)
+    header = field(root, 2)
+    batch = header + struct.unpack_from("<I", message, header)[0]
+    return field(batch, 3) != batch
 
 
 def check_total(values: int, table: str, size: int) -> None:
@@ -125,13 +171,21 @@ def check_rows(rows: pa.Table, table: str) -> None:
 # The footer
 
 
-def _metadata(content: bytes) -> pq.FileMetaData:
-    if len(content) < 12 or content[:4] != b"PAR1" or content[-4:] != b"PAR1":
-        raise PartError("is no Parquet")
-    footer = int.from_bytes(content[-8:-4], "little")
-    if footer > min(FOOTER_BYTES, len(content) - 12):
-        raise PartError(f"has a footer of {footer:,} bytes")
-    return pq.read_metadata(pa.BufferReader(content))
+def read_metadata(file: pa.NativeFile) -> pq.FileMetaData:
+    """What the footer of a file says. Raises `PartError` where it has none, or one larger than any of a study."""
+    try:
+        size = file.size()
+        end = file.read_at(8, size - 8) if size >= 12 else b""
+        if end[4:] != b"PAR1":
+            raise PartError("is no Parquet")
+        footer = int.from_bytes(end[:4], "little")
+        if footer > min(FOOTER_BYTES, size - 12):
+            raise PartError(f"has a footer of {footer:,} bytes")
+        return pq.read_metadata(file)
+    except PartError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise PartError(f"is no Parquet that can be read: {_first_line(error)}") from error
 
 
 def _places(metadata: pq.FileMetaData, chosen: Sequence[str]) -> list[int]:
