@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -68,51 +67,6 @@ def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> 
     return rows
 
 
-def decode_row(content: bytes) -> pa.Table:
-    """The row of `trials` that ``content``, a stream of Arrow's, holds. Raises `PartError` where that is not so,
-    or is compressed, which Arrow's reader would undo at whatever size it claims."""
-    try:
-        with pa.BufferReader(content) as stream:
-            schema = _row_schema(pa.ipc.read_message(stream).serialize().to_pybytes())
-            message = pa.ipc.read_message(stream)
-            if message.type != "record batch" or _is_compressed(message.metadata.to_pybytes()):
-                raise PartError("carries a row that is compressed, or none")
-            rows = pa.Table.from_batches([pa.ipc.read_record_batch(message, schema)])
-        if len(rows) != 1:
-            raise PartError(f"carries {len(rows):,} rows, where it is one")
-        rows.validate(full=True)  # before anything looks at them: offsets may point anywhere
-        rows = _spelled_out(rows, "trials", len(content))
-        check_rows(rows, "trials")
-    except PartError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, EOFError, struct.error) as error:
-        raise PartError(f"carries a row that cannot be read: {_first_line(error)}") from error
-    return rows
-
-
-@functools.lru_cache(maxsize=64)  # those of a study are the same
-def _row_schema(message: bytes) -> pa.Schema:
-    schema = pa.ipc.read_schema(pa.BufferReader(message))
-    _check_schema(schema, "trials")
-    return schema
-
-
-def _is_compressed(message: bytes) -> bool:
-    """Whether the flatbuffer that describes a record batch has its field `compression`: pyarrow does not say."""
-
-    def field(table: int, number: int) -> int:
-        """Where a field of a table stands; 0 where it has none."""
-        (vtable,) = struct.unpack_from("<i", message, table)
-        (size,) = struct.unpack_from("<H", message, table - vtable)
-        place = 4 + 2 * number
-        return table + struct.unpack_from("<H", message, table - vtable + place)[0] if place < size else table
-
-    (root,) = struct.unpack_from("<I", message, 0)
-    header = field(root, 2)
-    batch = header + struct.unpack_from("<I", message, header)[0]
-    return field(batch, 3) != batch
-
-
 def check_total(values: int, table: str, size: int) -> None:
     """Raises `PartError` where files of ``table``, of ``size`` bytes together, hold more ``values`` (rows times
     columns) than those of a study do."""
@@ -125,7 +79,7 @@ def check_file(file: pq.ParquetFile, table: str, size: int, columns: Sequence[st
     part of ``table``, by its footer alone: it lacks columns or has other types, is compressed as metafa does not, or
     claims more in those columns than fits. Raises pa.ArrowException or OSError where the footer is damaged."""
     metadata, schema = file.metadata, file.schema_arrow
-    _check_schema(schema, table)
+    check_schema(schema, table)
     wanted = columns if columns is not None else schema.names if table == "trials" else list(_types(table))
     chosen = [name for name in wanted if name in schema.names]
     places = _places(metadata, chosen)
@@ -198,7 +152,8 @@ def _places(metadata: pq.FileMetaData, chosen: Sequence[str]) -> list[int]:
     return found
 
 
-def _check_schema(schema: pa.Schema, table: str) -> None:
+def check_schema(schema: pa.Schema, table: str) -> None:
+    """Raises `PartError` where a part of ``table`` has other columns than those of a study."""
     if len(schema) > COLUMNS:
         raise PartError(f"has {len(schema):,} columns")
     if len(set(schema.names)) < len(schema.names):

@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 
 from metafa import heartbeat, leases, notebook
 from metafa import store as stores
-from metafa.parts import PartError, check_file, check_rows, decode
+from metafa.parts import PartError, check_file, check_rows, check_schema, decode, read_metadata
 from metafa.settings import DIVERGED_TIMES_CHANCE, NUMERICS, flatten
 from metafa.store import Store, StoreError
 from metafa.study import Study, StudyError, parse
@@ -308,7 +308,7 @@ def _texts_of_parts(store: Store) -> list[str]:
     try:
         for name in parts(store, "measurements"):
             with store.filesystem.open_input_file(store.path(f"measurements/{name}")) as file:
-                text = (pq.read_metadata(file).metadata or {}).get(b"metafa.study", b"").decode()
+                text = (read_metadata(file).metadata or {}).get(b"metafa.study", b"").decode()
             if text and text not in found:
                 found[text] = parse(text, file="study", has_results=True).total
     except (OSError, ValueError, StudyError, pa.ArrowException) as error:
@@ -537,11 +537,8 @@ def _own_row(store: Store, found: Parts, trial_id: str) -> Row | None:
     `PartError`."""
     name = f"measurements/{trial_id}.parquet"
     try:
-        if store.local:
-            row = carried(pq.read_metadata(store.path(name)))
-        else:
-            with store.filesystem.open_input_file(store.path(name)) as file:
-                row = carried(pq.read_metadata(file))
+        with store.filesystem.open_input_file(store.path(name)) as file:
+            row = carried(read_metadata(file))
     except PartError as error:
         raise PartError(f"{name} {error}") from error
     if row is None and trial_id in found.rows:  # of an earlier version
@@ -593,6 +590,7 @@ def _as_tables(rows: Iterable[Row], columns: Sequence[str] | None = None) -> lis
         names = [name for name in some[0].types if columns is None or name in columns]
         schema = pa.schema([(name, some[0].types[name]) for name in names], metadata=dict(some[0].metadata))
         try:
+            check_schema(pa.schema(some[0].types.items()), "trials")
             table = pa.Table.from_pylist([row.chosen(names) for row in some], schema)
             check_rows(table, "trials")
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -754,7 +752,7 @@ def _is_kept(store: Store, trial_id: str, final: bool) -> bool:
 
 
 def _metadata(content: bytes) -> pq.FileMetaData:
-    return pq.read_metadata(pa.BufferReader(content))
+    return read_metadata(pa.BufferReader(content))
 
 
 def _put_row(store: Store, trial_id: str, row: pa.Table) -> None:

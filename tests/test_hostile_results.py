@@ -158,38 +158,58 @@ def test_texts_that_are_no_utf8_are_refused() -> None:
         parts.decode(content, "measurements")
 
 
-def stream(table: pa.Table, **options: object) -> bytes:
-    content = io.BytesIO()
-    with pa.ipc.new_stream(content, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as written:
-        written.write_table(table)
-    return content.getvalue()
+ID = "0123456789abcdef"
+CARRIED = {
+    "types": {"trial_id": "string", "status": "string", "point": "string", "started": "timestamp[us, tz=UTC]"}
+    | {"objectives": "list<item: double>", "noise.steps": "int64", "numerics": "int64"},
+    "values": {"trial_id": ID, "status": "done", "point": "{}", "started": "2026-01-02T03:04:05+00:00"}
+    | {"objectives": [0.5], "noise.steps": 3, "numerics": 5},
+}
+ODD_ROWS = {
+    "no JSON": b"{",
+    "not UTF-8": b'{"types": {}, "values": {"status": "\xff"}}',
+    "nested deeply": b"[" * 100_000,
+    "a list": b"[]",
+    "nothing": b"{}",
+    "no types": {"types": None},
+    "an unknown type": {"types": CARRIED["types"] | {"noise.steps": "map<string, int64>"}},
+    "another trial's": {"values": CARRIED["values"] | {"trial_id": "f" * 16}},
+    "no trial's": {"values": CARRIED["values"] | {"trial_id": "../../../x"}},
+    "an unknown status": {"values": CARRIED["values"] | {"status": "fine"}},
+    "a number as a text": {"values": CARRIED["values"] | {"status": 5}},
+    "a text as a number": {"values": CARRIED["values"] | {"noise.steps": "many"}},
+    "a number that fits no column": {"values": CARRIED["values"] | {"noise.steps": 2**64}},
+    "a point that is none": {"values": CARRIED["values"] | {"point": "[1]"}},
+    "a start that is none": {"values": CARRIED["values"] | {"started": "yesterday"}},
+    "a setting that is none": {"types": CARRIED["types"] | {"\x1b[31m": "int64"}},
+    "an infinite objective": {"values": CARRIED["values"] | {"objectives": [float("inf")]}},
+}
 
 
-def test_a_row_that_a_part_carries_is_read_or_refused() -> None:
-    assert parts.decode_row(stream(trials())).to_pylist() == trials().to_pylist()
-    for content, said in [
-        (stream(trials(2)), "carries 2 rows"),
-        (stream(trials(), compression="zstd"), "carries a row that is compressed"),
-        (stream(trials(status=["fine"])), "has the status 'fine'"),
-        (stream(measurements(1)), "lacks the column 'status'"),
-        (b"", "cannot be read"),
-        (stream(trials())[:-200], "cannot be read"),
-    ]:
-        with pytest.raises(parts.PartError, match=said):
-            parts.decode_row(content)
+def carrying(folder: Path, row: bytes) -> Path:
+    """Results of one trial whose part of `measurements` carries ``row``."""
+    table = measurements(1).replace_schema_metadata({results.ROW: row})
+    table = table.set_column(0, "trial_id", [[ID]])
+    for name in results.TABLES:
+        (folder / name).mkdir(parents=True)
+    (folder / "study.toml").write_text(STUDY)
+    (folder / "measurements" / f"{ID}.parquet").write_bytes(results.encode(table))
+    return folder
 
 
-@hypothesis_settings(max_examples=500, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_a_row_of_which_bytes_are_others_is_read_or_refused(data: st.DataObject) -> None:
-    content = bytearray(stream(trials(error=["x" * 50], objectives=[[0.5, 0.7]])))
-    for _ in range(data.draw(st.integers(1, 6))):
-        place = data.draw(st.integers(0, len(content) - 1))
-        content[place] = data.draw(st.integers(0, 255))
-    with contextlib.suppress(parts.PartError):
-        found = parts.decode_row(bytes(content))
-        assert len(found) == 1
-        found.to_pylist()
+def test_a_row_that_a_part_carries_is_read(tmp_path: Path) -> None:
+    found = results.load(carrying(tmp_path / "made", json.dumps(CARRIED).encode()))
+    assert found.trials["noise.steps"].tolist() == [3]
+    assert str(found.trials["started"][0]) == "2026-01-02 03:04:05+00:00"
+    assert found.measurements["trial_id"].tolist() == [ID]
+
+
+@pytest.mark.parametrize("odd", ODD_ROWS.values(), ids=ODD_ROWS)
+def test_a_row_that_no_study_has_is_refused_in_a_sentence(odd: bytes | dict, tmp_path: Path) -> None:
+    row = odd if isinstance(odd, bytes) else json.dumps(CARRIED | odd).encode()
+    with pytest.raises(results.ResultsError, match=f"measurements/{ID}.parquet") as caught:
+        results.load(carrying(tmp_path / "made", row))
+    assert str(caught.value).isprintable()
 
 
 def varint(value: int, length: int | None = None) -> bytes:
