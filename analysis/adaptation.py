@@ -7,8 +7,6 @@ panel a phase and task distribution.
 
 from __future__ import annotations
 
-import sys
-
 import matplotlib.pyplot as plt
 import pandas as pd
 from figures import (
@@ -23,26 +21,29 @@ from figures import (
     parse_arguments,
     read,
     screen_table,
+    script,
 )
 from rich.table import Table
 
 from metafa import appearance, comparison
 from metafa.appearance import named, short, value
-from metafa.conditions import EVALUATED, RULE, Tables
+from metafa.conditions import EVALUATED, RULE, ResultsError, Tables
 
 METRICS = ["meta_loss", "meta_accuracy"]
 
 
+@script
 def main() -> None:
     arguments = parse_arguments(__doc__)
     tables = read(arguments.results)
+    where = tables.store.address
     if tables.adaptation.empty:
-        sys.exit(f'{arguments.results}: no phase evaluated a meta-loss; give the study one with phase = "evaluate"')
+        raise ResultsError(f'{where}: no phase evaluated a meta-loss; give the study one with phase = "evaluate"')
     keys = [*EVALUATED, "metric", "step"]
     curves = comparison.curves(tables.of_shown(tables.adaptation), tables, keys)
     if curves.empty:
-        sys.exit(f"{arguments.results}: every seed of every condition diverged: there is no adaptation to show")
-    output = Output(arguments.output or output_folder(tables))
+        raise ResultsError(f"{where}: every seed of every condition diverged: there is no adaptation to show")
+    output = Output(arguments.output, output_folder(tables))
     groups = [*tables.conditions, *keys]
     every = tables.adaptation.groupby(groups, dropna=False)["value"].agg(mean="mean", deviation="std").reset_index()
     every = every.merge(curves[[*groups, "low", "high", "seeds"]], how="left", on=groups)

@@ -9,8 +9,6 @@ kind of input, a column a phase.
 
 from __future__ import annotations
 
-import sys
-
 import matplotlib.pyplot as plt
 import pandas as pd
 from figures import (
@@ -25,21 +23,24 @@ from figures import (
     parse_arguments,
     read,
     screen_table,
+    script,
 )
 from rich.table import Table
 
 from metafa import appearance, comparison
 from metafa.appearance import named, short, value
-from metafa.conditions import RULE, Tables
+from metafa.conditions import RULE, ResultsError, Tables
 
 METRICS = ["alignment_angle", "effective_dimensionality", "readout_probability", "readout_deviation"]
 WHERE = ["layer", "task"]  # what a metric is of: one of the two
 MAX_ROWS = 6  # of a figure
 
 
+@script
 def main() -> None:
     arguments = parse_arguments(__doc__)
     tables = read(arguments.results)
+    where = tables.store.address
     phases = [name for kind in ("noise", "supervised", "meta") for name in tables.phases_of(kind)]
     phases = [name for name in tables.phases if name in phases]
     keys = ["metric", *WHERE, "phase", "step"]
@@ -47,9 +48,9 @@ def main() -> None:
     curves = comparison.curves(rows, tables, keys)
     if curves.empty:
         if len(rows):
-            sys.exit(f"{arguments.results}: every seed of every condition diverged: there is no alignment to show")
-        sys.exit(f'{arguments.results}: no phase trained; give the study one with phase = "noise"')
-    output = Output(arguments.output or output_folder(tables))
+            raise ResultsError(f"{where}: every seed of every condition diverged: there is no alignment to show")
+        raise ResultsError(f'{where}: no phase trained; give the study one with phase = "noise"')
+    output = Output(arguments.output, output_folder(tables))
     output.table("alignment", every_condition(tables, curves, phases, keys), as_rich(curves, tables))
     for metric in METRICS:
         if len(here := curves[curves["metric"] == metric]):

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from figures import Output, draw, grid, handles_with_and_without, label, output_folder, panels, read, screen_table
+from figures import (
+    Output,
+    draw,
+    grid,
+    handles_with_and_without,
+    label,
+    output_folder,
+    panels,
+    read,
+    screen_table,
+    script,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -30,6 +40,7 @@ PANELS = 12  # of a figure at most; the table has all conditions
 UNITS = {"translation": " (pixels)", "rotation": " (degrees)", "pixel_noise": " (standard deviation)"}
 
 
+@script
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", metavar="RESULTS", nargs="+", help="results of studies that claim something")
@@ -38,18 +49,18 @@ def main() -> None:
     found, drawn = [], {}
     for address in arguments.results:
         tables = read(address)
+        where = tables.store.address
         study = results.read_study(tables.store)
         if not study.claims:
-            sys.exit(f"{address}: this study claims nothing; say under [[claims]] what is to be judged, and how")
-        try:
-            found.append(claims.judge_all(tables, study.claims).assign(study=study.name))
-        except ResultsError as error:
-            sys.exit(str(error))
+            raise ResultsError(
+                f"{where}: this study claims nothing; say under [[claims]] what is to be judged, and how"
+            )
+        found.append(claims.judge_all(tables, study.claims).assign(study=study.name))
         for number, claim in enumerate(study.claims, start=1):
             drawn[f"{study.name}_{number}"] = figure(tables, claim)
         beside = output_folder(tables).parents[1]
     table = pd.concat(found, ignore_index=True).sort_values("claim", kind="stable", ignore_index=True)
-    output = Output(arguments.output or beside / "claims")
+    output = Output(arguments.output, beside / "claims")
     output.table("claims", table, as_rich(table))
     for name, one in drawn.items():
         output.figure(name, one)
@@ -103,7 +114,7 @@ def figure(tables: Tables, claim: ClaimSettings) -> plt.Figure:
         drawn = plot_generalization(rows, ranks, sizes, others)
     else:
         drawn = plot_course(first(pd.concat([noise_before(tables, claim), rows]), others), claim, others)
-    drawn.suptitle(f"{claim.claim}. {claim.statement}", fontsize=10, wrap=True)
+    drawn.suptitle(f"{claim.claim}. {claim.statement}", fontsize=10, wrap=True, parse_math=False)
     return drawn
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import io
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,13 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from rich import box
 from rich.table import Table
 
-from metafa import appearance, conditions, screens
+from metafa import appearance, conditions, files, screens
 from metafa.appearance import Line
 from metafa.conditions import ResultsError, Tables
 
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 SCREEN_ROWS = 60  # of a longer table the CSV has the rest
+FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # what they begin with; the last ones in Japanese spreadsheets
 WIDTH = 160  # letters, where the screen does not say
 
 
@@ -42,15 +45,26 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return found
 
 
+def script(main: Callable[[], None]) -> Callable[[], None]:
+    """A script that says in a line what is wrong with the results that it reads, or with the folder that it writes to,
+    and stops with status 2."""
+
+    @functools.wraps(main)
+    def checked() -> None:
+        try:
+            with conditions.of_a_study("the results"):
+                main()
+        except (ResultsError, OSError) as error:
+            screens.stop(2, str(error))
+
+    return checked
+
+
 def read(address: str) -> Tables:
-    """The tables at ``address``. Prints what has to be said beside every number; says what is wrong with the tables in
-    a line, and stops."""
-    try:
-        tables = conditions.read(address)
-    except ResultsError as error:
-        sys.exit(str(error))
+    """The tables at ``address``. Prints what has to be said beside every number. Raises `ResultsError`."""
+    tables = conditions.read(address)
     for sentence in tables.remarks:
-        print(f"{address}: {sentence}", file=sys.stderr)
+        print(screens.printable(f"{tables.store.address}: {sentence}"), file=sys.stderr)
     return tables
 
 
@@ -66,39 +80,68 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        sys.exit(f"{path} cannot be written ({error.strerror or error}); choose another folder with --output")
+        screens.stop(2, f"{path} cannot be written ({error.strerror or error}); choose another folder with --output")
 
 
 class Output:
-    """The folder that an analysis goes to, and the screen that says what does."""
+    """The folder that an analysis goes to, ``chosen`` or else ``default``, and the screen that says what does. Whoever
+    made the results may have put links into it: what is written there takes their place."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, chosen: Path | None, default: Path):
+        folder = chosen or default
         with writing(folder):
+            if chosen is None:
+                files.check_folders(default.parent, default.name)
             folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.screen = screens.console(width=None if sys.stdout.isatty() else WIDTH)
 
     def table(self, name: str, table: pd.DataFrame, shown: Table | None = None) -> None:
         """Writes ``table`` as CSV, and shows it."""
-        path = self.folder / f"{name}.csv"
-        with writing(path):
-            table.to_csv(path, index=False)
         if shown is not None:
             with screens.forgiving():
                 self.screen.print(shown)
-        self.say(f"table    {path}")
+        self.text("table", f"{name}.csv", for_spreadsheets(table).to_csv(index=False, lineterminator="\n"))
+
+    def text(self, kind: str, name: str, text: str) -> None:
+        """Writes a text, and says where."""
+        path = self.folder / name
+        with writing(path):
+            files.write(path, text.encode())
+        self.say(f"{kind:8} {path}")
 
     def figure(self, name: str, figure: plt.Figure) -> None:
         """Writes ``figure`` as SVG and PNG."""
         for suffix in ("svg", "png"):
+            drawn = io.BytesIO()
+            figure.savefig(drawn, dpi=150, format=suffix)
             with writing(path := self.folder / f"{name}.{suffix}"):
-                figure.savefig(path, dpi=150)
+                files.write(path, drawn.getvalue())
         plt.close(figure)
         self.say(f"figure   {self.folder / name}.png")
 
     def say(self, sentence: str) -> None:
         with screens.forgiving():
             self.screen.print(sentence, soft_wrap=True)
+
+
+def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+    """``table`` with an apostrophe before every text that a spreadsheet would take for a formula, and with no control
+    characters, of which one ends a line there; numbers stay as they are."""
+    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    columns = {name: table[name].map(_no_formula).astype(object) for name in texts}
+    return table.assign(**columns).rename(columns=_no_formula)
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith(FORMULAS):
+        return screens.printable(value, keep="\n\t")
+    with contextlib.suppress(ValueError):
+        float(value)
+        return value
+    return "'" + screens.printable(value, keep="\n\t")
 
 
 def screen_table(title: str) -> Table:

@@ -14,7 +14,6 @@ meta-loss is at most so much. docs/science.md says how often the intervals hold 
 from __future__ import annotations
 
 import math
-import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,6 +32,7 @@ from figures import (
     parse_arguments,
     read,
     screen_table,
+    script,
 )
 from rich.table import Table
 from rich.text import Text
@@ -40,16 +40,18 @@ from rich.text import Text
 from metafa import appearance, comparison, statistics
 from metafa.appearance import named, short
 from metafa.comparison import bounds, significant
-from metafa.conditions import EVALUATED, NOISE, RULE, Tables
+from metafa.conditions import EVALUATED, NOISE, RULE, ResultsError, Tables
 
 
+@script
 def main() -> None:
     arguments = parse_arguments(__doc__)
     tables = read(arguments.results)
+    where = tables.store.address
     table = comparison.compare(tables)
     if table.empty:
-        sys.exit(f'{arguments.results}: no phase evaluated a meta-loss; give the study one with phase = "evaluate"')
-    output = Output(arguments.output or output_folder(tables))
+        raise ResultsError(f'{where}: no phase evaluated a meta-loss; give the study one with phase = "evaluate"')
+    output = Output(arguments.output, output_folder(tables))
     output.table("meta_loss", table, as_rich(table, tables.conditions))
     if table["meta_loss"].isna().all():
         output.say("every seed of every condition diverged: there is no meta-loss to compare or to draw")

@@ -9,8 +9,6 @@ meta_training.csv, meta_training_settings.csv with every setting tried, meta_tra
 
 from __future__ import annotations
 
-import sys
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -27,30 +25,33 @@ from figures import (
     parse_arguments,
     read,
     screen_table,
+    script,
 )
 from rich.table import Table
 
 from metafa import statistics
 from metafa.appearance import COLOURS, Line, key, named
-from metafa.conditions import NOISE, RULE, Tables
+from metafa.conditions import NOISE, RULE, ResultsError, Tables
 
 TRAINED_ON = "trained on"
 KEYS = [TRAINED_ON, RULE, NOISE]
 
 
+@script
 def main() -> None:
     arguments = parse_arguments(__doc__)
     tables = read(arguments.results)
+    where = tables.store.address
     if not tables.phases_of("meta"):
-        sys.exit(f'{arguments.results}: no meta-training here; give the study a phase with phase = "meta"')
+        raise ResultsError(f'{where}: no meta-training here; give the study a phase with phase = "meta"')
     phase = tables.phases_of("meta")[-1]
     splits = {name: set(tables.ended[f"{name}.split"].dropna()) for name in tables.phases_of("evaluate")}
     ends = {split: [name for name, of in splits.items() if of == {split}] for split in ("validation", "test")}
     if not ends["test"]:
-        sys.exit(f"{arguments.results}: no phase evaluated a meta-loss on test classes")
+        raise ResultsError(f"{where}: no phase evaluated a meta-loss on test classes")
     measured = read_measured(tables, [phase, *ends["validation"][-1:], *ends["test"][-1:]])
     settings = [name for name in tables.conditions if name not in (*KEYS, f"{phase}.task_distribution")]
-    output = Output(arguments.output or output_folder(tables))
+    output = Output(arguments.output, output_folder(tables))
     if settings:
         tried = summarise(measured, phase, (ends["validation"] or ends["test"])[-1], settings)
         output.table("meta_training_settings", tried)

@@ -17,15 +17,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import tomli_w
-from figures import SCREEN_ROWS, Output, grid, label, output_folder, panels, parser, read, screen_table
+from figures import SCREEN_ROWS, Output, grid, label, output_folder, panels, parser, read, screen_table, script
 from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm
 from matplotlib.ticker import NullFormatter
@@ -43,6 +41,7 @@ CONTOURS = 4  # settings, the most important, of which pairs are drawn
 TRIALS = 1000  # that parallel coordinates draw
 
 
+@script
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument(
@@ -50,17 +49,15 @@ def main() -> None:
     )
     arguments = arguments.parse_args()
     tables = read(arguments.results)
+    where = tables.store.address
     study = results.read_study(tables.store)
     if not study.spaces:
-        sys.exit(f"{arguments.results}: this study varies nothing; give a setting {{ choices = [...] }} or a range")
-    try:
-        objectives = chosen(tables, study, arguments.objective)
-        found = points(tables, study, objectives)
-    except ResultsError as error:
-        sys.exit(str(error))
+        raise ResultsError(f"{where}: this study varies nothing; give a setting {{ choices = [...] }} or a range")
+    objectives = chosen(tables, study, arguments.objective)
+    found = points(tables, study, objectives)
     if len(found) < 2:
-        sys.exit(f"{arguments.results}: {len(found)} trials have {objectives[0].name}; two at least tell them apart")
-    output = Output(arguments.output or output_folder(tables))
+        raise ResultsError(f"{where}: {len(found)} trials have {objectives[0].name}; two at least tell them apart")
+    output = Output(arguments.output, output_folder(tables))
     best = front(found, objectives)
     output.table("search", found, as_rich(found, best, study, objectives))
     save_best(output, study, found.loc[[best[0]]].to_dict("records")[0], objectives)
@@ -110,10 +107,9 @@ def save_best(output: Output, study: Study, row: dict[str, Any], objectives: lis
     tree = {name: part for name, part in tree.items() if name in ("seed", "seeds", "network", "phases", "measure")}
     reached = ", ".join(f"{one.name} {value(float(row[one.name]))}" for one in objectives)
     text = f"# the best of {study.name}: {reached}\n{tomli_w.dumps(tree)}"
-    path = Path(output.folder / "search_best.toml")
-    path.write_text(text, encoding="utf-8")
-    output.say(f"best     {path}")
-    output.say(text.rstrip())
+    output.text("best", "search_best.toml", text)
+    for line in text.rstrip().split("\n"):
+        output.say(line)
 
 
 def of_space(axis_of: str, axis: plt.Axes, name: str, study: Study, values: pd.Series) -> pd.Series:

@@ -9,28 +9,28 @@ conditions can be compared in their shape, and not in their place.
 
 from __future__ import annotations
 
-import sys
-
 import matplotlib.pyplot as plt
 import pandas as pd
-from figures import Output, label, output_folder, panels, parse_arguments, read
+from figures import Output, label, output_folder, panels, parse_arguments, read, script
 from matplotlib.lines import Line2D
 
 from metafa.appearance import in_words
-from metafa.conditions import Tables
+from metafa.conditions import ResultsError, Tables
 
 NOISE, DATA = "#E69F00", ("#0072B2", "#000000", "#999999", "#8B5A2B")  # of Okabe and Ito, but for the last
 
 
+@script
 def main() -> None:
     arguments = parse_arguments(__doc__)
     tables = read(arguments.results)
+    where = tables.store.address
     rows = tables.rows_of_shown(["weight_path", "weight_path_variance"])
     if rows.empty:
-        sys.exit(f"{arguments.results}: no weight path was recorded; say weight_path = true under [measure]")
+        raise ResultsError(f"{where}: no weight path was recorded; say weight_path = true under [measure]")
     if not rows["value"].notna().any():
-        sys.exit(f"{arguments.results}: no weights moved, or every seed diverged: there is no path to show")
-    output = Output(arguments.output or output_folder(tables))
+        raise ResultsError(f"{where}: no weights moved, or every seed diverged: there is no path to show")
+    output = Output(arguments.output, output_folder(tables))
     path = places(rows, tables)
     output.table("weight_path", path.rename(columns={1: "first_component", 2: "second_component"}))
     output.figure("weight_path", plot(rows, tables))

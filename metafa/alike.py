@@ -6,12 +6,14 @@ Compared, such trials count as several, in Holm's correction too.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from metafa.settings import (
     EvaluatePhase,
     MetaPhase,
+    NetworkSettings,
     NoisePhase,
     Settings,
     SupervisedPhase,
@@ -20,48 +22,34 @@ from metafa.settings import (
 )
 from metafa.study import Study
 
-Changes = Iterator[tuple[str, dict[str, Any]]]  # where, and settings that would compute the same there
+
+class Around(NamedTuple):
+    """What of a trial decides, beside a table of settings itself, which of these have an effect."""
+
+    rule: str
+    has_tasks: bool
+    first_noise: str | None
 
 
 class Fact(NamedTuple):
-    """What is the same, in a sentence; and of a trial's settings, those that stand for all that compute the same:
-    changes of its `network`, or of a phase by its name."""
+    """What is the same, in a sentence: where it ``applies`` to a table of a ``kind``, a network or a phase,
+    settings are ``without_effect``, and as good as at their defaults, or may be called otherwise, ``instead``."""
 
     sentence: str
-    changes: Callable[[TrialSettings], Changes]
+    kind: type[Settings]
+    applies: Callable[[Around, Any], bool]
+    without_effect: tuple[str, ...] = ()
+    instead: Mapping[str, Any] = MappingProxyType({})
+
+    def changes(self, around: Around, table: Settings) -> dict[str, Any]:
+        """Settings that would compute the same there. A list of learning rates is more replicas."""
+        if not isinstance(table, self.kind) or not self.applies(around, table):
+            return {}
+        free = [name for name in self.without_effect if not isinstance(getattr(table, name), list)]
+        return {name: type(table).model_fields[name].default for name in free} | dict(self.instead)
 
 
-def _of_network(applies: Callable[[TrialSettings], bool], **instead: Any) -> Callable[[TrialSettings], Changes]:
-    def changes(trial: TrialSettings) -> Changes:
-        if applies(trial):
-            yield "network", instead
-
-    return changes
-
-
-def _of_phases(
-    kind: type[Settings], applies: Callable[[TrialSettings, Any], bool], *without_effect: str, **instead: Any
-) -> Callable[[TrialSettings], Changes]:
-    """Settings that have no effect are as good as at their defaults; a list of learning rates is more replicas."""
-
-    def changes(trial: TrialSettings) -> Changes:
-        for phase in trial.phases:
-            if isinstance(phase, kind) and applies(trial, phase):
-                defaults = {
-                    name: type(phase).model_fields[name].default
-                    for name in without_effect
-                    if not isinstance(getattr(phase, name), list)
-                }
-                yield phase.name, defaults | instead
-
-    return changes
-
-
-def _first_noise(trial: TrialSettings) -> str:
-    return next(phase.name for phase in trial.phases if isinstance(phase, NoisePhase))
-
-
-def _trains_nothing(trial: TrialSettings, phase: MetaPhase) -> bool:
+def _trains_nothing(around: Around, phase: MetaPhase) -> bool:
     return (phase.iterations == 0 or phase.outer_algorithm == "none") and not phase.learn_inner_rates
 
 
@@ -70,109 +58,135 @@ OF_NOISE = ("inputs", "mean", "standard_deviation")
 FACTS = (
     Fact(
         "with one hidden layer direct_feedback_alignment is feedback_alignment",
-        _of_network(
-            lambda trial: trial.network.rule == "direct_feedback_alignment" and len(trial.network.hidden) == 1,
-            rule="feedback_alignment",
-        ),
+        NetworkSettings,
+        lambda around, network: network.rule == "direct_feedback_alignment" and len(network.hidden) == 1,
+        instead={"rule": "feedback_alignment"},
     ),
     Fact(
         "without tasks nested_kolen_pollack is kolen_pollack",
-        _of_network(
-            lambda trial: (
-                trial.network.rule == "nested_kolen_pollack"
-                and not any(isinstance(phase, TaskSettings) for phase in trial.phases)
-            ),
-            rule="kolen_pollack",
-        ),
+        NetworkSettings,
+        lambda around, network: network.rule == "nested_kolen_pollack" and not around.has_tasks,
+        instead={"rule": "kolen_pollack"},
     ),
     Fact(
         "mirror_learning_rate and mirror_batch_size are for the rule weight_mirror alone",
-        _of_network(
-            lambda trial: trial.network.rule != "weight_mirror", mirror_learning_rate=0.02, mirror_batch_size=64
-        ),
+        NetworkSettings,
+        lambda around, network: network.rule != "weight_mirror",
+        ("mirror_learning_rate", "mirror_batch_size"),
     ),
     Fact(
         "the feedback of sign_symmetry_uniform is of one size, whatever the feedback_distribution",
-        _of_network(lambda trial: trial.network.rule == "sign_symmetry_uniform", feedback_distribution="normal"),
+        NetworkSettings,
+        lambda around, network: network.rule == "sign_symmetry_uniform",
+        ("feedback_distribution",),
     ),
     Fact(
         "backprop sends no error by feedback, which but for the alignment angle tells nothing",
-        _of_network(lambda trial: trial.network.rule == "backprop", feedback_distribution="normal", feedback_scale=1.0),
+        NetworkSettings,
+        lambda around, network: network.rule == "backprop",
+        ("feedback_distribution", "feedback_scale"),
     ),
     Fact(
         "a noise phase of 0 steps has no learning rate and nothing else of training",
-        _of_phases(NoisePhase, lambda trial, phase: phase.steps == 0, *OF_TRAINING, "labels"),
+        NoisePhase,
+        lambda around, phase: phase.steps == 0,
+        (*OF_TRAINING, "labels"),
     ),
     Fact(  # the first phase's inputs are those that the readout on noise is measured on
         "a second noise phase of 0 steps has no inputs",
-        _of_phases(NoisePhase, lambda trial, phase: phase.steps == 0 and phase.name != _first_noise(trial), *OF_NOISE),
+        NoisePhase,
+        lambda around, phase: phase.steps == 0 and phase.name != around.first_noise,
+        OF_NOISE,
     ),
     Fact(
         "a supervised phase of 0 steps has no learning rate and nothing else of training",
-        _of_phases(
-            SupervisedPhase, lambda trial, phase: 0 in (phase.steps, phase.epochs), *OF_TRAINING, steps=0, epochs=None
-        ),
+        SupervisedPhase,
+        lambda around, phase: 0 in (phase.steps, phase.epochs),
+        OF_TRAINING,
+        {"steps": 0, "epochs": None},
     ),
     Fact(
         'a meta phase of 0 iterations is one of outer_algorithm = "none"',
-        _of_phases(
-            MetaPhase,
-            _trains_nothing,
+        MetaPhase,
+        _trains_nothing,
+        (
             *("inner_steps", "inner_learning_rate", "tasks_per_batch", "outer_rule", "outer_optimizer"),
             *("outer_learning_rate", "outer_momentum", "outer_schedule", "outer_weight_decay"),
-            outer_algorithm="none",
-            iterations=0,
         ),
+        {"outer_algorithm": "none", "iterations": 0},
     ),
     Fact(
         "outer_rule is for first_order alone, and is the same for backprop",
-        _of_phases(
-            MetaPhase,
-            lambda trial, phase: phase.outer_algorithm != "first_order" or trial.network.rule == "backprop",
-            "outer_rule",
-        ),
+        MetaPhase,
+        lambda around, phase: phase.outer_algorithm != "first_order" or around.rule == "backprop",
+        ("outer_rule",),
     ),
     Fact(
         "an inner loop of 0 steps has no learning rate",
-        _of_phases(
-            TaskSettings,
-            lambda trial, phase: phase.inner_steps == 0,
-            "inner_learning_rate",
-        ),
+        TaskSettings,
+        lambda around, phase: phase.inner_steps == 0,
+        ("inner_learning_rate",),
     ),
     Fact(
         "where nothing adapts, it is the same which layers do",
-        _of_phases(EvaluatePhase, lambda trial, phase: phase.inner_steps == 0, "adapted_layers"),
+        EvaluatePhase,
+        lambda around, phase: phase.inner_steps == 0,
+        ("adapted_layers",),
     ),
 )
 
 
 def sentences(study: Study) -> list[str]:
     """What a study compares with itself, a sentence for each of `FACTS` by which trials of it are the same."""
-    trials = [trial.settings for trial in study.trials] or list(study.examples)
-    said = [trial.model_dump() for trial in trials]
-    known, found = [_key(one) for one in said], []
-    for fact in FACTS:
-        before, touched = len(set(known)), []
-        for number, trial in enumerate(trials):
-            for place, instead in fact.changes(trial):
-                table = said[number]["network"] if place == "network" else _phase(said[number], place)
-                if any(table[name] != value for name, value in instead.items()):
-                    table |= instead
-                    touched.append(number)
-        for number in touched:
-            known[number] = _key(said[number])
-        if fewer := before - len(set(known)):
+    forms = _Forms()
+    trials = [forms.of_trial(settings) for settings in _settings(study)]
+    found, before = [], len({tuple(of_table[0] for of_table in trial) for trial in trials})
+    for number in sorted(forms.telling):
+        after = len({tuple(of_table[number] for of_table in trial) for trial in trials})
+        if fewer := before - after:
             what = "1 trial repeats another" if fewer == 1 else f"{fewer} trials repeat others"
             found.append(
-                f"{what} under other names, and would count twice where conditions are compared: {fact.sentence}"
+                f"{what} under other names, and would count twice where conditions are compared: "
+                f"{FACTS[number - 1].sentence}"
             )
+        before = after
     return found
 
 
-def _phase(said: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(phase for phase in said["phases"] if phase["name"] == name)
+def _settings(study: Study) -> Iterator[TrialSettings]:
+    yield from (trial.settings for trial in study.trials) if study.trials else study.examples
 
 
-def _key(said: dict[str, Any]) -> str:
-    return json.dumps(said, sort_keys=True)
+class _Forms:
+    """Tables of settings as they would be by the first fact, by the first two, and so on: worked out once for each
+    table, of which many trials have the same."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, Around], tuple[Settings, list[int]]] = {}  # by identity, so tables are kept
+        self.numbers: dict[str, int] = {}
+        self.telling: set[int] = set()
+        """How many facts it takes to change a table of them."""
+
+    def of_trial(self, trial: TrialSettings) -> list[list[int]]:
+        """The forms of what a trial consists of: before any fact, after the first, after the second, ..."""
+        noises = (phase.name for phase in trial.phases if isinstance(phase, NoisePhase))
+        tasks = any(isinstance(phase, TaskSettings) for phase in trial.phases)
+        around = Around(trial.network.rule, tasks, next(noises, None))
+        seeds = [self._number(f"{trial.seed} {trial.seeds}")] * (len(FACTS) + 1)
+        return [seeds, *(self._of_table(one, around) for one in (trial.measure, trial.network, *trial.phases))]
+
+    def _of_table(self, table: Settings, around: Around) -> list[int]:
+        found = self.known.get((id(table), around))
+        if found is None:
+            said = table.model_dump()
+            forms = [self._number(json.dumps(said, sort_keys=True))]
+            for number, fact in enumerate(FACTS, start=1):
+                said |= fact.changes(around, table)
+                forms.append(self._number(json.dumps(said, sort_keys=True)))
+                if forms[-1] != forms[-2]:
+                    self.telling.add(number)
+            found = self.known[id(table), around] = (table, forms)
+        return found[1]
+
+    def _number(self, text: str) -> int:
+        return self.numbers.setdefault(text, len(self.numbers))

@@ -7,6 +7,7 @@ with the columns of the table `measurements`: seed, phase, step, metric, layer, 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from metafa.optimizers import Optimizer
 from metafa.results import Results
 from metafa.results import ResultsError as ResultsError
 from metafa.results import load as load
+from metafa.sentences import shown
 from metafa.settings import (
     ActivationName,
     Count,
@@ -38,6 +40,7 @@ from metafa.settings import (
     Positive,
     RuleName,
     Settings,
+    Size,
     TaskDistributionName,
     TrialSettings,
 )
@@ -88,8 +91,8 @@ Checked = TypeVar("Checked", bound=Settings)
 class _Sizes(Settings):
     """What the networks of a study have as many of as its images have pixels and its tasks ways."""
 
-    inputs: Positive
-    outputs: Positive
+    inputs: Size
+    outputs: Size
 
 
 class _Moment(Settings):
@@ -381,11 +384,12 @@ def define(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Study:
         raise StudyError([f"study: found {type(settings).__name__}, expected a mapping; `metafa.read` reads a file"])
     try:
         text = tomli_w.dumps(_plain({**(settings or {}), **more}))
-        text.encode()
     except RecursionError as error:
         raise StudyError(["study: nested too deeply for a study"]) from error
     except (TypeError, ValueError) as error:
         raise StudyError([f"study: {error}"]) from error
+    if len(text) > study.MAX_BYTES:
+        raise StudyError([f"study: {len(text)} letters as a study file, which has at most {study.MAX_BYTES} bytes"])
     return study.parse(text, default_name="study", file="study")
 
 
@@ -393,8 +397,10 @@ def _plain(value: Any, place: str = "") -> Any:
     """``value`` as TOML has it: numpy's numbers and arrays as Python's, paths as strings, and of a mapping what is not
     None. Raises TypeError where it has no such form."""
     if isinstance(value, Mapping):
-        if odd := [key for key in value if not isinstance(key, str)]:
-            raise TypeError(f"{place}: found the key {odd[0]!r}, expected a string".lstrip(": "))
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{place}: found the key {key!r:.60}, expected a string".lstrip(": "))
+            _plain(key, place)
         inside = f"{place}." if place else ""
         return {key: _plain(inner, f"{inside}{key}") for key, inner in value.items() if inner is not None}
     if hasattr(value, "tolist"):  # of numpy, torch or pandas
@@ -403,6 +409,10 @@ def _plain(value: Any, place: str = "") -> Any:
         return [_plain(inner, f"{place}[{i}]") for i, inner in enumerate(value)]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        raise TypeError(f"{place}: found {value!r:.60}, which is no text that UTF-8 has".lstrip(": "))
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise TypeError(f"{place}: found {shown(value)}, more than a whole number of 64 bits")
     if isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"{place}: found {value!r:.60}, expected a number, a string, a list or a mapping")

@@ -6,9 +6,35 @@ import json
 from dataclasses import asdict
 
 import safetensors.torch
+from pydantic import BaseModel, NonNegativeInt
+from safetensors import SafetensorError
+from typing_extensions import TypedDict
 
 from metafa.store import DIGEST_BYTES, digest
 from metafa.trial import Checkpoint, Divergence, Outcome
+
+
+class _Row(TypedDict):
+    seed: int
+    learning_rate: float | None
+    phase: str
+    step: int
+    metric: str
+    layer: int | None
+    component: int | None
+    task: str | None
+    value: float
+
+
+class _Text(BaseModel):
+    """What a checkpoint holds besides tensors."""
+
+    phase: NonNegativeInt
+    step: NonNegativeInt
+    moments: list[tuple[str, int]]
+    rows: list[_Row]
+    divergences: dict[int, Divergence]
+    judged: list[tuple[str, int, float]]
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
@@ -30,14 +56,16 @@ def encode(checkpoint: Checkpoint) -> bytes:
 
 
 def decode(content: bytes) -> Checkpoint | None:
-    """The checkpoint in a file, or None where that is damaged."""
+    """The checkpoint in a file, or None where that is damaged, or none that metafa writes."""
     content, kept = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if kept != digest(content):
         return None
-    # safetensors reads what else is in its header from files alone
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    found = json.loads(header["__metadata__"]["metafa"])
-    divergences = {int(k): Divergence(**v) for k, v in found["divergences"].items()}
-    outcome = Outcome(found["rows"], divergences, [(phase, step, value) for phase, step, value in found["judged"]])
-    moments = [(phase, step) for phase, step in found["moments"]]
-    return Checkpoint(found["phase"], found["step"], safetensors.torch.load(content), moments, outcome)
+    try:
+        # safetensors reads what else is in its header from files alone
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        found = _Text.model_validate(json.loads(header["__metadata__"]["metafa"]))
+        tensors = safetensors.torch.load(content)
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError, SafetensorError):
+        return None
+    outcome = Outcome([dict(row) for row in found.rows], found.divergences, found.judged)
+    return Checkpoint(found.phase, found.step, tensors, found.moments, outcome)

@@ -20,10 +20,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from metafa import alike, data, heartbeat, launch, proposals, results, screens, stopping, study
+from metafa import alike, conditions, data, files, heartbeat, launch, proposals, results, screens, stopping, study
 from metafa import search as searches
-from metafa.settings import as_text, flatten, transports
-from metafa.store import Store, shown
+from metafa.settings import as_text, transports
+from metafa.store import Store, hidden, shown
 from metafa.study import Study
 
 DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
@@ -112,7 +112,8 @@ def _usable(address: str, study_file: Path | None = None) -> Iterator[None]:
     except OSError as error:
         # not all that goes wrong goes wrong with the results; what names no path says it in its words, but for stores
         place = os.fsdecode(error.filename) if error.filename else shown(address) if "://" in address else None
-        _stop(UNUSABLE, f"metafa: {place} cannot be used: {results.reason(error)}" if place else f"metafa: {error}")
+        said = hidden(results.reason(error) if place else str(error), address)
+        _stop(UNUSABLE, f"metafa: {place} cannot be used: {said}" if place else f"metafa: {said}")
 
 
 def _store(checked: Study, chosen: str | None) -> Store:
@@ -221,9 +222,12 @@ def _transports(checked: Study) -> Table:
     kinds = ("network.rule", "outer_algorithm", "outer_rule")
     told_apart = [name for name in checked.spaces if name.endswith(kinds)] or ["network.rule"]
     rows: dict[tuple, dict[str, str]] = {}
-    for one in [trial.settings for trial in checked.trials] or checked.examples:
-        settings = flatten(one)
-        rows.setdefault(tuple(str(settings[name]) for name in told_apart), transports(one))
+    for one in (trial.settings for trial in checked.trials) if checked.trials else checked.examples:
+        tables = {"network": one.network} | {phase.name: phase for phase in one.phases}
+        places = (name.rpartition(".") for name in told_apart)
+        key = tuple(str(getattr(tables[table], name)) for table, _, name in places)
+        if key not in rows:
+            rows[key] = transports(one)
     title = "weight transport: what of the forward weights is read to send errors back"
     table = Table(title=title, title_justify="left")
     for name in told_apart:
@@ -239,7 +243,7 @@ def _transports(checked: Study) -> Table:
 @app.command()
 def status(results_address: ResultsArgument) -> None:
     """Say how far a study is, while it runs, from any machine, and after: trials done, diverged, failed and left."""
-    with _usable(results_address):
+    with _usable(results_address), conditions.of_a_study(shown(results_address)):
         store = results.open_store(results_address)
         checked = results.read_study(store)
         rows = results.trial_rows(store, results.CONTINUED)
@@ -296,10 +300,15 @@ def report(
 
     with _usable(results_address):
         store = results.open_store(results_address)
-        text = reports.render(store)
-        path = output or (Path(store.address) / "report.html" if store.local else Path(f"{Path(store.root).name}.html"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        with conditions.of_a_study(store.address):
+            text = reports.render(store)
+        if output is None:
+            path = Path(store.address) / "report.html" if store.local else Path(f"{Path(store.root).name}.html")
+            files.write(path, text.encode())  # over a link, not through it: it may be of whoever made the results
+        else:
+            path = output
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
     screen.print(f"report   {path}  ({len(text) / 1e6:.1f} MB; open it in a browser)", soft_wrap=True)
 
 
@@ -362,7 +371,8 @@ def verify(
         _stop(UNUSABLE, f"metafa: {store.address}: no trial is done yet")
     chosen = sorted(random.Random(checked.fingerprint).sample(whole, min(trials, len(whole))))
     listed = {trial.trial_id: trial for trial in checked.trials}  # in a grid that has grown a point says less than now
-    again = checked.of_trials([listed.get(one) or checked.trial(known[one].point) for one in chosen])
+    with _usable(store.address), conditions.of_a_study(store.address):
+        again = checked.of_trials([listed.get(one) or checked.trial(known[one].point) for one in chosen])
     with _usable(store.address, Path(store.address) / "study.toml"):
         found = data.check([trial.settings for trial in again.trials], download=True)
         results.check_images(store, rows, found.digests)
@@ -390,7 +400,8 @@ def tensorboard(
     with _usable(results_address):
         store = results.open_store(results_address)
         results.read_study(store)
-        written = tensorboard.write(store, folder)
+        with conditions.of_a_study(store.address):
+            written = tensorboard.write(store, folder)
     screen.print(f"{written} trials written; to look at them: tensorboard --logdir {folder}", soft_wrap=True)
 
 

@@ -10,8 +10,8 @@ Every part carries a digest of itself, so that a damaged one is found.
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import datetime
 import io
 import itertools
 import json
@@ -20,7 +20,6 @@ import re
 import secrets
 import tempfile
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,7 @@ import pyarrow.parquet as pq
 
 from metafa import heartbeat, leases, notebook
 from metafa import store as stores
+from metafa.parts import PartError, check_file, check_rows, check_schema, decode, read_metadata
 from metafa.settings import DIVERGED_TIMES_CHANCE, NUMERICS, flatten
 from metafa.store import Store, StoreError
 from metafa.study import Study, StudyError, parse
@@ -65,7 +65,6 @@ ITEMS = 16  # of them by each reader, one after the other
 LISTINGS = 50  # of both folders, until two agree
 TRIES = 20  # at reading parts that others put together meanwhile
 ABANDONED = 60.0  # seconds, after which a file that is being written is taken for left behind
-ROW_BYTES = 2**24  # of a row of `trials`, uncompressed, at most
 OWN = re.compile(r"([0-9a-f]{16})\.parquet")  # a trial's part, by its trial_id
 FAILED = re.compile(r"failed-([0-9a-f]{16})\.parquet")  # in `trials`, of a trial that is to be tried again
 COMPACTED = re.compile(r"(\.?)(compact-[0-9a-f]{16}\.parquet)")  # hidden until what it takes the place of is gone
@@ -123,8 +122,12 @@ OUTCOME = {
     "stopped_phase": pa.string(),
     "stopped_step": pa.int64(),
     "numerics": pa.int64(),  # of metafa: what the same settings compute
+    "threads": pa.int64(),  # among which a sum is split
     "data": pa.string(),  # the digests of the images that the trial draws on, as JSON
 }
+_PLAIN = (pa.bool_(), pa.int64(), pa.float64(), pa.string(), pa.null())
+TYPES = {str(kind): kind for kind in (*OUTCOME.values(), *RUN_COLUMNS.values(), *_PLAIN, *map(pa.list_, _PLAIN))}
+"""Of columns of `trials`, by how they are called."""
 MEANINGS = {
     "measurements": {
         "trial_id": "the trial, as in `trials`",
@@ -161,6 +164,7 @@ MEANINGS = {
         "stopped_phase": "where early stopping stopped the trial",
         "stopped_step": "and at which step",
         "numerics": "of metafa, raised when the same settings compute something else",
+        "threads": "how many share a sum, and so decide how it rounds: `cpus_per_trial` of the study",
         "data": "the images that the trial draws on, as JSON: for each task distribution and split, and for each "
         "dataset and part, a digest of the images and labels; part of `trial_id`",
         "started": "when the trial started, UTC",
@@ -208,9 +212,8 @@ def load(address: str | Path) -> Results:
     _study_text(store)
     trials, measurements = (read_table(store, table) for table in TABLES)
     # what was published after `trials` was read is left out
-    if measurements.num_columns:
-        ended = trials.filter(pc.field("status") != "failed")["trial_id"].to_pylist() if trials.num_columns else []
-        measurements = measurements.filter(_among(ended))
+    ended = trials.filter(pc.field("status") != "failed")["trial_id"].to_pylist() if trials.num_columns else []
+    measurements = measurements.filter(_among(ended))
     return Results(trials.to_pandas(), measurements.to_pandas())
 
 
@@ -228,8 +231,11 @@ def prepare(store: Store, study: Study) -> None:
     try:
         store.make_folders("")
         # first, since by it the folder is known as ours; later a study with more trials takes its place
-        if not store.exists("study.toml") or store.read("study.toml").decode() != study.text:
-            store.put("study.toml", study.text.encode())
+        if store.create("study.toml", study.text.encode(), durable=True):
+            pass
+        elif store.read("study.toml").decode() != study.text:
+            check(store, study)  # another run may have begun here meanwhile
+            store.put("study.toml", study.text.encode(), durable=True)
         if study.digests and study.digests != _digests(store):
             store.put(IMAGES, json.dumps(study.digests, indent=1, sort_keys=True).encode())
         store.make_folders(*TABLES, PARTIAL)
@@ -241,7 +247,7 @@ def check(store: Store, study: Study) -> None:
     """Raises `ResultsError` where ``store`` cannot take the results of ``study``."""
     if store.local:
         _check_folder(store)
-    if not store.exists("study.toml"):
+    if not store.exists("study.toml") and not parts(store, "measurements"):
         if store.local and Path(store.root).is_dir() and any(p.name[0] != "." for p in Path(store.root).iterdir()):
             raise ResultsError(f"{store.address} is not a results folder of metafa: it has no study.toml")
         return
@@ -302,7 +308,7 @@ def _texts_of_parts(store: Store) -> list[str]:
     try:
         for name in parts(store, "measurements"):
             with store.filesystem.open_input_file(store.path(f"measurements/{name}")) as file:
-                text = (pq.read_metadata(file).metadata or {}).get(b"metafa.study", b"").decode()
+                text = (read_metadata(file).metadata or {}).get(b"metafa.study", b"").decode()
             if text and text not in found:
                 found[text] = parse(text, file="study", has_results=True).total
     except (OSError, ValueError, StudyError, pa.ArrowException) as error:
@@ -351,8 +357,8 @@ def find_parts(store: Store) -> Parts:
     seen: Any = None
     for _ in range(LISTINGS):
         # measurements first: what is published is there until a pair that has it stands in both
-        measurements, trials = store.sizes("measurements"), store.sizes("trials")
-        before, seen = seen, (_compacted(trials), _compacted(measurements))
+        measurements, trials = store.names("measurements"), store.names("trials")
+        before, seen = seen, (_compacted(store, "trials", trials), _compacted(store, "measurements", measurements))
         were, own = own, {name for name in measurements if OWN.fullmatch(name)}
         # a listing may miss a file that gets another name while it is made: two agree, and what is gone has a reason
         if before == seen and were <= own:
@@ -370,7 +376,7 @@ def find_parts(store: Store) -> Parts:
             "runs its trials again"
         )
     owned, rows, failed = (
-        [match[1] for match in map(pattern.fullmatch, sorted(names)) if match]
+        [match[1] for match in map(pattern.fullmatch, names) if match]
         for pattern, names in ((OWN, measurements), (OWN, trials), (FAILED, trials))
     )
     files, others = seen
@@ -382,11 +388,12 @@ def _stands(store: Store, table: str, name: str) -> bool:
     return any(store.exists(f"{table}/{dot}{name}") for dot in (".", ""))
 
 
-def _compacted(sizes: Mapping[str, int]) -> dict[str, str]:
-    """Of the compacted parts of a table, by their final name, the file: the one that is not hidden, where both are
-    there. A hidden part without content counts for nothing: somebody has ended a compaction by it that was interrupted."""
-    found = [match for match in map(COMPACTED.fullmatch, sorted(sizes)) if match]  # a dot comes before letters
-    return {match[2]: match[0] for match in found if sizes[match[0]] or not match[1]}
+def _compacted(store: Store, table: str, names: Iterable[str]) -> dict[str, str]:
+    """Of the compacted parts among the files of a table, by their final name, the file: the one that is not hidden,
+    where both are there. A hidden part without content counts for nothing: by it somebody has ended an interrupted
+    compaction."""
+    found = [match for match in map(COMPACTED.fullmatch, sorted(names)) if match]  # a dot comes before letters
+    return {match[2]: match[0] for match in found if not match[1] or store.size(f"{table}/{match[0]}")}
 
 
 def _again(read: Callable[[Store], Read]) -> Callable[[Store], Read]:
@@ -400,7 +407,7 @@ def _again(read: Callable[[Store], Read]) -> Callable[[Store], Read]:
                 if attempt + 1 == TRIES:
                     raise ResultsError(f"{store.address}: {reason(error)}; try again") from error
                 time.sleep(0.01 * attempt)
-            except (OSError, pa.ArrowException, zlib.error) as error:
+            except (OSError, pa.ArrowException, PartError) as error:
                 raise ResultsError(_damage(store, error)) from error
         raise AssertionError
 
@@ -424,8 +431,8 @@ def _read_trials(columns: Sequence[str] | None, store: Store) -> pa.Table:
     rows = _each(partial(_own_row, store, found), own)
     known |= {one for one, row in zip(own, rows, strict=True) if row is not None}
     failed = [f"trials/failed-{one}.parquet" for one in found.failed if one not in known]
-    rows += _each(lambda name: decode(store.read(name)), failed)
-    tables += [_chosen(row, columns) for row in rows if row is not None]
+    tables += _as_tables([row for row in rows if row is not None], columns)
+    tables += [_chosen(table, columns) for table in _each(partial(_decoded, store), failed)]
     return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
 
 
@@ -438,23 +445,38 @@ def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | No
     unsure = sorted(own - found.rows)  # without a row in `trials`, as one that is being published, or never was
     rows = _each(partial(_own_row, store, found), unsure)
     own -= {one for one, row in zip(unsure, rows, strict=True) if row is None}
-    files = [f"measurements/{one}.parquet" for one in sorted(own)]
-    files += [found.path("measurements", pair.name) for pair in compacted if not pair.doubled]
-    tables = []
-    for names, chosen in [(files, filter)] + [
-        ([found.path("measurements", pair.name)], _both(filter, _among(pair.trial_ids)))
-        for pair in compacted
-        if pair.doubled and pair.trial_ids
-    ]:
-        if names:
-            part = dataset.dataset([store.path(name) for name in names], filesystem=store.filesystem, format="parquet")
-            there = None if columns is None else [name for name in columns if name in part.schema.names]
-            tables.append(part.to_table(columns=there, filter=chosen))
-    return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+    there = MEASUREMENTS.names if columns is None else [name for name in MEASUREMENTS.names if name in columns]
+
+    def own_rows(trial_id: str) -> pa.Table:
+        table = _decoded(store, f"measurements/{trial_id}.parquet")
+        if set(pc.unique(table["trial_id"]).to_pylist()) - {trial_id}:
+            raise PartError(f"measurements/{trial_id}.parquet is of another trial")
+        return (table if filter is None else table.filter(filter)).select(there).replace_schema_metadata(None)
+
+    tables = _each(own_rows, sorted(own))
+    for pair in compacted:
+        name = found.path("measurements", pair.name)
+        with store.filesystem.open_input_file(store.path(name)) as file:
+            try:
+                check_file(pq.ParquetFile(file), "measurements", file.size())
+            except PartError as error:
+                raise PartError(f"{name} {error}") from error
+        part = dataset.dataset([store.path(name)], filesystem=store.filesystem, format="parquet", schema=MEASUREMENTS)
+        chosen = _both(filter, _among(pair.trial_ids)) if pair.doubled else filter
+        tables.append(part.to_table(columns=there, filter=chosen))
+    return pa.concat_tables(tables) if tables else MEASUREMENTS.empty_table().select(there)
 
 
 def _among(trial_ids: list[str]) -> pc.Expression:
     return pc.field("trial_id").isin(pa.array(trial_ids, pa.string()))
+
+
+def _decoded(store: Store, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a part, which may be anybody's. Raises `PartError`."""
+    try:
+        return decode(store.read(name), name.partition("/")[0], columns)
+    except PartError as error:
+        raise PartError(f"{name} {error}") from error
 
 
 def _both(one: pc.Expression | None, other: pc.Expression) -> pc.Expression:
@@ -484,7 +506,7 @@ class Compacted(NamedTuple):
 def _compacted_trials(store: Store, found: Parts) -> list[Compacted]:
     pairs, known = [], set[str]()
     for name in sorted(found.compacted):
-        trial_ids = _read_part(store, found.path("trials", name), ["trial_id"])["trial_id"].to_pylist()
+        trial_ids = _decoded(store, found.path("trials", name), ["trial_id"])["trial_id"].to_pylist()
         pairs.append(
             Compacted(name, [one for one in trial_ids if one not in known], [one for one in trial_ids if one in known])
         )
@@ -500,54 +522,98 @@ def _listed(store: Store) -> tuple[Parts, list[Compacted]]:
 def _read_compacted(store: Store, found: Parts, pair: Compacted, columns: Sequence[str] | None) -> pa.Table:
     file = found.path("trials", pair.name)
     if not pair.doubled:
-        return _read_part(store, file, columns)
-    rows = _read_part(store, file, None if columns is None else ["trial_id", *columns])
+        return _decoded(store, file, columns)
+    rows = _decoded(store, file, None if columns is None else ["trial_id", *columns])
     return _chosen(rows.filter(_among(pair.trial_ids)), columns)
 
 
-def _read_part(store: Store, name: str, columns: Sequence[str] | None) -> pa.Table:
-    with store.filesystem.open_input_file(store.path(name)) as file:
-        part = pq.ParquetFile(file)
-        names = part.schema_arrow.names
-        return part.read(columns=names if columns is None else [one for one in names if one in columns])
+class Row(NamedTuple):
+    """A row of `trials`: the types of its columns, by name, and of those that are not null the values."""
+
+    types: Mapping[str, pa.DataType]
+    values: Mapping[str, Any]
+    metadata: Mapping[bytes, bytes]
+
+    def chosen(self, columns: Iterable[str]) -> dict[str, Any]:
+        return {name: self.values.get(name) for name in columns}
 
 
-def _own_row(store: Store, found: Parts, trial_id: str) -> pa.Table | None:
-    """A trial's row of `trials`, as its part of `measurements` carries it; None where it is not published."""
-    name = store.path(f"measurements/{trial_id}.parquet")
-    if store.local:
-        row = carried(pq.read_metadata(name))
-    else:
-        with store.filesystem.open_input_file(name) as file:
-            row = carried(pq.read_metadata(file))
+def _own_row(store: Store, found: Parts, trial_id: str) -> Row | None:
+    """A trial's row of `trials`, as its part of `measurements` carries it; None where it is not published. Raises
+    `PartError`."""
+    name = f"measurements/{trial_id}.parquet"
+    try:
+        with store.filesystem.open_input_file(store.path(name)) as file:
+            row = carried(read_metadata(file))
+    except PartError as error:
+        raise PartError(f"{name} {error}") from error
     if row is None and trial_id in found.rows:  # of an earlier version
-        row = decode(store.read(f"trials/{trial_id}.parquet"))
+        row = _row_of(_decoded(store, f"trials/{trial_id}.parquet"))
+    if row is not None and row.values.get("trial_id") != trial_id:
+        raise PartError(f"{name} is of another trial")
     return row
 
 
-def carried(metadata: pq.FileMetaData) -> pa.Table | None:
-    """The row of `trials` that a part of `measurements` carries; None of an earlier version's."""
+def _carry(row: pa.Table) -> bytes:
+    """A row of `trials` as JSON, with the types of its columns."""
+    values = {name: value for name, value in row.to_pylist()[0].items() if value is not None}
+    types = {column.name: str(column.type) for column in row.schema}
+    return json.dumps({"types": types, "values": values}, default=lambda moment: moment.isoformat()).encode()
+
+
+def carried(metadata: pq.FileMetaData) -> Row | None:
+    """The row of `trials` that a part of `measurements` carries; None of an earlier version's. Raises `PartError`."""
     kept = metadata.metadata or {}
     if ROW not in kept:
         return None
-    content = zlib.decompressobj().decompress(base64.b64decode(kept[ROW]), ROW_BYTES)
-    row = pa.ipc.open_stream(content).read_all()
-    return row.replace_schema_metadata({key: kept[key] for key in OF_STUDY if key in kept})
+    try:
+        said = json.loads(kept[ROW])
+        types = {name: TYPES[kind] for name, kind in said["types"].items()}
+        values = {name: value for name, value in said["values"].items() if name in types}
+        for name, kind in types.items():
+            if pa.types.is_timestamp(kind) and name in values:
+                values[name] = datetime.datetime.fromisoformat(values[name])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise PartError("carries no row of `trials`") from error
+    return Row(types, values, {key: kept[key] for key in OF_STUDY if key in kept})
 
 
-def _values(row: pa.Table | None, columns: Iterable[str]) -> dict[str, Any] | None:
-    """Of a table of one row, as `to_pylist` has it and many times faster."""
-    if row is None:
-        return None
-    names = row.column_names
-    return {name: row.column(names.index(name))[0].as_py() if name in names else None for name in columns}
+def _row_of(table: pa.Table) -> Row:
+    """The row of a table of one."""
+    if len(table) != 1:
+        raise PartError(f"has {len(table)} rows, where a trial has one")
+    values = {name: value for name, value in table.to_pylist()[0].items() if value is not None}
+    return Row({column.name: column.type for column in table.schema}, values, table.schema.metadata or {})
+
+
+def _as_tables(rows: Iterable[Row], columns: Sequence[str] | None = None) -> list[pa.Table]:
+    """Rows of `trials` as tables, one of those that have the same columns."""
+    alike: dict[tuple, list[Row]] = {}
+    for row in rows:
+        alike.setdefault((*row.types.items(), *row.metadata.items()), []).append(row)
+    tables = []
+    for some in alike.values():
+        names = [name for name in some[0].types if columns is None or name in columns]
+        schema = pa.schema([(name, some[0].types[name]) for name in names], metadata=dict(some[0].metadata))
+        try:
+            check_schema(pa.schema(some[0].types.items()), "trials")
+            table = pa.Table.from_pylist([row.chosen(names) for row in some], schema)
+            check_rows(table, "trials")
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            if len(some) > 1:  # whose it is
+                tables += [table for row in some for table in _as_tables([row], columns)]
+                continue
+            name = f"measurements/{some[0].values.get('trial_id')}.parquet"
+            raise PartError(f"{name} carries a row of `trials` that no study has: {reason(error)}") from error
+        tables.append(table)
+    return tables
 
 
 def _damage(store: Store, error: Exception) -> str:
     """Which parts cannot be read, and what to do about it."""
     bad = [name for name, content in _contents(store, _every_part(store)) if not stores.sealed(content)]
     if not bad:
-        return f"{store.address}: {reason(error)}"
+        return f"{store.address}{'/' if isinstance(error, PartError) else ': '}{reason(error)}"
     more = f" and {len(bad) - 3} more parts" if len(bad) > 3 else ""
     return (
         f"{store.address}: damaged: {', '.join(bad[:3])}{more}; `metafa run STUDY` with the same study takes what is "
@@ -661,10 +727,7 @@ def publish(
             store.remove(f"trials/{failed}")
             return False
         return True
-    content = io.BytesIO()
-    with pa.ipc.new_stream(content, table.schema.remove_metadata()) as stream:
-        stream.write_table(table)
-    kept = {**(schema.metadata or {}), ROW: base64.b64encode(zlib.compress(content.getvalue()))}
+    kept = {**(schema.metadata or {}), ROW: _carry(table)}
     part = encode(measurements.replace_schema_metadata(kept))
     while not (first := store.create(f"measurements/{own}", part, durable=True)):
         if _is_kept(store, trial_id, final):
@@ -686,7 +749,7 @@ def _is_kept(store: Store, trial_id: str, final: bool) -> bool:
         if carried(_metadata(contents[names[1]])) is not None:
             return True
         if names[0] in contents and stores.sealed(contents[names[0]]):
-            status = decode(contents[names[0]])["status"][0].as_py()
+            status = decode(contents[names[0]], "trials")["status"][0].as_py()
             if status in FINISHED or final:
                 return True
     for name, content in contents.items():
@@ -695,7 +758,7 @@ def _is_kept(store: Store, trial_id: str, final: bool) -> bool:
 
 
 def _metadata(content: bytes) -> pq.FileMetaData:
-    return pq.read_metadata(pa.BufferReader(content))
+    return read_metadata(pa.BufferReader(content))
 
 
 def _put_row(store: Store, trial_id: str, row: pa.Table) -> None:
@@ -727,11 +790,12 @@ def rows_of(
                 rows += [dict.fromkeys(columns) | row for row in there if wanted(row["trial_id"])]
             known.update(pair.trial_ids)
         own = [one for one in found.own if wanted(one) and one not in known]
-        of_own = _each(lambda one: _values(_own_row(store, found, one), columns), own)
-        known.update(one for one, row in zip(own, of_own, strict=True) if row is not None)
+        of_own = [row for row in _each(partial(_own_row, store, found), own) if row is not None]
+        _as_tables(of_own, columns)  # which looks whether they can be
+        known.update(row.values["trial_id"] for row in of_own)
         failed = [f"trials/failed-{one}.parquet" for one in found.failed if wanted(one) and one not in known]
-        of_failed = _each(lambda name: _values(decode(store.read(name)), columns), failed)
-        return rows + [row for row in of_own + of_failed if row is not None]
+        of_failed = _each(lambda name: _row_of(_decoded(store, name)), failed)
+        return rows + [row.chosen(columns) for row in [*of_own, *of_failed]]
 
     return _again(read)(store)
 
@@ -777,21 +841,16 @@ def encode(table: pa.Table) -> bytes:
     return stores.seal(content.getvalue())
 
 
-def decode(content: bytes) -> pa.Table:
-    """The table of a part."""
-    return pq.read_table(pa.BufferReader(content))
-
-
 def in_parts(store: Store) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """The rows of both tables, some trials at a time, every published trial once."""
+    """The rows of both tables, some trials at a time, every published trial once. Raises `ResultsError`."""
     found, compacted = _again(_listed)(store)
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
-    for pair in compacted:
-        if (part := _small_pair(store, found, pair)) is not None:
-            yield part.trials, part.measurements
-    for part in _small_parts(store, found, [one for one in found.own if one not in known]):
+    own = [one for one in found.own if one not in known]
+    for part in itertools.chain(
+        (_small_pair(store, found, pair) for pair in compacted), _small_parts(store, found, own)
+    ):
         if part is not None:
-            yield part.trials, part.measurements
+            yield _together([part])
 
 
 def parts(store: Store, table: str) -> list[str]:
@@ -838,7 +897,7 @@ def mend(store: Store) -> list[str]:
         table, _, file = name.partition("/")
         if not stores.sealed(content) and (content or not file.startswith(".")):
             if table == "trials" and OWN.fullmatch(file) and (row := _own_row_again(store, file)) is not None:
-                store.put(name, encode(row))
+                store.put(name, encode(*_as_tables([row])))
                 sentences.append(f"{name}: damaged; it is made again of measurements/{file}")
                 continue
             for one in TABLES if not FAILED.fullmatch(file) else ():
@@ -850,16 +909,16 @@ def mend(store: Store) -> list[str]:
     hidden = {match[2] for match in map(COMPACTED.fullmatch, measurements) if match}
     for file in sorted(trials.keys() - measurements.keys() - hidden):
         # what stands in `trials` after its measurements are gone has lost them: otherwise it is taken away first
-        if (OWN.fullmatch(file) or COMPACTED.fullmatch(file)) and not file.startswith("."):
-            if not _stands(store, "measurements", file) and store.exists(f"trials/{file}"):
-                covered = OWN.fullmatch(file) and published(store, [file.removesuffix(".parquet")])
-                store.remove(f"trials/{file}")
-                if not covered:
-                    sentences.append(f"trials/{file}: its measurements are lost; its trials run again")
+        kept = (OWN.fullmatch(file) or COMPACTED.fullmatch(file)) and not file.startswith(".")
+        if kept and not _stands(store, "measurements", file) and store.exists(f"trials/{file}"):
+            covered = OWN.fullmatch(file) and published(store, [file.removesuffix(".parquet")])
+            store.remove(f"trials/{file}")
+            if not covered:
+                sentences.append(f"trials/{file}: its measurements are lost; its trials run again")
     return sentences
 
 
-def _own_row_again(store: Store, file: str) -> pa.Table | None:
+def _own_row_again(store: Store, file: str) -> Row | None:
     """The row of `trials` that a trial's part of `measurements` carries, if that is whole."""
     with contextlib.suppress(FileNotFoundError):
         content = store.read(f"measurements/{file}")
@@ -891,12 +950,22 @@ def tidy(store: Store) -> None:
                 name = f"measurements/{trial_id}.parquet"
                 content = store.read(name)
                 if (row := carried(_metadata(content))) is not None:
-                    _put_row(store, trial_id, row)
+                    _put_row(store, trial_id, *_as_tables([row]))
                 elif store.age(name) > ABANDONED:  # of an earlier version, which was interrupted
                     store.remove_same(name, content)
     for trial_id in published(store, found.failed) if found.failed else ():
         store.remove(f"trials/failed-{trial_id}.parquet")
-    store.remove(PLAN)
+    _clear_after(store, known | (set(found.own) & found.rows))
+
+
+def _clear_after(store: Store, done: set[str]) -> None:
+    """Removes what trials that are ``done`` left on their way, and what earlier versions kept beside the tables."""
+    for folder in (PARTIAL, leases.FOLDER):
+        for name in store.names(folder):
+            if (match := re.search("[0-9a-f]{16}", name)) and match[0] in done:
+                store.remove(f"{folder}/{name}")
+    for name in (PLAN, "progress.json"):
+        store.remove(name)
 
 
 def _end_begun(store: Store) -> None:
@@ -947,11 +1016,17 @@ def _take_the_place(store: Store, name: str, old: Iterable[str]) -> None:
 
 
 class Small(NamedTuple):
-    """A part that is to be put together with others: its name, and its rows in both tables."""
+    """A part that is to be put together with others: its name, and its rows in both tables, that of a single trial as
+    its measurements carry it."""
 
     name: str
-    trials: pa.Table
+    trials: pa.Table | Row
     measurements: pa.Table
+
+    def statuses(self) -> set[str]:
+        if isinstance(self.trials, Row):
+            return {self.trials.values["status"]}
+        return set(self.trials["status"].to_pylist())
 
 
 def put_together(store: Store) -> int:
@@ -989,13 +1064,14 @@ def _groups(store: Store) -> Iterator[list[Small]]:
         if pair not in entangled and sizes.get(found.compacted[pair.name][1], SMALL_BYTES) < SMALL_BYTES
     ]
     own = [one for one in found.own if one not in known and sizes.get(f"{one}.parquet", SMALL_BYTES) < SMALL_BYTES]
-    kept: list[Small] = []
+    kept, rows = list[Small](), 0
     for part in itertools.chain((_small_pair(store, found, pair) for pair in pairs), _small_parts(store, found, own)):
-        if part is not None and set(part.trials["status"].to_pylist()) <= set(FINISHED):
+        if part is not None and part.statuses() <= set(FINISHED):
             kept.append(part)
-        if sum(len(one.measurements) for one in kept) >= ROWS_A_PART:
+            rows += len(part.measurements)
+        if rows >= ROWS_A_PART:
             yield kept
-            kept = []
+            kept, rows = [], 0
     if len(kept) > 1:
         yield kept
 
@@ -1014,7 +1090,7 @@ def _small_parts(store: Store, found: Parts, own: list[str]) -> Iterator[Small |
     for name, content in _contents(store, [f"measurements/{trial_id}.parquet" for trial_id in own]):
         file = posixpath.basename(name)
         measurements = _whole(store, name, content)
-        row = carried(_metadata(content))
+        row: pa.Table | Row | None = carried(_metadata(content))
         if row is None and file.removesuffix(".parquet") in found.rows:
             row = _whole(store, f"trials/{file}", store.read(f"trials/{file}"))
         yield None if row is None else Small(file, row, measurements)
@@ -1025,17 +1101,22 @@ def _whole(store: Store, name: str, content: bytes) -> pa.Table:
     is in a new part, with a digest of that, nobody would find out."""
     if not stores.sealed(content):
         raise ResultsError(_damage(store, OSError(f"{name} is damaged")))
-    return decode(content)
+    try:
+        return decode(content, name.partition("/")[0])
+    except PartError as error:
+        raise ResultsError(f"{store.address}/{name} {error}") from error
 
 
-def _together(some: list[Small]) -> list[pa.Table]:
-    trials, measurements = (
-        pa.concat_tables([part[1 + number] for part in some], promote_options="permissive") for number in range(2)
-    )
-    kept = {key: text for key, text in (measurements.schema.metadata or {}).items() if key in OF_STUDY}
+def _together(some: list[Small]) -> tuple[pa.Table, pa.Table]:
+    rows = [part.trials for part in some if isinstance(part.trials, Row)]
+    tables = [part.trials for part in some if isinstance(part.trials, pa.Table)]
+    trials = pa.concat_tables([*tables, *_as_tables(rows)], promote_options="permissive")
+    measurements = pa.concat_tables([part.measurements.replace_schema_metadata(None) for part in some])
     # so that whoever asks for one metric reads little more
     ordered = measurements.sort_by([("metric", "ascending"), ("phase", "ascending")])
-    return [trials, ordered.replace_schema_metadata(kept)]
+    return trials, ordered.replace_schema_metadata(
+        {key: text for key, text in (trials.schema.metadata or {}).items() if key in OF_STUDY}
+    )
 
 
 def reason(error: Exception) -> str:

@@ -108,10 +108,18 @@ def _toml(value: Any) -> str:
             return f"{{ {inner} }}" if inner else "{}"
         case list() | tuple():
             return f"[{', '.join(_toml(one) for one in value[:60])}]"
+        case int() if value.bit_length() > 10_000:  # more than Python would print
+            return f"an integer of {value.bit_length()} bits"
         case str() | int() | float():
             return repr(value)
         case _:
             return str(value)
+
+
+def printable(message: str) -> str:
+    """A message as it may be printed: letters that would steer a terminal, or that no encoding has, as Python writes
+    them."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
 
 
 def close(found: Any, known: Iterable[str]) -> list[str]:
@@ -201,6 +209,8 @@ def wrong_type(found: Any, kind: str, path: Sequence[Any], searchable: bool) -> 
             return f"{said}: how many seeds, such as 3 for seeds 0, 1 and 2"
         case "int_type", float() if found.is_integer() and abs(found) < 2**53:
             return f"{said}: {int(found)}"
+        case "float_type", int() if not isinstance(found, bool):
+            return f"found {shown(found)}, more than any number that is computed with"
         case (("int_type" | "float_type"), str()) if NUMBER.fullmatch(found):
             return f"{said}, without quotes"
         case "bool_type", str() if found.lower() in ("true", "false"):

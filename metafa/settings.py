@@ -5,13 +5,15 @@ Nothing here imports torch, so that a study is read and checked in a moment.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from metafa.transport import TRANSPORT
 
@@ -107,23 +109,66 @@ DIGITS = ("glyphs", "digits", "mnist", "mnist10k", "usps")  # the datasets whose
 DATASET_CLASSES = 10  # of every dataset
 
 MAX_WHOLE = 2**63 - 1  # the largest whole number that a column of Parquet holds
+MAX_STEPS = 10**12  # of a phase: more than anybody waits for
+MAX_SIZE = 1_000_000  # of anything that a trial holds as many of at once: units, images of a batch, tasks
+MAX_SEEDS = 10_000  # of a trial; each has generators of its own
+MAX_CPUS, MAX_GPUS = 4096, 1024  # of a trial; torch starts as many threads
+LARGEST, SMALLEST = 3.4028234663852886e38, 1.1754943508222875e-38  # the sizes of numbers in 32 bits, but for 0
+MAX_LETTERS = 10_000  # of a text
+
+
+def mistake(sentence: str) -> PydanticCustomError:
+    """What a setting that is wrong, or does not fit another, raises."""
+    return PydanticCustomError("misfit", "{sentence}", {"sentence": sentence})
+
+
+def _in_32_bits(value: float) -> float:
+    if value and not SMALLEST <= abs(value) <= LARGEST:
+        raise mistake(f"found {value}: numbers of 32 bits are 0, or from {SMALLEST:.3g} to {LARGEST:.3g} in size")
+    return value
+
+
+def _readable(value: str) -> str:
+    if len(value) > MAX_LETTERS:
+        raise mistake(f"found a text of {len(value)} letters, expected at most {MAX_LETTERS}")
+    if odd := [letter for letter in value if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t"]:
+        raise mistake(f"found {odd[0]!r} in it, expected a text without control characters")
+    return value
+
+
+def _whole_gpus(value: float) -> float:
+    if value and not 0.0001 <= value <= 1 and not (value > 1 and value.is_integer()):
+        raise mistake(f"found {value}: GPUs are shared by fractions from 0.0001, and of more than one taken whole")
+    return value
+
+
+def _end_of_range(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PydanticKnownError("float_type")
+    if isinstance(value, int) and not -MAX_WHOLE <= value <= MAX_WHOLE:
+        raise mistake(f"found an integer of {value.bit_length()} bits, expected one from 1 - 2^63 to 2^63 - 1")
+    if not math.isfinite(value):
+        raise PydanticKnownError("finite_number")
+    return value
+
 
 Positive = Annotated[int, Field(ge=1, le=MAX_WHOLE)]
 Count = Annotated[int, Field(ge=0, le=MAX_WHOLE)]
-Rate = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+Steps = Annotated[int, Field(ge=0, le=MAX_STEPS)]
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+Number = Annotated[float, AfterValidator(_in_32_bits)]
+Rate = Annotated[float, Field(gt=0), AfterValidator(_in_32_bits)]
+Fraction = Annotated[float, Field(ge=0, lt=1), AfterValidator(_in_32_bits)]
+NotNegative = Annotated[float, Field(ge=0), AfterValidator(_in_32_bits)]
 Rates = Annotated[
     Annotated[Rate, Tag("one rate")] | Annotated[list[Rate], Field(min_length=1), Tag("rates")],
     Discriminator(lambda value: "rates" if isinstance(value, list) else "one rate"),
 ]
 """A learning rate; or a list of them, each of which all seeds train with, side by side in one trial."""
-Strengths = list[Annotated[float, Field(ge=0)]]
+Strengths = list[NotNegative]
+End = Annotated[float | int, BeforeValidator(_end_of_range)]
+Text = Annotated[str, AfterValidator(_readable)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
-
-
-def mistake(sentence: str) -> PydanticCustomError:
-    """What a setting that does not fit another raises."""
-    return PydanticCustomError("misfit", "{sentence}", {"sentence": sentence})
 
 
 class Settings(BaseModel):
@@ -135,7 +180,7 @@ class Settings(BaseModel):
 class NetworkSettings(Settings):
     """The multilayer perceptron: one input a pixel, hidden layers, one output a way of the widest task or a class."""
 
-    hidden: Annotated[list[Positive], Field(min_length=1)] = [100]
+    hidden: Annotated[list[Size], Field(min_length=1)] = [100]
     """Units of each hidden layer."""
     activation: ActivationName = "relu"
     """The hidden units' activation function."""
@@ -145,9 +190,9 @@ class NetworkSettings(Settings):
     """What feedback is drawn from; its mean is 0. Under sign symmetry its sizes alone matter."""
     feedback_scale: Rate = 1.0
     """The standard deviation of feedback, in units of that of the weights at the start."""
-    mirror_learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.02
+    mirror_learning_rate: Annotated[float, Field(gt=0, le=1), AfterValidator(_in_32_bits)] = 0.02
     """For `weight_mirror`: how far feedback moves towards what it mirrors, a training step or an outer step."""
-    mirror_batch_size: Positive = 64
+    mirror_batch_size: Size = 64
     """For `weight_mirror`: noise vectors of each of those moves."""
 
 
@@ -157,9 +202,9 @@ class NoisePhase(Settings):
     phase: Literal["noise"]
     name: Name = "noise"
     """What the phase is called in settings and results."""
-    steps: Count
+    steps: Steps
     """Training steps; 0 is no noise pretraining."""
-    batch_size: Positive = 64
+    batch_size: Size = 64
     """Random inputs a step."""
     optimizer: OptimizerName = "adam"
     """The optimizer, with torch's defaults."""
@@ -170,7 +215,7 @@ class NoisePhase(Settings):
     not said, 0.001 for the Kolen-Pollack rules, which align feedback by it, else 0."""
     inputs: Literal["normal", "uniform"] = "normal"
     """The distribution of every pixel."""
-    mean: float = 0.0
+    mean: Number = 0.0
     """The mean of every pixel."""
     standard_deviation: Rate = 1.0
     """The standard deviation of every pixel."""
@@ -186,13 +231,13 @@ class SupervisedPhase(Settings):
     """What the phase is called in settings and results."""
     dataset: DatasetName
     """What is learned and tested."""
-    training_images: Positive | None = None
+    training_images: Size | None = None
     """How many of its training images, drawn at random for each seed; where it is not said, all."""
-    steps: Count | None = None
+    steps: Steps | None = None
     """Training steps; either these or `epochs`."""
-    epochs: Count | None = None
+    epochs: Steps | None = None
     """Passes over the training images, each in an order of its own, a last smaller batch left out."""
-    batch_size: Positive = 64
+    batch_size: Size = 64
     """Images a step."""
     optimizer: OptimizerName = "adam"
     """The optimizer, with torch's defaults."""
@@ -239,13 +284,13 @@ class OutOfDistributionPhase(Settings):
 
 
 class TaskSettings(Settings):
-    ways: Annotated[int, Field(ge=2)] = 5
+    ways: Annotated[int, Field(ge=2, le=MAX_SIZE)] = 5
     """Classes of a task."""
-    shots: Positive = 5
+    shots: Size = 5
     """Support images of each class."""
-    queries: Positive = 10
+    queries: Size = 10
     """Query images of each class."""
-    inner_steps: Count = 5
+    inner_steps: Annotated[int, Field(ge=0, le=MAX_SIZE)] = 5
     """Steps of gradient descent on the support set."""
     inner_learning_rate: Rates = 0.3
     """The rate of those steps, or a list of several, side by side in one trial."""
@@ -259,7 +304,7 @@ class MetaPhase(TaskSettings):
     """What the phase is called in settings and results."""
     task_distribution: TaskDistributionName
     """Where the tasks come from."""
-    tasks_per_batch: Positive = 16
+    tasks_per_batch: Size = 16
     """Tasks of one outer step."""
     outer_algorithm: OuterAlgorithmName = "exact"
     """`exact`: the gradient of the meta-loss through the inner loop. `first_order`: the query loss's gradient at
@@ -280,7 +325,7 @@ class MetaPhase(TaskSettings):
     it is not said, 0.03 for the Kolen-Pollack rules, which align feedback by it, else 0."""
     learn_inner_rates: bool = False
     """Whether `exact` and `anil` learn an inner learning rate for each layer and step along with the weights."""
-    iterations: Count
+    iterations: Steps
     """Outer steps."""
 
     @model_validator(mode="after")
@@ -304,7 +349,7 @@ class EvaluatePhase(TaskSettings):
     """Where the tasks come from; each is evaluated."""
     split: Literal["validation", "test"] = "test"
     """Whose classes the tasks are made of."""
-    tasks: Positive = 300
+    tasks: Size = 300
     """Tasks of each distribution, for every seed."""
     adapted_layers: Literal["all", "readout"] = "all"
     """What adapts to a task: all layers, or, as in meta-training by `anil`, the readout alone."""
@@ -328,6 +373,99 @@ PHASES: dict[str, type[Settings]] = {
     "meta": MetaPhase,
     "evaluate": EvaluatePhase,
 }
+
+
+class Outline(NamedTuple):
+    """What of a phase other phases have to fit, and what decides which images it draws on."""
+
+    kind: str
+    name: str
+    lists: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    """The learning rates that are lists, by name."""
+    dataset: DatasetName | None = None
+    datasets: tuple[DatasetName, ...] = ()
+    task_distributions: tuple[TaskDistributionName, ...] = ()
+    split: str | None = None
+    learns_rates: bool = False
+    takes_learned_rates: bool = False
+
+
+RATES = {kind: [name for name in model.model_fields if name.endswith("rate")] for kind, model in PHASES.items()}
+
+
+def outline(phase: Phase) -> Outline:
+    """The outline of a phase."""
+    rates = [(name, getattr(phase, name)) for name in RATES[phase.phase]]
+    plain = Outline(phase.phase, phase.name, tuple((name, tuple(one)) for name, one in rates if isinstance(one, list)))
+    if isinstance(phase, SupervisedPhase):
+        return plain._replace(dataset=phase.dataset)
+    if isinstance(phase, OutOfDistributionPhase):
+        return plain._replace(dataset=phase.dataset, datasets=tuple(phase.datasets))
+    if isinstance(phase, MetaPhase):
+        distributions = (phase.task_distribution,)
+        return plain._replace(task_distributions=distributions, split="training", learns_rates=phase.learn_inner_rates)
+    if isinstance(phase, EvaluatePhase):
+        return plain._replace(
+            task_distributions=tuple(phase.task_distributions),
+            split=phase.split,
+            takes_learned_rates=phase.learned_rates,
+        )
+    return plain
+
+
+Outlines = tuple[Outline, ...]  # of the phases of a trial, many of which have the same
+
+
+@functools.lru_cache(maxsize=1024)
+def datasets_of(outlines: Outlines) -> dict[str, DatasetName]:
+    """The dataset that each phase trains on or changes, by the phase's name."""
+    found: dict[str, DatasetName] = {}
+    before: DatasetName | None = None
+    for one in outlines:
+        if one.kind in ("supervised", "out_of_distribution") and (name := one.dataset or before):
+            found[one.name] = name
+            before = name if one.kind == "supervised" else before
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def pixels_of(outlines: Outlines) -> dict[str, int]:
+    """The pixels of the images that each phase sees, by its name; a network takes but one number."""
+    tasks = {one.name: TASK_SHAPE for one in outlines if one.task_distributions}
+    shapes = tasks | {name: DATASET_SHAPES[dataset] for name, dataset in datasets_of(outlines).items()}
+    return {one.name: math.prod(shapes[one.name]) for one in outlines if one.name in shapes}
+
+
+def lists_of(outlines: Outlines) -> dict[str, tuple[float, ...]]:
+    """The learning rates that are lists, by dotted name."""
+    return {f"{one.name}.{name}": rates for one in outlines for name, rates in one.lists}
+
+
+@functools.lru_cache(maxsize=1024)
+def misfit(outlines: Outlines) -> str | None:
+    """Why phases do not fit each other, in a sentence, if they do not."""
+    lists = lists_of(outlines)
+    if len(lists) > 1:
+        return f"one learning rate at most is a list, found {' and '.join(lists)}"
+    for name, rates in lists.items():
+        if len(set(rates)) < len(rates):
+            return f"{name} has a rate twice"
+    pixels = pixels_of(outlines)
+    if len(set(pixels.values())) > 1:
+        found = ", ".join(f"{number} in {name}" for name, number in pixels.items())
+        return f"a network takes images of one size, found pixels: {found}"
+    learned, datasets = False, datasets_of(outlines)
+    for one in outlines:
+        if one.kind == "out_of_distribution":
+            if one.name not in datasets:
+                return f"{one.name} needs a `dataset`, or a supervised phase before it"
+            unlike = [name for name in (datasets[one.name], *one.datasets) if name not in DIGITS]
+            if one.datasets and unlike:
+                return f"{one.name}.datasets: their classes are the ten digits; those of {unlike[0]} are not"
+        learned |= one.learns_rates
+        if one.takes_learned_rates and not learned:
+            return f"{one.name}.learned_rates needs a meta phase before it with learn_inner_rates = true"
+    return None
 
 
 TRAINS = ("noise", "supervised", "meta")  # the kinds of phases that train
@@ -360,9 +498,9 @@ OF_THE_BATCH = ("loss", "accuracy")  # measured after each step, and so of none
 class MeasureSettings(Settings):
     """What is measured while a phase trains."""
 
-    points: Annotated[int, Field(ge=3)] = 10
+    points: Annotated[int, Field(ge=3, le=MAX_SIZE)] = 10
     """Moments of each phase, evenly spaced in the logarithm of the step; its start, first step and end among them."""
-    tasks: Positive = 100
+    tasks: Size = 100
     """Tasks of each evaluated distribution for the meta-loss at those moments."""
     singular_values: bool = False
     """Whether to record every layer's singular values at the start and the end of each phase that trains."""
@@ -376,7 +514,7 @@ class TrialSettings(Settings):
 
     seed: Count = 0
     """The study's seed, part of every random stream."""
-    seeds: Positive = 8
+    seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)] = 8
     """Seeds of a trial, 0, 1, ... : a replica each, or one for each of several learning rates side by side.
     Trials with the same seed share weights, feedback and tasks."""
     network: NetworkSettings = NetworkSettings()
@@ -384,15 +522,14 @@ class TrialSettings(Settings):
     """What a trial does, in this order."""
     measure: MeasureSettings = MeasureSettings()
 
+    @property
+    def outlines(self) -> Outlines:
+        """The outline of each phase."""
+        return tuple(map(outline, self.phases))
+
     def datasets(self) -> dict[str, DatasetName]:
         """The dataset that each phase trains on or changes, by the phase's name."""
-        found: dict[str, DatasetName] = {}
-        before: DatasetName | None = None
-        for phase in self.phases:
-            if isinstance(phase, SupervisedPhase | OutOfDistributionPhase) and (name := phase.dataset or before):
-                found[phase.name] = name
-                before = name if isinstance(phase, SupervisedPhase) else before
-        return found
+        return dict(datasets_of(self.outlines))
 
     @property
     def outputs(self) -> int:
@@ -409,41 +546,17 @@ class TrialSettings(Settings):
     @property
     def pixels(self) -> dict[str, int]:
         """The pixels of the images that each phase sees, by its name; a network takes but one number."""
-        tasks = {phase.name: TASK_SHAPE for phase in self.phases if isinstance(phase, TaskSettings)}
-        shapes = tasks | {phase: DATASET_SHAPES[dataset] for phase, dataset in self.datasets().items()}
-        return {phase.name: math.prod(shapes[phase.name]) for phase in self.phases if phase.name in shapes}
+        return dict(pixels_of(self.outlines))
 
     @property
     def side_by_side(self) -> dict[str, list[float]]:
         """The learning rates that are lists, by dotted name: one at most."""
-        return {
-            name: value for name, value in flatten(self).items() if name.endswith("rate") and isinstance(value, list)
-        }
+        return {name: list(rates) for name, rates in lists_of(self.outlines).items()}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        lists = self.side_by_side
-        if len(lists) > 1:
-            raise mistake(f"one learning rate at most is a list, found {' and '.join(lists)}")
-        for name, rates in lists.items():
-            if len(set(rates)) < len(rates):
-                raise mistake(f"{name} has a rate twice")
-        if len(set(self.pixels.values())) > 1:
-            found = ", ".join(f"{pixels} in {name}" for name, pixels in self.pixels.items())
-            raise mistake(f"a network takes images of one size, found pixels: {found}")
-        learned, datasets = False, self.datasets()
-        for phase in self.phases:
-            if isinstance(phase, OutOfDistributionPhase):
-                if phase.name not in datasets:
-                    raise mistake(f"{phase.name} needs a `dataset`, or a supervised phase before it")
-                unlike = [name for name in (datasets[phase.name], *phase.datasets) if name not in DIGITS]
-                if phase.datasets and unlike:
-                    raise mistake(
-                        f"{phase.name}.datasets: their classes are the ten digits; those of {unlike[0]} are not"
-                    )
-            learned |= isinstance(phase, MetaPhase) and phase.learn_inner_rates
-            if isinstance(phase, EvaluatePhase) and phase.learned_rates and not learned:
-                raise mistake(f"{phase.name}.learned_rates needs a meta phase before it with learn_inner_rates = true")
+        if said := misfit(self.outlines):
+            raise mistake(said)
         return self
 
 
@@ -458,7 +571,7 @@ class SearchSettings(Settings):
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
     """Points to try; for all but `grid`. A study that adapts may be continued with more, and is done where its space
     has no more."""
-    objectives: list[str] = []
+    objectives: list[Text] = []
     """What an adaptive search is after: a phase and what is measured in it, such as `evaluate.meta_loss` (at the
     phase's last step, the mean over seeds), or a setting such as `noise.steps`. `tpe` and `nsgaii` take several."""
     directions: list[Direction] = []
@@ -497,14 +610,14 @@ class EarlyStoppingSettings(Settings):
     """Ray's: `asha`, the best 1 / `reduction_factor` go on at each of steps that grow by that factor (Li et al. 2020);
     `median`, at each of steps that double, those whose best is not worse than the median of the others' means so far
     (Golovin et al. 2017)."""
-    metric: str
+    metric: Text
     """A phase that trains, and what is measured there, such as `meta.meta_loss`: the mean over seeds."""
     direction: Direction | None = None
     """Which is better; where it is not said, as the metric has it."""
     grace_period: Positive = 1
     """The first step after which trials are judged; each further one is `reduction_factor` times as late, or, for
     `median`, twice."""
-    reduction_factor: Annotated[float, Field(ge=1.1)] = 4.0
+    reduction_factor: Annotated[float, Field(ge=1.1), AfterValidator(_in_32_bits)] = 4.0
     """For `asha`."""
 
     @property
@@ -528,13 +641,14 @@ class EarlyStoppingSettings(Settings):
 
 
 class ResourceSettings(Settings):
-    """What one trial is given. None of it changes a result on one kind of machine but the number of CPUs."""
+    """What one trial is given. The number of CPUs, and whether there are GPUs, decide how sums round, and so have to
+    stay as they are where a study is continued."""
 
-    cpus_per_trial: Positive = 1
+    cpus_per_trial: Annotated[int, Field(ge=1, le=MAX_CPUS)] = 1
     """CPU cores, and threads, of a trial."""
-    gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_trial: Annotated[float, Field(ge=0, le=MAX_GPUS), AfterValidator(_whole_gpus)] = 0.0
     """GPUs of a trial; a fraction shares one. With 0 it runs on the CPU."""
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
+    checkpoint_seconds: Rate = 60.0
     """How long a trial trains before it writes a checkpoint, from which it goes on if it is interrupted."""
 
 
@@ -544,13 +658,13 @@ class ClaimSettings(Settings):
 
     claim: Positive
     """Its number, of the eight of Cheon, Lee and Paik (2024); 9 is calibration, of their later arXiv 2412.17411."""
-    statement: str
+    statement: Text
     """What is claimed, in a sentence."""
-    metric: str
+    metric: Text
     """What is compared, such as `accuracy`."""
     phase: Name
     """The phase that it is measured in."""
-    task: str | None = None
+    task: Text | None = None
     """The inputs it is measured on, or how their names begin. Where it is not said: the phase's dataset; out of
     distribution, all but that dataset as it is; of the meta-loss, all task distributions that it is measured on."""
     layer: Positive | None = None
@@ -562,11 +676,11 @@ class ClaimSettings(Settings):
     compare: Literal["noise", "start", "reference"] = "noise"
     """What networks with noise, as many steps of it as there are values, are compared with. `noise`: those without, of
     the same seed. `start`: themselves at the phase's start. `reference`: a number."""
-    reference: float = 0.0
+    reference: Number = 0.0
     """That number."""
     expect: Literal["lower", "higher", "near"]
     """Where the difference should be: below 0, above it, or closer to it than `margin`."""
-    margin: Annotated[float, Field(ge=0)] = 0.0
+    margin: NotNegative = 0.0
     """By how much."""
 
     @model_validator(mode="after")
@@ -582,7 +696,7 @@ class StudySettings(TrialSettings):
 
     name: Name
     """The study's name, by default the file's; its results stand in `results/NAME`."""
-    question: str = ""
+    question: Text = ""
     """What the study asks, in a sentence."""
     claims: list[ClaimSettings] = []
     """What it claims, and how its results are to be judged."""
@@ -593,10 +707,10 @@ class StudySettings(TrialSettings):
 
 
 class Range(Settings):
-    low: float | int
-    high: float | int
+    low: End
+    high: End
     log: bool = False
-    step: float | int | None = None
+    step: End | None = None
 
 
 def metrics_of(settings: TrialSettings) -> dict[str, set[str]]:
@@ -734,15 +848,26 @@ def dataset_needs(settings: TrialSettings) -> list[DatasetNeed]:
     return needs
 
 
-def image_needs(settings: TrialSettings) -> dict[str, str]:
+def image_needs(settings: TrialSettings) -> Mapping[str, str]:
     """The images that a trial draws on, as KIND/NAME/PART such as ``tasks/glyphs/test`` or ``datasets/usps/training``,
     and the setting that asks for them."""
+    return images_of(settings.outlines)
+
+
+@functools.lru_cache(maxsize=1024)
+def images_of(outlines: Outlines) -> Mapping[str, str]:
+    """As `image_needs`."""
     needs: dict[str, str] = {}
-    for need in task_needs(settings):
-        needs.setdefault(f"tasks/{need.distribution}/{need.split}", need.place)
-    for one in dataset_needs(settings):
-        for part in ("training", "test"):
-            needs.setdefault(f"datasets/{one.dataset}/{part}", one.place)
+    for one in outlines:
+        setting = "task_distribution" if one.kind == "meta" else "task_distributions"
+        for distribution in one.task_distributions:
+            needs.setdefault(f"tasks/{distribution}/{one.split}", f"{one.name}.{setting}")
+    datasets = datasets_of(outlines)
+    for one in outlines:
+        used = [("dataset", datasets[one.name])] if one.name in datasets else []
+        for setting, name in (*used, *(("datasets", name) for name in one.datasets)):
+            for part in ("training", "test"):
+                needs.setdefault(f"datasets/{name}/{part}", f"{one.name}.{setting}")
     return needs
 
 

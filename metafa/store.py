@@ -13,13 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from pyarrow import fs
+
+from metafa import files
 
 DIGEST_BYTES = 16
 PARTIAL = re.compile(r"\..*\.[0-9a-f]{32}")  # a file that is being written, in a folder; hidden from its readers
 ATTEMPTS = 3  # at placing a file whose partial one somebody cleared away meanwhile
 OF_THIS_PROCESS = ("memory", "mem", "mock")  # addresses of what no other process ever sees
+HIDDEN = "***"  # in place of a key
+SECRET_LETTERS = 4  # at least, of what is hidden wherever it stands
+KNOWN_OPTIONS = ("scheme", "region", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion")
+"""What an address may say after its question mark that is nobody's secret."""
 
 
 class StoreError(Exception):
@@ -49,20 +56,30 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """The names of the files in ``folder``, hidden ones among them."""
-        return sorted(self.sizes(folder))
+        if not self.local:
+            return sorted(self.sizes(folder))
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file())
+        return []
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The sizes of the files in ``folder``, in bytes, by name."""
         selector = fs.FileSelector(self.path(folder), allow_not_found=True)
         return {info.base_name: info.size for info in self.filesystem.get_file_info(selector) if info.is_file}
 
+    def size(self, name: str) -> int:
+        """The size of a file, in bytes; 0 where it is not there."""
+        return self.filesystem.get_file_info(self.path(name)).size or 0
+
     def exists(self, name: str) -> bool:
+        if self.local:
+            return os.path.lexists(self.path(name))
         return self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound
 
     def read(self, name: str) -> bytes:
         """Raises OSError, FileNotFoundError among them."""
         if self.local:
-            return Path(self.path(name)).read_bytes()
+            return files.read(self.path(name))
         with self.filesystem.open_input_file(self.path(name)) as file:
             return file.read()
 
@@ -143,7 +160,10 @@ class Store:
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
         with contextlib.suppress(FileNotFoundError):
-            self.filesystem.delete_file(self.path(name))
+            if self.local:
+                os.unlink(self.path(name))
+            else:
+                self.filesystem.delete_file(self.path(name))
 
     def remove_same(self, name: str, content: bytes) -> bool:
         """Removes a file, if it still has this content, and says whether it had: one that has taken its place meanwhile
@@ -213,7 +233,8 @@ def at(address: str | Path) -> Store:
             inner, root = fsspec.core.url_to_fs(address)
             filesystem = fs.PyFileSystem(fs.FSSpecHandler(inner))
         except (ImportError, ValueError, OSError) as error:
-            raise StoreError(f"{shown(address)} cannot be opened: {str(error).splitlines()[0]}") from error
+            said = hidden(str(error), address).splitlines()[0]
+            raise StoreError(f"{shown(address)} cannot be opened: {said}") from error
     root = root.rstrip("/")
     if isinstance(filesystem, fs.LocalFileSystem):  # file://
         return Store(root, filesystem, root, root)
@@ -269,8 +290,38 @@ def _as_of(filesystem: fs.S3FileSystem) -> dict[str, Any]:
 
 
 def shown(address: str) -> str:
-    """``address`` without anybody's keys."""
-    return re.sub("://[^/]*@", "://", address)
+    """``address`` without anybody's keys: neither those before its host, which may hold any letter, nor those in its
+    query, of which only what is known to be none is shown."""
+    scheme, found, rest = address.partition("://")
+    if not found:
+        return address
+    place, *query = re.split("([?&#;])", rest)
+    options = [query[i].partition("=") for i in range(1, len(query), 2)]
+    authority = place.partition("/")[0]
+    of_key = ":" in authority.partition("@")[0]
+    if any("@" in said and not name.isidentifier() for name, *said in options) or (
+        of_key and "@" not in place and "@" in rest
+    ):
+        return f"{scheme}://{HIDDEN}"  # a key with a question mark in it, so that it cannot be told where it ends
+    if of_key:  # which may hold slashes, as half of those of S3 do
+        place = place.rpartition("@")[2]
+    elif "@" in authority:
+        place = place[authority.rindex("@") + 1 :]
+    for i, (name, said, value) in enumerate(options):
+        value = shown(f"://{value}")[3:] if name.lower() in KNOWN_OPTIONS else HIDDEN
+        query[2 * i + 1] = name + said + value if said else name if name.isidentifier() else HIDDEN * bool(name)
+    return f"{scheme}://{place}{''.join(query)}"
+
+
+def hidden(text: str, address: str) -> str:
+    """``text``, such as what a library says of ``address``, without the keys in that, wherever they are repeated."""
+    kept = shown(address)
+    text = text.replace(address, kept)
+    known = set(re.split(r"[:/@?&#;=]+", kept))
+    secrets = {piece for piece in re.split(r"[:/@?&#;=]+", address) if len(piece) >= SECRET_LETTERS} - known
+    for piece in sorted(secrets | {unquote(piece) for piece in secrets}, key=len, reverse=True):
+        text = text.replace(piece, HIDDEN)
+    return text
 
 
 def seal(parquet: bytes) -> bytes:

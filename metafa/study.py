@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from metafa import notebook, sentences
 from metafa import search as searches
@@ -24,6 +24,7 @@ from metafa.sentences import listed as _listed
 from metafa.sentences import shown as _shown
 from metafa.settings import (
     ADAPTIVE,
+    MAX_STEPS,
     MAX_TRIALS,
     METRICS,
     NUMERICS,
@@ -35,6 +36,7 @@ from metafa.settings import (
     ClaimSettings,
     EarlyStoppingSettings,
     NoisePhase,
+    Outlines,
     Range,
     ResourceSettings,
     SearchSettings,
@@ -43,15 +45,18 @@ from metafa.settings import (
     TrialSettings,
     direction_of,
     flatten,
-    image_needs,
+    images_of,
     inputs_of,
     metrics_of,
+    misfit,
+    outline,
 )
 
 MAX_BYTES = 2**20
 MAX_KEY_PARTS = 100  # a dotted key takes tomllib time that grows with the square of its parts
 MAX_LOCATED_LINES = 400  # longer files have their mistakes named by key alone
 MAX_MESSAGES = 20
+PHASES_AT = list(TrialSettings.model_fields).index("phases")
 NOT_SEARCHED = StudySettings.model_fields.keys() - TrialSettings.model_fields.keys()  # what is no part of a trial
 
 
@@ -61,7 +66,8 @@ class Trial:
 
     settings_id: str
     """A hash of the settings, and of the `NUMERICS` that they are computed with."""
-    settings: TrialSettings
+    values: tuple[Any, ...]
+    """The settings, as those of `TrialSettings` in their order; many trials share a network or a phase."""
     varied: dict[str, Any]
     """The values of what the study varies, by dotted name."""
     data: dict[str, str] = field(default_factory=dict)
@@ -72,10 +78,16 @@ class Trial:
         """A hash of what determines the result."""
         return _hash([self.settings_id, self.data]) if self.data else self.settings_id
 
+    @property
+    def settings(self) -> TrialSettings:
+        """The settings, made when they are asked for: a study may have a hundred thousand trials."""
+        return _settings(self.values)
+
     def over(self, digests: Mapping[str, str]) -> Trial:
         """The trial over images that have these digests."""
-        data = {name: digests[name] for name in image_needs(self.settings) if name in digests}
-        return Trial(self.settings_id, self.settings, self.varied, data)
+        outlines = tuple(map(outline, self.values[PHASES_AT]))
+        data = {name: digests[name] for name in images_of(outlines) if name in digests}
+        return Trial(self.settings_id, self.values, self.varied, data)
 
 
 @dataclass(frozen=True)
@@ -149,8 +161,15 @@ class Study:
         """The study over images that have these digests, by the names of `image_needs`."""
         return replace(self, digests=dict(digests), trials=tuple(trial.over(digests) for trial in self.trials))
 
+    @property
+    def rounding(self) -> tuple[int, bool]:
+        """What decides how sums round and is no part of a trial_id: the number of threads, and whether on a GPU."""
+        return self.resources.cpus_per_trial, self.resources.gpus_per_trial > 0
+
     def continues(self, other: Study) -> bool:
-        """Whether this study is ``other``, or ``other`` with more trials, whatever the images."""
+        """Whether this study is ``other``, or it with more trials, whatever the images, with sums rounded alike."""
+        if self.rounding != other.rounding:
+            return False
         if self.adaptive or other.adaptive:
             return self.over({}).fingerprint == other.over({}).fingerprint and self.total >= other.total
         return {trial.settings_id for trial in other.trials} <= {trial.settings_id for trial in self.trials}
@@ -159,14 +178,18 @@ class Study:
         """Why this study does not continue ``other``: the settings of which they have other values, with both."""
         ours, theirs = self._said(), other._said()
         names = [name for name in {**theirs, **ours} if ours.get(name, _ABSENT) != theirs.get(name, _ABSENT)]
+        if self.rounding[1] == other.rounding[1]:  # another share of a GPU computes the same
+            names = [name for name in names if name != "resources.gpus_per_trial"]
         if "phases" in names:  # a phase that one of them lacks has all its settings in that one alone
             names = [name for name in names if name in ours and name in theirs]
         there, here = ([_shown(one[name]) if name in one else "absent" for name in names] for one in (theirs, ours))
         return [f"{name} is {one} there and {two} here" for name, one, two in zip(names, there, here, strict=True)]
 
     def _said(self) -> dict[str, Any]:
-        """What the study computes: a value or a search space for every setting of a trial, and how it searches."""
-        return flatten(self.examples[0]) | self.spaces | {f"search.{name}": value for name, value in self.search}
+        """What the study computes: a value or a search space for every setting of a trial, how it searches, on what."""
+        search = {f"search.{name}": value for name, value in self.search}
+        resources = {f"resources.{name}": value for name, value in self.resources if name != "checkpoint_seconds"}
+        return flatten(self.examples[0]) | self.spaces | search | resources
 
     def of_trials(self, trials: list[Trial]) -> Study:
         """The study of these of its trials alone, all of them run to their end."""
@@ -185,6 +208,10 @@ class Study:
         rows |= {name: _shown_space(space) for name, space in self.spaces.items()}
         return notebook.card(f"Study {self.name}", rows)
 
+    @cached_property
+    def _maker(self) -> _Maker:
+        return _Maker(self.tree, [path for path, _ in _spaces(self.tree)])
+
     def tree_at(self, point: searches.Point) -> dict[str, Any]:
         """The study file with the values of ``point`` in place of its search spaces."""
         paths = {_place(path, self.tree): path for path, _ in _spaces(self.tree)}
@@ -192,9 +219,11 @@ class Study:
 
     def trial(self, point: searches.Point) -> Trial:
         """The trial at a point of the search space. Raises `StudyError` where settings do not fit each other there."""
-        paths = {_place(path, self.tree): path for path, _ in _spaces(self.tree)}
+        paths = {name: path for path, name in self._maker.names.items()}
+        if unknown := point.keys() - paths.keys():
+            raise StudyError([f"{self.name}: no search space {_listed(unknown)}"])
         mistakes = _Mistakes(self.name, self.text, self.tree)
-        trial = _trial(self.tree, {paths[name]: value for name, value in point.items()}, mistakes)
+        trial = self._maker.trial(self._maker.at({paths[name]: value for name, value in point.items()}), mistakes)
         mistakes.raise_if_any()
         assert trial is not None
         return trial.over(self.digests)
@@ -217,8 +246,8 @@ class StudyError(Exception):
     """A study file that cannot be used; ``messages``, one line each, say why and where."""
 
     def __init__(self, messages: list[str]):
-        super().__init__("\n".join(messages))
-        self.messages = messages
+        self.messages = [sentences.printable(message) for message in messages]
+        super().__init__("\n".join(self.messages))
 
 
 def read(path: Path) -> Study:
@@ -273,25 +302,29 @@ def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
     mistakes.raise_if_any()
 
     # each option of each space, the others at their first, is checked where it stands
+    maker = _Maker(tree, spaces)
     first = {path: _options(space)[0] for path, space in spaces.items()}
-    settings = mistakes.validate(_replaced(tree, first), {})
-    examples = [settings]
-    for path, space in spaces.items():
-        for option in _options(space)[1:]:
-            examples.append(mistakes.validate(_replaced(tree, {**first, path: option}), {path: option}))
+    settings = mistakes.validate(_replaced(tree, first))
+    examples = [maker.trial(maker.at(first), mistakes)] if settings is not None else []
+    for path in maker.names:
+        for option in _options(spaces[path])[1:]:
+            part = maker.part(maker.home(path), first | {path: option})
+            mistakes.explain(part, {path: option})
+            if settings is not None and part.error is None:
+                others = [one for one in maker.at(first) if one.place != part.place]
+                examples.append(maker.trial([*others, part], mistakes))
     mistakes.raise_if_any()
     assert settings is not None
 
-    checked = [settings, *(example for example in examples[1:] if example is not None)]
+    checked = [example.settings for example in examples if example is not None]
     mistakes.check_grid(settings, spaces)
+    mistakes.check_lists(checked, spaces)
     if not has_results:
         mistakes.check_phases(checked, spaces)
         mistakes.check_whole(settings, spaces, checked)
     mistakes.raise_if_any()
-    points = () if settings.search.method in ADAPTIVE else _points(tree, settings, spaces)
-    trials = [_trial(tree, point, mistakes) for point in points]
+    unique = {trial.trial_id: trial for trial in _trials(settings, spaces, maker, mistakes)}
     mistakes.raise_if_any()
-    unique = {trial.trial_id: trial for trial in trials if trial is not None}
     return Study(
         settings.name,
         settings.question,
@@ -303,13 +336,9 @@ def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
         settings.seed,
         tree,
         {_place(path, tree): space for path, space in spaces.items()},
-        tuple(_of_trial(example) for example in examples if example is not None),
+        tuple(checked),
         tuple(unique.values()),
     )
-
-
-def _of_trial(settings: StudySettings) -> TrialSettings:
-    return TrialSettings(**{name: getattr(settings, name) for name in TrialSettings.model_fields})
 
 
 # What follows turns a tree with search spaces in it into trials, and mistakes into sentences.
@@ -343,28 +372,139 @@ def _replaced(tree: Any, values: dict[Path_, Any], path: Path_ = ()) -> Any:
     return tree
 
 
-def _points(tree: dict, settings: StudySettings, spaces: dict[Path_, dict]) -> Iterator[dict[Path_, Any]]:
-    if settings.search.method == "grid":
-        for options in itertools.product(*(space["choices"] for space in spaces.values())):
-            yield dict(zip(spaces, options, strict=True))
+def _trials(settings: StudySettings, spaces: dict[Path_, dict], maker: _Maker, mistakes: _Mistakes) -> Iterator[Trial]:
+    """The trials that are known up front."""
+    if settings.search.method in ADAPTIVE:
         return
-    named = {_place(path, tree): space for path, space in spaces.items()}
-    for point in searches.up_front(settings.search, settings.seed, named):
-        yield dict(zip(spaces, point.values(), strict=True))
+    if settings.search.method == "grid":  # the options of spaces within one place are put together once
+        points: Iterable[Iterable[_Part]] = itertools.product(*(maker.every(one, spaces) for one in maker.varied))
+    else:
+        named = {name: spaces[path] for path, name in maker.names.items()}
+        drawn = searches.up_front(settings.search, settings.seed, named)
+        points = (maker.at(dict(zip(maker.names, point.values(), strict=True))) for point in drawn)
+    for point in points:
+        if (trial := maker.trial(point, mistakes)) is not None:
+            yield trial
 
 
-def _trial(tree: dict, point: dict[Path_, Any], mistakes: _Mistakes) -> Trial | None:
-    settings = mistakes.validate(_replaced(tree, point), point)
-    if settings is None:
-        return None
-    trial = _of_trial(settings)
-    varied = {_place(path, tree): value for path, value in point.items()}
-    # without what is as by default, so that a setting that a later metafa adds leaves the trials of earlier ones theirs
-    return Trial(_hash([NUMERICS, trial.model_dump(exclude_defaults=True)]), trial, varied)
+@dataclass(eq=False)
+class _Part:
+    """A part of a trial's settings: a table, a phase, or a setting that is in none."""
+
+    place: Path_
+    point: dict[Path_, Any]
+    """The values of the search spaces in it."""
+    varied: dict[str, Any] = field(default_factory=dict)
+    """The same by dotted name."""
+    values: tuple[Any, ...] = ()
+    """The setting, or of phases each."""
+    text: str = ""
+    """What it adds to what is hashed of a trial: all that is not as by default, so that a setting that a later metafa
+    adds leaves the trials of earlier ones theirs."""
+    outlines: Outlines = ()
+    error: ValidationError | None = None
+    explained: bool = False
+
+
+# Of each part a model of its own, so that it is checked, and written down, as it is in a whole study.
+_PARTS = {
+    name: create_model(name, __base__=Settings, **{name: (field.annotation, field)})  # type: ignore[call-overload]
+    for name, field in TrialSettings.model_fields.items()
+}
+
+
+class _Maker:
+    """Makes the trials of a study. What its search spaces leave as it is, and each combination of the values of those
+    within one table or one phase, is checked once, however many trials share it."""
+
+    def __init__(self, tree: dict, spaces: Iterable[Path_]):
+        self.tree = tree
+        phases = tree.get("phases")
+        each: list[Path_] = [("phases", i) for i in range(len(phases))] if isinstance(phases, list) else [("phases",)]
+        self.inside: dict[Path_, list[Path_]] = {
+            place: [] for name in _PARTS for place in (each if name == "phases" else [(name,)])
+        }
+        """The search spaces within each place, places in the order of the fields of `TrialSettings`."""
+        self.names: dict[Path_, str] = {}
+        for path in spaces:
+            if (home := self.home(path)) in self.inside:
+                self.inside[home].append(path)
+                self.names[path] = _place(path, tree)
+        self.varied = list(dict.fromkeys(map(self.home, self.names)))
+        """The places with search spaces in them, in the order of the file."""
+        self.parts = [self.part(place, {}) for place in self.inside]
+        self.numbers = {place: number for number, place in enumerate(self.inside)}
+        self.phases = slice(self.numbers[each[0]], self.numbers[each[-1]] + 1) if each else slice(3, 3)
+
+    def home(self, path: Path_) -> Path_:
+        """The place that ``path`` is in."""
+        return path[:2] if path[:2] in self.inside else path[:1]
+
+    def part(self, place: Path_, point: Mapping[Path_, Any]) -> _Part:
+        """What stands at a place, with the values of ``point``, as far as they are there, in place of search spaces."""
+        name, found = str(place[0]), _at(self.tree, place)
+        inside = {path: point[path] for path in self.inside[place] if path in point}
+        said = {} if found is _ABSENT else {name: _replaced(found, inside, place)}
+        try:
+            checked = _PARTS[name].model_validate({name: [said[name]]} if len(place) > 1 else said)
+        except ValidationError as error:
+            return _Part(place, inside, error=error)
+        dumped, value = checked.model_dump(exclude_defaults=True), getattr(checked, name)
+        varied = {self.names[path]: one for path, one in inside.items()}
+        if name == "phases":
+            text = ", ".join(json.dumps(phase, sort_keys=True) for phase in dumped[name])
+            return _Part(place, inside, varied, tuple(value), text, tuple(map(outline, value)))
+        text = f'"{name}": {json.dumps(dumped[name], sort_keys=True)}' if name in dumped else ""
+        return _Part(place, inside, varied, (value,), text)
+
+    def every(self, place: Path_, spaces: Mapping[Path_, dict]) -> list[_Part]:
+        """All that may stand at a place, where search spaces are choices."""
+        paths = self.inside[place]
+        options = itertools.product(*(spaces[path]["choices"] for path in paths))
+        return [self.part(place, dict(zip(paths, values, strict=True))) for values in options]
+
+    def at(self, point: Mapping[Path_, Any]) -> list[_Part]:
+        """What stands at the places with search spaces in them, with the values of ``point``."""
+        return [self.part(place, point) for place in self.varied]
+
+    def trial(self, varied: Iterable[_Part], mistakes: _Mistakes) -> Trial | None:
+        """The trial with these parts; None where there are mistakes."""
+        parts, point = self.parts.copy(), dict[str, Any]()
+        for part in varied:
+            parts[self.numbers[part.place]] = part
+            point |= part.varied
+        if wrong := [part for part in parts if part.error is not None]:
+            for part in wrong:
+                mistakes.explain(part)
+            return None
+        phases = parts[self.phases]
+        if said := misfit(tuple(one for part in phases for one in part.outlines)):
+            mistakes.add((), said)
+            return None
+        parts[self.phases] = [
+            _Part(
+                ("phases",),
+                {},
+                values=(tuple(one for part in phases for one in part.values),),
+                text=f'"phases": [{", ".join(part.text for part in phases)}]',
+            )
+        ]
+        text = ", ".join(sorted(part.text for part in parts if part.text))
+        return Trial(_digest(f"[{NUMERICS}, {{{text}}}]"), tuple(part.values[0] for part in parts), point)
+
+
+def _settings(values: tuple[Any, ...]) -> TrialSettings:
+    """Settings that have been checked, by their values in the order of their fields."""
+    fields = dict(zip(TrialSettings.model_fields, values, strict=True))
+    return TrialSettings.model_construct(**fields | {"phases": list(fields["phases"])})
 
 
 def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return _digest(json.dumps(value, sort_keys=True))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _place(path: Path_, tree: dict) -> str:
@@ -432,11 +572,9 @@ class _Mistakes:
             try:
                 checked = Range.model_validate(space)
             except ValidationError as error:
-                self._explain(error, {}, path, Range)
+                self._explain(error.errors(include_url=False), {}, path, Range)
                 return
-            if not math.isfinite(checked.low) or not math.isfinite(checked.high):
-                self.add(path, "`low` and `high` have to be finite")
-            elif checked.low >= checked.high:
+            if checked.low >= checked.high:
                 self.add(path, f"a range the wrong way round: low = {checked.low} is not below high = {checked.high}")
             elif checked.log and checked.low <= 0:
                 self.add(path, f"a logarithmic range starts above 0, found low = {checked.low}")
@@ -446,18 +584,32 @@ class _Mistakes:
                 self.add(path, f"`step` has to be above 0, found {checked.step}")
             elif isinstance(checked.low, int) and isinstance(checked.high, int) and isinstance(checked.step, float):
                 self.add(path, f"a range of whole numbers has a whole `step`, found {checked.step}")
+            elif checked.step is not None and (checked.high - checked.low) / checked.step > MAX_STEPS:
+                self.add(path, f"a range has at most {MAX_STEPS:.0e} steps, found more, of {checked.step} each")
 
-    def validate(self, tree: dict, point: dict[Path_, Any]) -> StudySettings | None:
+    def validate(self, tree: dict) -> StudySettings | None:
         try:
             return StudySettings.model_validate(tree)
         except ValidationError as error:
-            self._explain(error, point, (), StudySettings)
+            self._explain(error.errors(include_url=False), {}, (), StudySettings)
         return None
 
-    def check_phases(self, examples: Sequence[StudySettings], spaces: dict[Path_, dict]) -> None:
+    def explain(self, part: _Part, point: dict[Path_, Any] | None = None) -> None:
+        """Says what is wrong with a part, of the search spaces of ``point`` where it is in one, or else of its own."""
+        if part.error is None:
+            return
+        if len(self.messages) > MAX_MESSAGES:
+            self.more += part.error.error_count()
+        elif not part.explained:
+            part.explained = True
+            found = part.error.errors(include_url=False)
+            for mistake in found if len(part.place) > 1 else ():
+                mistake["loc"] = (*part.place, *mistake["loc"][2:])
+            self._explain(found, part.point if point is None else point, (), StudySettings)
+
+    def check_phases(self, examples: Sequence[TrialSettings], spaces: dict[Path_, dict]) -> None:
         """What has to hold of the phases of every trial, and of all trials together."""
         kinds: dict[str, str] = {}
-        side_by_side = examples[0].side_by_side.keys()
         for settings in examples:
             seen: set[str] = set()
             for i, phase in enumerate(settings.phases):
@@ -474,6 +626,11 @@ class _Mistakes:
                 seen.add(phase.name)
             if not settings.pixels:
                 self.add(("phases",), 'no phase has images; add one with phase = "evaluate", "meta" or "supervised"')
+
+    def check_lists(self, examples: Sequence[TrialSettings], spaces: dict[Path_, dict]) -> None:
+        """Whether a column of the table of trials can hold every trial's learning rate, whoever made it."""
+        side_by_side = examples[0].side_by_side.keys()
+        for settings in examples:
             of_lists = [
                 path for path in spaces if _place(path, self.tree) in settings.side_by_side.keys() | side_by_side
             ]
@@ -483,7 +640,7 @@ class _Mistakes:
                 self.add(("phases",), "every choice has to list its learning rates in the same setting, or none any")
 
     def check_whole(
-        self, settings: StudySettings, spaces: dict[Path_, dict], examples: Sequence[StudySettings]
+        self, settings: StudySettings, spaces: dict[Path_, dict], examples: Sequence[TrialSettings]
     ) -> None:
         """What no single setting is to blame for."""
         for i, claim in enumerate(settings.claims):
@@ -498,7 +655,7 @@ class _Mistakes:
         if (stopping := settings.early_stopping) is not None:
             self.check_early_stopping(stopping, examples)
 
-    def check_claim(self, path: Path_, claim: ClaimSettings, examples: Sequence[StudySettings]) -> None:
+    def check_claim(self, path: Path_, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:
         """Whether the trials that measure what a claim is about, of which ``examples`` are some, can tell of it."""
         if not examples:
             return
@@ -543,7 +700,7 @@ class _Mistakes:
                 sentence = "networks with noise are compared with those without, but every trial has some"
                 self.add(path, f"{sentence}; let noise `steps` be 0 too, or compare with the start or a reference")
 
-    def check_early_stopping(self, stopping: EarlyStoppingSettings, examples: Sequence[StudySettings]) -> None:
+    def check_early_stopping(self, stopping: EarlyStoppingSettings, examples: Sequence[TrialSettings]) -> None:
         path = ("early_stopping", "metric")
         trained = {phase.name for one in examples for phase in one.phases if phase.phase in TRAINS}
         if stopping.phase not in trained:
@@ -570,7 +727,7 @@ class _Mistakes:
             self.add((), f"a grid of {size} trials; at most {MAX_TRIALS}")
 
     def check_search(
-        self, settings: StudySettings, spaces: dict[Path_, dict], examples: Sequence[StudySettings]
+        self, settings: StudySettings, spaces: dict[Path_, dict], examples: Sequence[TrialSettings]
     ) -> None:
         search, ranges = settings.search, [path for path, space in spaces.items() if "choices" not in space]
         method, adaptive = search.method, search.method in ADAPTIVE
@@ -600,7 +757,7 @@ class _Mistakes:
             for path in (path for path in spaces if path not in ranges):
                 said = '"cmaes" knows ranges alone, and draws choices at random, whatever it finds'
                 self.add(path, f'{said}; give a range, or take "tpe", "gp" or "nsgaii"')
-        flat = [flatten(_of_trial(one)) for one in examples]
+        flat = [flatten(one) for one in examples]
         for i, objective in enumerate(search.objectives):
             path = ("search", "objectives", i)
             if all(type(one.get(objective)) in (int, float) for one in flat):
@@ -631,8 +788,7 @@ class _Mistakes:
         said = f"found {place + metric!r}, but {phase!r} does not measure {metric!r}{some}"
         self.add(path, f"{said}; {hint}it measures {_listed(measured)}")
 
-    def _explain(self, error: ValidationError, point: dict[Path_, Any], root: Path_, model: type[Settings]) -> None:
-        found = error.errors(include_url=False)
+    def _explain(self, found: Any, point: dict[Path_, Any], root: Path_, model: type[Settings]) -> None:
         misspelt = {m["loc"][:-1] for m in found if m["type"] == "extra_forbidden"}
         for mistake in found:
             if len(self.messages) > MAX_MESSAGES:

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -20,17 +21,21 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 from ray import tune
 from ray._private import ray_constants
 from ray._private import utils as ray_utils
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import LocalRayletDiedError, RayActorError, RayError, RayTaskError
 from ray.tune import schedulers
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup
 
-from metafa import heartbeat, proposals, provenance, results, search, stopping
+from metafa import heartbeat, parts, proposals, provenance, results, scratch, search, stopping
 from metafa import store as stores
 from metafa.proposals import Known
 from metafa.settings import MAX_WHOLE, NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
@@ -59,6 +64,21 @@ WORST = 1e300  # in place of an infinite value, where values are added and subtr
 ATTEMPTS = 3  # at a trial whose process dies, without getting further than a checkpoint
 _NONE: Any = object()
 DEATHS = 20  # of a trial's process, however far it got
+DEATHS_BYTES = 100_000  # of what is kept of them, far more than they take
+OUT_OF_MEMORY = "out of memory, and Ray's monitor killed it"
+NODE_LOST = "its node was lost"
+TOLD_TO_STOP = "SIGTERM, SIGHUP or SIGINT ended it"
+# what Ray says of a process that died, and what that comes to
+CAUSES = (
+    (r"OutOfMemoryError|due to the node running low on memory", OUT_OF_MEMORY),
+    (r"node has died|NodeDiedError|actor \w+ is unavailable", NODE_LOST),
+    (r"receives? a SIG(TERM|HUP|INT)", TOLD_TO_STOP),
+    (r"exit code (?P<code>\d+)", "it exited with status {code}"),
+    (r"\*\*\* (?P<signal>SIG[A-Z]+) received", "{signal} killed it"),
+    (r"connection error code", "it was killed, as by SIGKILL or by a system that is short of memory"),
+)
+NO_DEATHS = (NODE_LOST, TOLD_TO_STOP)  # of a trial's own process: whatever ran there would have died
+RAY_SERVERS = ("gcs_server", "raylet")  # without which Ray is none
 
 
 class ResourcesError(Exception):
@@ -134,14 +154,19 @@ def run(
                     ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
         return
     cpus = None if workers is None else workers * study.resources.cpus_per_trial
+    folder = None
     with _switched(alone=address is None, cpus=cpus or 0):
         try:
             with _own_sigterm():
-                _start_ray(address, cpus)
-            _run(study, store, ended, share, to_try, watcher, join, workers, images or {}, alone=address is None)
+                folder = _ray_folder() if address is None else None
+                _start_ray(address, cpus, folder)
+            alone, within = address is None, folder.path if folder else None
+            _run(study, store, ended, share, to_try, watcher, join, workers, images or {}, alone, within)
         finally:
             with stopping.held():
                 ray.shutdown()
+                if folder is not None:
+                    scratch.remove(folder)
 
 
 def _run(
@@ -155,6 +180,7 @@ def _run(
     workers: int | None,
     images: Mapping[str, LabelledImages],
     alone: bool,
+    within: str | None = None,
 ) -> None:
     from metafa import trial as trials
 
@@ -176,8 +202,8 @@ def _run(
     bridge = _Bridge(study, store, watcher, tries, ended, share, workers, alone)
     bridge.look(0.0)
     resources = {"cpu": study.resources.cpus_per_trial, "gpu": study.resources.gpus_per_trial}
-    # a temporary folder for what Tune keeps of its own
-    with tempfile.TemporaryDirectory(prefix="metafa-") as scratch:
+    # a temporary folder for what Tune keeps of its own, in that which goes with Ray
+    with tempfile.TemporaryDirectory(prefix="metafa-", dir=within) as kept:
         tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
@@ -189,7 +215,7 @@ def _run(
             ),
             run_config=tune.RunConfig(
                 name="study",
-                storage_path=scratch,
+                storage_path=kept,
                 verbose=0,
                 progress_reporter=tune.CLIReporter(),  # silent; a notebook's would erase what the cell has shown
                 stop=_WhenUnwritten(bridge),
@@ -230,7 +256,14 @@ def _switched(alone: bool, cpus: int = 0) -> Iterator[None]:
         os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # of the processes that it starts
         ray_constants.ENABLE_RAY_CLUSTER = False  # of this one, which has read it
     try:
-        yield
+        with _deaths_survived():
+            yield
+    except (_RayLost, RayError, tune.error.TuneError, RuntimeError) as error:
+        if (found := _of_ray(error)) is None:
+            raise
+        raise ResourcesError(
+            f"Ray has failed: {found}; nothing that was done is lost, and the same command continues"
+        ) from error
     finally:
         logger.setLevel(level)
         ray_constants.ENABLE_RAY_CLUSTER = knows
@@ -240,12 +273,66 @@ def _switched(alone: bool, cpus: int = 0) -> Iterator[None]:
         os.environ.update(before)
 
 
+class _RayLost(BaseException):
+    """A process of Ray's is gone, without which nothing can be waited for: Tune is not to tidy up."""
+
+
+def _of_ray(error: BaseException | None) -> str | None:
+    """What Ray said in a line, where an exception comes from one of Ray's."""
+    while error is not None:
+        if isinstance(error, (_RayLost, RayError)):
+            return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextlib.contextmanager
+def _deaths_survived() -> Iterator[None]:
+    """Within it Tune takes whatever ends a trial's process for that, and tries the trial again. Of itself it knows
+    `RayActorError` alone, and ends a study whose process Ray's memory monitor kills; and it hears twice, and gives a
+    trial up, where a process has died that waited for its next trial."""
+
+    def as_death(failed: Callable[..., None]) -> Callable[..., None]:
+        def told(manager: Any, exception: Exception, **where: Any) -> None:
+            known = (RayActorError, RayTaskError, LocalRayletDiedError)
+            if isinstance(exception, RayError) and not isinstance(exception, known):
+                exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
+            failed(manager, exception=exception, **where)
+
+        return told
+
+    def once(process: Callable[..., None]) -> Callable[..., None]:
+        def told(controller: Any, trial: Any, exception: Exception) -> None:
+            if trial in controller._resetting_trials and trial not in controller._trial_to_actor:
+                controller._resetting_trials.discard(trial)
+            else:
+                process(controller, trial, exception)
+
+        return told
+
+    changes: list[tuple[Any, str, Callable[..., Any]]] = [
+        (RayActorManager, "_actor_task_failed", as_death),
+        (RayActorManager, "_actor_start_failed", as_death),
+        (TuneController, "_process_trial_failure", once),
+    ]
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
+    for owner, name, change in changes:
+        setattr(owner, name, change(getattr(owner, name)))
+    try:
+        yield
+    finally:
+        for owner, name, was in before:
+            setattr(owner, name, was)
+
+
 @contextlib.contextmanager
 def _own_sigterm() -> Iterator[None]:
     """Within it Ray starts, and leaves SIGTERM to whoever has it. Its own handlers, one in Python and one in C++, would
-    end this process with a stack of C++ and SIGABRT; and where it stops, it would take away any other."""
-    set_handler = ray_utils.set_sigterm_handler
+    end this process with a stack of C++ and SIGABRT; and where it stops, it would take away any other. Nor does it
+    print what it has to say of processes that die, which stands in their trials' rows."""
+    set_handler, listen = ray_utils.set_sigterm_handler, ray._private.worker.listen_error_messages
     ray_utils.set_sigterm_handler = lambda handler: None
+    ray._private.worker.listen_error_messages = lambda worker, threads_stopped: None
     try:  # Ray's handler in C++ is installed, and taken away, where it thinks that it is not, and is
         installed = ctypes.c_bool.in_dll(ctypes.CDLL(ray._raylet.__file__), RAY_HANDLES_SIGNALS)
     except (ValueError, OSError):  # of another version
@@ -255,11 +342,19 @@ def _own_sigterm() -> Iterator[None]:
         yield
     finally:
         ray_utils.set_sigterm_handler, installed.value = set_handler, before
+        ray._private.worker.listen_error_messages = listen
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
 
 
-def _start_ray(address: str | None, cpus: int | None) -> None:
+def _ray_folder() -> scratch.Folder | None:
+    try:
+        return scratch.make()
+    except OSError as error:
+        raise _unstarted(error) from error
+
+
+def _start_ray(address: str | None, cpus: int | None, folder: scratch.Folder | None) -> None:
     options: dict[str, Any] = dict(log_to_driver=False, logging_level="CRITICAL", configure_logging=False)
     if address is not None:
         host, _, port = address.rpartition(":")
@@ -270,14 +365,22 @@ def _start_ray(address: str | None, cpus: int | None) -> None:
                 raise ConnectionError(str(error)) from error
         ray.init(address=address, **options)
     else:
+        if folder is not None:
+            options |= dict(_temp_dir=folder.path)
         try:
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
-        except OSError as error:
-            folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-            raise ResourcesError(
-                f"Ray cannot start with {folder} for temporary files: {str(error).splitlines()[0]}; set TMPDIR to a "
-                "folder that can be written and has a short name, such as /tmp"
-            ) from error
+        except Exception as error:
+            raise _unstarted(error) from error
+
+
+def _unstarted(error: Exception) -> ResourcesError:
+    said = next(iter(str(error).splitlines()), type(error).__name__)
+    if not isinstance(error, OSError) or isinstance(error, (ConnectionError, TimeoutError)):
+        return ResourcesError(f"Ray cannot start on this machine: {said}")
+    return ResourcesError(
+        f"Ray cannot start with {scratch.root()} for temporary files: {said}; set TMPDIR to a folder that can be "
+        "written and has a short name, such as /tmp"
+    )
 
 
 def _placement_groups() -> set[str]:
@@ -454,23 +557,71 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
 
 
 def _go_on(store: Store, partial: str) -> Any:
-    """The checkpoint that a trial goes on from, if there is one. Raises `RuntimeError` where too many attempts have got
-    no further: what kills a process there would do so again."""
+    """The checkpoint that a trial goes on from, if there is one. Raises `RuntimeError` where its process has died too
+    often and got no further: what kills it there would do so again."""
     from metafa import checkpoints
 
-    checkpoint, attempts = None, 0
+    content = b""
     with contextlib.suppress(FileNotFoundError):
-        checkpoint = checkpoints.decode(store.read(f"{partial}.safetensors"))
-    place = [checkpoint.phase, checkpoint.step] if checkpoint else [0, 0]
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        before = json.loads(store.read(f"{partial}.json"))
-        attempts = before["attempts"] if before["place"] == place else 0
-    if attempts >= ATTEMPTS:
+        content = store.read(f"{partial}.safetensors")
+    place = content[-stores.DIGEST_BYTES :].hex()
+    if cause := _in_vain(_deaths(store, partial), place):
         store.remove(f"{partial}.json")
-        raise RuntimeError(f"its process died in each of {ATTEMPTS} attempts, killed or out of memory")
-    with contextlib.suppress(OSError):
-        store.put(f"{partial}.json", json.dumps({"attempts": attempts + 1, "place": place}).encode())
-    return checkpoint
+        raise RuntimeError(cause)
+    return checkpoints.decode(content) if content else None
+
+
+def _deaths(store: Store, partial: str) -> list[tuple[str, str]]:
+    """The deaths of a trial's process that count: each one's cause in words, and the digest of the checkpoint that it
+    left. None where nobody has noted any, or what is noted cannot be read."""
+    path = store.path(f"{partial}.json")
+    try:
+        there = store.filesystem.get_file_info(path)
+        if not there.is_file or there.size > DEATHS_BYTES:
+            return []
+        with store.filesystem.open_input_file(path) as file:
+            found = json.loads(file.read(DEATHS_BYTES))["deaths"]
+        return [("".join(filter(str.isprintable, str(cause)))[:200], str(place)) for cause, place in found]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return []
+
+
+def _place(store: Store, partial: str) -> str:
+    """The digest of a trial's checkpoint, which is at its end; empty where there is none."""
+    try:
+        with store.filesystem.open_input_file(store.path(f"{partial}.safetensors")) as file:
+            return file.read_at(stores.DIGEST_BYTES, max(0, file.size() - stores.DIGEST_BYTES)).hex()
+    except OSError:
+        return ""
+
+
+def _in_vain(deaths: list[tuple[str, str]], place: str) -> str | None:
+    """What to say of a trial whose process has died too often in the place where it is."""
+    causes = [cause for cause, where in deaths if where == place]
+    if len(causes) < ATTEMPTS:
+        return None
+    return f"its process died in each of {ATTEMPTS} attempts: {'; '.join(dict.fromkeys(causes[-ATTEMPTS:]))}"
+
+
+def _said(trial: Any) -> str:
+    """What Ray said of the last failure of one of Tune's trials, which notes them one after the other."""
+    try:
+        return Path(trial.error_file).read_text(errors="replace").rpartition("Failure # ")[2].partition("\n")[2].strip()
+    except OSError:
+        return ""
+
+
+def _cause(said: str) -> str:
+    """Why a trial's process died, in words, from what Ray said of that."""
+    process, node = re.search(r"\bpid: (\d+)", said), ray._private.worker._global_node
+    if process and node:  # Ray notes in a process's log which signal it caught; where it runs elsewhere, there is none
+        for log in Path(node.get_logs_dir_path()).glob(f"worker-*-{process[1]}.err"):
+            with contextlib.suppress(OSError):
+                said += log.read_text(errors="replace")[-20_000:]
+    for pattern, words in CAUSES:
+        if found := re.search(pattern, said):
+            return words.format(**found.groupdict())
+    return next((line.strip()[:200] for line in said.splitlines() if line.strip()), "it was killed")
 
 
 def _judged_again(settings: TrialSettings, checkpoint: Any) -> list[tuple[str, int, float]]:
@@ -489,6 +640,7 @@ def _forget(store: Store, trial_id: str) -> None:
 
 def _row(trial: Trial, study: Study, software: Mapping[str, Any]) -> dict[str, Any]:
     known = {"trial_id": trial.trial_id, "study": study.name, "numerics": NUMERICS, "point": json.dumps(trial.varied)}
+    known |= {"threads": study.resources.cpus_per_trial}
     known |= {"data": json.dumps(trial.data, sort_keys=True), "divergence_bound": trial.settings.divergence_bound}
     chosen = study.search.method + (", depends on timing" if study.by_timing else "")
     return {**flatten(trial.settings), **known, "search": chosen, **software}
@@ -654,17 +806,38 @@ class _Bridge(tune.Callback):
             row = {"status": "stopped", "stopped_phase": last["phase"], "stopped_step": last["step"]}
             row |= {"objectives": objectives}
             partial = f"{results.PARTIAL}/{ours.trial_id}"
-            self._write(ours, row, lambda: results.decode(self.store.read(f"{partial}.parquet")))
+            self._write(ours, row, lambda: parts.decode(self.store.read(f"{partial}.parquet"), "measurements"))
             _forget(self.store, ours.trial_id)
             metric = self.study.early_stopping.metric.rpartition(".")[2]
             said = f"stopped at step {last['step']} of {last['phase']}"
             self._ended(ours, Ended("stopped", said, (metric, last["objective"]), objectives))
 
+    def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
+        node: Any = ray._private.worker._global_node  # Ray itself would try for a minute, and end this process
+        for kind, process in node.dead_processes() if node else []:
+            if kind in RAY_SERVERS:
+                raise _RayLost(f"its process {kind} has ended, with status {process.returncode}")
+
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        cause = _cause(_said(trial))
+        if cause in NO_DEATHS:
+            return
+        partial = f"{results.PARTIAL}/{self.tries.given[trial.trial_id].trial_id}"
+        deaths = [*_deaths(self.store, partial), (cause, place := _place(self.store, partial))][-DEATHS:]
+        with contextlib.suppress(OSError):  # then it has one more attempt
+            self.store.put(f"{partial}.json", json.dumps({"deaths": deaths}).encode())
+        if _in_vain(deaths, place):  # the next worker says so, unless it, too, dies before
+            trial.max_failures = trial.run_metadata.num_failures
+
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         ours = self.tries.given.pop(trial.trial_id)
-        summary = f"its process died {DEATHS + 1} times, killed or out of memory"
-        row = {"status": "failed", "error": f"{summary}\n{trial.get_pickled_error() or ''}"}
+        partial, said = f"{results.PARTIAL}/{ours.trial_id}", _said(trial)
+        in_vain = _in_vain(_deaths(self.store, partial), _place(self.store, partial))
+        summary = in_vain or f"its process died {trial.run_metadata.num_failures} times, the last time: {_cause(said)}"
+        row = {"status": "failed", "error": f"{said}\n{summary}".strip()}
         self._write(ours, row, lambda: results.measured(ours.trial_id, []))
+        with contextlib.suppress(OSError):
+            self.store.remove(f"{partial}.json")
         self._ended(ours, Ended("failed", summary))
 
     def _write(self, trial: Trial, outcome: dict[str, Any], measurements: Callable[[], Any]) -> None:
@@ -693,4 +866,4 @@ class _Bridge(tune.Callback):
         # a cluster grows where something waits for it
         self.tries.at_once = max(1, min(fit + (not self.alone), self.workers or fit + 1))
         with contextlib.suppress(OSError, results.ResultsError):
-            self.share.look()
+            self.share.look(LOOK_EVERY)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import pyarrow.compute as pc
 
-from metafa import results
+from metafa import parts, results
 from metafa.store import Store
 
 WHERE = ["phase", "metric", "layer", "component", "task", "learning_rate"]
@@ -15,21 +17,30 @@ WHERE = ["phase", "metric", "layer", "component", "task", "learning_rate"]
 
 def write(store: Store, folder: Path) -> int:
     """Writes the event files of all trials that have ended into ``folder``, those that are there already aside; returns
-    how many."""
+    how many. Raises `ResultsError`, and OSError where ``folder`` cannot be written."""
     from tensorboardX import SummaryWriter
 
+    folder.mkdir(parents=True, exist_ok=True)
     written = 0
     for trials, measurements in results.in_parts(store):
+        try:
+            parts.check_rows(trials, "trials")  # by its trial_id a folder is called
+        except parts.PartError as error:
+            raise results.ResultsError(f"{store.address}/trials {error}") from error
         for trial in trials.to_pylist():
             run = folder / trial["trial_id"]
-            if run.exists():
+            if run.exists() or run.is_symlink():
                 continue
             of_trial = measurements.filter(pc.equal(measurements["trial_id"], trial["trial_id"]))
             means = of_trial.group_by([*WHERE, "step"]).aggregate([("value", "mean")]).sort_by("step")
-            with SummaryWriter(str(run), flush_secs=3600) as writer:
-                writer.add_text("settings", json.dumps(json.loads(trial["point"] or "{}"), indent=2))
-                for row in means.to_pylist():
-                    named = [row["phase"], row["metric"], *(f"{k}_{row[k]}" for k in WHERE[2:] if row[k] is not None)]
-                    writer.add_scalar("/".join(named), row["value_mean"], row["step"])
+            # put in place whole: what an interruption left would be taken for a trial that is there already
+            with tempfile.TemporaryDirectory(prefix=".", dir=folder) as partial:
+                with SummaryWriter(f"{partial}/run", flush_secs=3600) as writer:
+                    writer.add_text("settings", json.dumps(json.loads(trial.get("point") or "{}"), indent=2))
+                    for row in means.to_pylist():
+                        where = [f"{name}_{row[name]}" for name in WHERE[2:] if row[name] is not None]
+                        tag = "/".join([row["phase"], row["metric"], *where])
+                        writer.add_scalar(tag, row["value_mean"], row["step"])
+                os.rename(f"{partial}/run", run)
             written += 1
     return written

@@ -441,7 +441,9 @@ class Violation:
     interruptions: int
 
     def __str__(self) -> str:
-        return "\n  ".join([f"{self.kind}: {self.what}, after {self.interruptions} interruptions", *map(str, self.steps)])
+        return "\n  ".join(
+            [f"{self.kind}: {self.what}, after {self.interruptions} interruptions", *map(str, self.steps)]
+        )
 
 
 @dataclass

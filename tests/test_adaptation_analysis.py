@@ -109,5 +109,5 @@ def test_what_was_not_measured_is_said_in_a_line(tmp_path: Path) -> None:
     made.results_of(tmp_path / "made", STUDY.replace("CHOICES", "[0]"), lambda trial: [])
     for script, said in (("adaptation.py", "no phase evaluated a meta-loss"), ("alignment.py", "no phase trained")):
         done = made.run(script, tmp_path / "made")
-        assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1)
+        assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
         assert said in done.stderr

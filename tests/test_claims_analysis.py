@@ -118,7 +118,7 @@ def test_a_study_that_claims_nothing_is_said_in_a_line(tmp_path: Path) -> None:
     row = flatten(checked.trials[0].settings) | {"trial_id": checked.trials[0].trial_id, "status": "done"}
     results.write(store.at(folder), results.trials_schema(checked), row, [])
     done = run(folder)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.strip() == (
         f"{folder}: this study claims nothing; say under [[claims]] what is to be judged, and how"
     )
@@ -129,7 +129,7 @@ def test_a_study_of_which_too_little_is_done_is_said_in_a_line(made: Path, tmp_p
         if trial.varied["noise.steps"] == 0:
             (made / "trials" / f"{trial.trial_id}.parquet").unlink()
     done = run(made, "--output", tmp_path / "out")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.strip() == f"{made}: claim 2: not all of the trials that it compares are done"
     assert not (tmp_path / "out").exists()
 

@@ -9,11 +9,10 @@ from typing import Any
 import interleaved
 import pandas as pd
 import pyarrow as pa
-import pytest
 from interleaved import Actor, Checks, Explored, Files, Memory, Node, Wrong
 from pyarrow import fs
 
-from metafa import results, study
+from metafa import parts, results, study
 from metafa.settings import NUMERICS
 from metafa.store import Store
 
@@ -190,7 +189,7 @@ class Tables:
             table, _, part = path.removeprefix(interleaved.ROOT + "/").rpartition("/")
             if table in rows and part[0] != ".":
                 if content not in self.decoded:
-                    self.decoded[content] = results.decode(content).to_pylist()
+                    self.decoded[content] = parts.decode(content, table).to_pylist()
                 rows[table] += self.decoded[content]
         return rows
 

@@ -188,6 +188,6 @@ def test_many_settings_drawn_at_random_are_compared_without_all_their_combinatio
 
 def test_a_folder_without_results_is_said_in_a_line(tmp_path: Path) -> None:
     done = made.run("meta_loss.py", tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no tables `trials` and `measurements`" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

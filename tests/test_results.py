@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from metafa import heartbeat, leases, results, store, study
+from metafa import heartbeat, leases, parts, results, store, study
 from metafa.settings import NUMERICS, flatten
 
 TEXT = """\
@@ -176,8 +176,8 @@ def test_compaction_may_be_interrupted_anywhere(
     with killed_after(changes, monkeypatch):
         results.compact(place)
     for table in results.TABLES:
-        parts = results.parts(place, table)
-        found = pd.read_parquet(tmp_path / table)["trial_id"] if parts else pd.Series([])
+        visible = results.parts(place, table)
+        found = pd.read_parquet(tmp_path / table)["trial_id"] if visible else pd.Series([])
         assert not found.duplicated().any()
     assert results.remove_damaged(place) == []
     for one, two in zip(before, in_order(tmp_path), strict=True):
@@ -221,10 +221,10 @@ def of_an_earlier_version(place: store.Store, status: str | None = None) -> None
     """Makes of every trial's parts what versions before left, whose measurements carry no row: of trials of another
     ``status``, if one is given."""
     for name in results.parts(place, "measurements"):
-        trials = results.decode(place.read(f"trials/{name}"))
+        trials = parts.decode(place.read(f"trials/{name}"), "trials")
         if status is not None:
             trials = trials.set_column(trials.column_names.index("status"), "status", [[status]])
-        rows = results.decode(place.read(f"measurements/{name}"))
+        rows = parts.decode(place.read(f"measurements/{name}"), "measurements")
         metadata = {key: text for key, text in rows.schema.metadata.items() if key != results.ROW}
         rows = rows.replace_schema_metadata(metadata)
         place.put(f"trials/{name}", results.encode(trials))
@@ -263,7 +263,7 @@ def test_measurements_without_a_row_of_an_earlier_version_are_of_no_trial(tmp_pa
     assert name not in results.parts(place, "measurements")
     fill(tmp_path, checked)
     assert len(results.statuses(place)) == len(results.load(tmp_path).measurements) == 4
-    assert {one.column_names[0] for one in map(results.decode, [place.read(f"trials/{other}")])} == {"trial_id"}
+    assert parts.decode(place.read(f"trials/{other}"), "trials")["status"].to_pylist() == ["done"]
 
 
 def test_results_of_an_earlier_version_are_read_continued_and_compacted(address: str, checked: study.Study) -> None:
@@ -280,10 +280,10 @@ def test_results_of_an_earlier_version_are_read_continued_and_compacted(address:
         is None
     )
     tables = [
-        [results.decode(place.read(f"{table}/{name}")) for name in place.names(table)] for table in results.TABLES
+        [parts.decode(place.read(f"{table}/{name}"), table) for name in place.names(table)] for table in results.TABLES
     ]
-    for table, parts in zip(results.TABLES, tables, strict=True):
-        place.put(f"{table}/.compact-0123456789abcdef.parquet", results.encode(pa.concat_tables(parts)))
+    for table, some in zip(results.TABLES, tables, strict=True):
+        place.put(f"{table}/.compact-0123456789abcdef.parquet", results.encode(pa.concat_tables(some)))
     place.put(results.PLAN, b'{"old": [], "new": ["compact-0123456789abcdef.parquet"]}')
     place.remove(f"trials/{place.names('trials')[-1]}")
     for one, two in zip(before, in_order(address), strict=True):
@@ -441,6 +441,27 @@ task_distributions = ["glyphs"]
             SEARCHED.replace("high = 100", "high = 50"),
             "noise.steps is { low = 0, high = 100 } there and { low = 0, high = 50 } here. A study",
         ),
+        (TEXT, f"{TEXT}[resources]\ncpus_per_trial = 2\n", "resources.cpus_per_trial is 1 there and 2 here. A study"),
+        (
+            SEARCHED,
+            f"{SEARCHED}[resources]\ncpus_per_trial = 2\n",
+            "resources.cpus_per_trial is 1 there and 2 here. A study",
+        ),
+        (
+            TEXT,
+            f"{TEXT}[resources]\ngpus_per_trial = 0.5\n",
+            "resources.gpus_per_trial is 0.0 there and 0.5 here. A study",
+        ),
+        (
+            f"{TEXT}[resources]\ncpus_per_trial = 3\ngpus_per_trial = 1\n",
+            f"{TEXT}[resources]\ncpus_per_trial = 2\n",
+            "resources.cpus_per_trial is 3 there and 2 here; resources.gpus_per_trial is 1.0 there and 0.0 here. A st",
+        ),
+        (
+            f"{TEXT}[resources]\ncpus_per_trial = 3\ngpus_per_trial = 1\n",
+            f"{TEXT}[resources]\ncpus_per_trial = 2\ngpus_per_trial = 2\n",
+            "resources.cpus_per_trial is 3 there and 2 here. A study",
+        ),
     ],
 )
 def test_of_an_edited_study_is_said_which_settings_differ(text: str, instead: str, said: str, tmp_path: Path) -> None:
@@ -457,6 +478,7 @@ def test_edits_that_results_may_be_given(tmp_path: Path) -> None:
         ("choices", TEXT, TEXT.replace("[0, 100]", "[200, 100, 0]")),
         ("words", TEXT, f'name = "other"\nquestion = "Why?"\n# a comment\n{TEXT}shots = 5\n'),
         ("resources", TEXT, TEXT + "[resources]\ncheckpoint_seconds = 1\n"),
+        ("GPUs", TEXT + "[resources]\ngpus_per_trial = 0.25\n", TEXT + "[resources]\ngpus_per_trial = 0.5\n"),
         ("trials", SEARCHED, SEARCHED.replace("trials = 8", "trials = 9")),
     ]:
         results.prepare(store.at(tmp_path / name), study.parse(text, default_name="small"))

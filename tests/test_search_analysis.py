@@ -130,12 +130,12 @@ def test_of_equals_none_is_better(search: ModuleType) -> None:
 def test_what_is_not_there_is_said_in_a_line(known: tuple[Path, study.Study], tmp_path: Path) -> None:
     folder, _ = known
     done = made.run("search.py", folder, "--objective", "evaluate.accuracies")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.strip() == (f"{folder}: no 'accuracies' in a phase 'evaluate'; the phases are noise, evaluate")
     fixed = STUDY.partition("[network]")[0] + '[[phases]]\nphase="evaluate"\ntask_distributions=["glyphs"]\n'
     made.results_of(tmp_path / "fixed", fixed, lambda trial: [])
     done = made.run("search.py", tmp_path / "fixed")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "this study varies nothing" in done.stderr
 
 

@@ -1,11 +1,13 @@
+import math
 import re
 import tomllib
 import typing
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from metafa import credit, meta, networks, optimizers, sentences, settings, study, transport, trial
+from metafa import credit, meta, networks, optimizers, parts, results, sentences, settings, study, transport, trial
 
 BASE = """\
 question = "q"
@@ -742,6 +744,147 @@ def test_what_is_measured_is_known_before_anything_runs(text: str, written: str,
     study.parse(text.replace('"cmaes"', '"tpe"'))
     messages = mistakes(text.replace(written, instead))
     assert any(said in message for message in messages), messages
+
+
+EVERY_TABLE = [*settings.PHASES.values(), *sentences.TABLES.values(), settings.StudySettings]
+
+
+def refused(table: type[settings.Settings], name: str, value: object) -> bool:
+    """Whether a value is wrong for a setting, or for one in a list of them; and what is said of it."""
+    return all(
+        any(re.match(rf"{name}: found .*[a-z]", said) for said in study.misfits(table, {name: one}))
+        for one in ([value] if not isinstance(value, list) else [value[0], value])
+    )
+
+
+@pytest.mark.parametrize("table", EVERY_TABLE, ids=lambda table: table.__name__)
+def test_no_setting_takes_what_no_trial_could_hold(table: type[settings.Settings]) -> None:
+    """A whole number beyond Parquet's, a number beyond those of 32 bits, a text that would steer a terminal: whichever
+    setting it is given to, of those that have that type or a list of it."""
+    wrong = {
+        "integer": [2**63, -(2**63) - 1, 10**400, 1 << 40_000],
+        "number": [math.inf, math.nan, 1e308, -1e308, 3.5e38, 5e-324, 1e-38, 10**400, 1 << 40_000],
+        "string": ["a\0b", "\x1b[31m", "a\x9bb", "\x7f", "\udcff", "x" * 100_000],
+    }
+    tried = 0
+    for name, said in table.model_json_schema()["properties"].items():
+        for one in (said, *said.get("anyOf", ())):
+            inner = one.get("items", one)
+            if "enum" in inner or "const" in inner:
+                continue
+            for value in wrong.get(inner.get("type"), ()):
+                assert refused(table, name, [value] if "items" in one else value), (name, value)
+                tried += 1
+    assert tried
+
+
+def of_noise(setting: str, top: str = "") -> str:
+    return BASE.replace("steps = { choices = [0, 100] }", f"steps = 9\n{setting}").replace(
+        "seeds = 4", f"seeds = 4{top}"
+    )
+
+
+RANDOM = '\nsearch = { method = "random", trials = 3 }'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BASE.replace("seeds = 4", f"seed = {2**63}"), f"s.toml:2: seed: found {2**63}: input should be less than or"),
+        (BASE.replace("seeds = 4", f"seed = {{ choices = [0, {2**64}] }}"), f"s.toml:2: seed: found {2**64}: input"),
+        (BASE.replace("seeds = 4", f"seed = {-(2**64)}"), f"s.toml:2: seed: found {-(2**64)}: input should be greater"),
+        (BASE.replace("seeds = 4", "seed = 0x" + "f" * 9999), "s.toml:2: seed: found an integer of 39996 bits: input"),
+        (
+            BASE.replace("seeds = 4", "seeds = 10_001"),
+            "s.toml:2: seeds: found 10001: input should be less than or equal",
+        ),
+        (of_noise("mean = 1" + "0" * 400), ", more than any number that is computed with"),
+        (
+            of_noise("learning_rate = 5e-324"),
+            "s.toml:10: noise.learning_rate: found 5e-324: numbers of 32 bits are 0, or from 1.18e-38 to 3.4e+38 in",
+        ),
+        (of_noise("learning_rate = [0.1, 1e308]"), "s.toml:10: noise.learning_rate[1]: found 1e+308: numbers of 32"),
+        (
+            of_noise(f"learning_rate = {{ low = 1, high = 1{'0' * 400} }}", RANDOM),
+            "s.toml:11: noise.learning_rate.high: found an integer of 1329 bits, expected one from 1 - 2^63 to 2^63",
+        ),
+        (of_noise("mean = { low = -1e308, high = 1e308 }", RANDOM), "s.toml:11: noise.mean: found -1e+308: numbers"),
+        (of_noise("mean = { low = -inf, high = 1 }", RANDOM), "s.toml:11: noise.mean.low: found -inf: input should be"),
+        (
+            of_noise("mean = { low = true, high = '3' }", RANDOM),
+            "s.toml:11: noise.mean.low: found true, expected a num",
+        ),
+        (
+            of_noise("mean = { low = 0.1, high = 1.0, step = 5e-324 }", RANDOM),
+            "s.toml:11: noise.mean: a range has at most 1e+12 steps, found more, of 5e-324 each",
+        ),
+        (
+            of_noise(f"mean = {{ low = 0.0, high = 1.0, step = {10**400} }}", RANDOM),
+            "s.toml:11: noise.mean.step: found an integer of 1329 bits, expected one from",
+        ),
+        (
+            BASE.replace('"q"', '"a\\u0000b"'),
+            "s.toml:1: question: found '\\x00' in it, expected a text without control characters",
+        ),
+        (
+            BASE.replace('"q"', f'"{"q" * 10_001}"'),
+            "s.toml:1: question: found a text of 10001 letters, expected at most",
+        ),
+        (BASE + "[resources]\ngpus_per_trial = 1.5\n", "resources.gpus_per_trial: found 1.5: GPUs are shared by fract"),
+        (BASE.replace("seeds = 4", '"\\u001b[31m" = 4'), "s.toml:2: \\x1b[31m: unknown key; known are"),
+    ],
+)
+def test_what_is_beyond_all_bounds_is_said_in_a_sentence(text: str, said: str) -> None:
+    messages = mistakes(text)
+    assert said in messages[0]
+    assert all(message.isprintable() for message in messages)
+
+
+def test_a_column_is_never_of_two_types() -> None:
+    """Not of a study that is said to have results either, as a crafted one is."""
+    for text in (
+        of_noise("learning_rate = { choices = [0.1, [0.1, 0.2]] }"),
+        'phases = { choices = [[{ phase = "noise", steps = 1, learning_rate = [1, 2] }], '
+        '[{ phase = "noise", steps = 1 }]] }',
+    ):
+        with pytest.raises(study.StudyError, match=r"cannot be one of `choices`|or none any"):
+            study.parse(text, has_results=True)
+
+
+def test_texts_may_have_lines() -> None:
+    question = 'question = """\nWhy,\n\tand "how"? – 學習"""'
+    assert study.parse(BASE.replace('question = "q"', question)).question == 'Why,\n\tand "how"? – 學習'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        of_noise("learning_rate = { choices = [1, 2.5] }"),
+        of_noise(f"mean = {{ choices = [0.5, {2**63 - 1}, {-(2**63)}, 0] }}"),
+        of_noise("learning_rate = [1, 2.5, 3]"),
+        of_noise("weight_decay = { choices = [0, 0.5] }"),
+        of_noise("mean = { low = 0, high = 2.5 }", RANDOM),
+        of_noise("mean = { low = 0, high = 9, step = 3 }", RANDOM),
+        BASE.replace("seeds = 4", f"seed = {{ choices = [0, {2**63 - 1}] }}"),
+        BASE.replace("[network]", "[network]\nhidden = { choices = [[1], [2, 3]] }"),
+        "phases = { choices = [\n"
+        '[{ phase = "noise", steps = 1, mean = 1 }, { phase = "evaluate", task_distributions = ["glyphs"] }],\n'
+        '[{ phase = "evaluate", task_distributions = ["glyphs"], ways = 7 }],\n'
+        '[{ phase = "noise", steps = 1, mean = 0.5 }, { phase = "meta", task_distribution = "glyphs", '
+        "iterations = 1, inner_learning_rate = 1 }],\n"
+        "] }",
+    ],
+)
+def test_whatever_a_study_varies_stands_in_its_tables(text: str) -> None:
+    """Whole numbers beside others, and settings that not every trial has: each column has one type, and every trial its
+    settings in it, unrounded."""
+    checked = study.parse(text)
+    schema = results.trials_schema(checked)
+    for trial_ in checked.trials:
+        row = settings.flatten(trial_.settings)
+        (read,) = parts.decode(results.encode(pa.Table.from_pylist([row], schema)), "trials").to_pylist()
+        assert {name: read[name] for name in row} == row
+        assert all(value is None for name, value in read.items() if name not in row)
 
 
 def test_a_metric_says_which_way_it_is_better() -> None:
