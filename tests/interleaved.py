@@ -28,13 +28,14 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import dataset, fs
+
+from metafa import parts, results
 
 ROOT = "results"
 LISTED_AT_MOST = 6  # changed entries of a listing of which every combination is tried
@@ -288,38 +289,27 @@ class _Inline:
         return iter([function(*some) for some in zip(*arguments, strict=False)])
 
 
-_pyarrow = SimpleNamespace(read_table=pq.read_table, read_metadata=pq.read_metadata, dataset=dataset.dataset)
-
-
 @functools.cache
-def _read_table(content: bytes, columns: tuple[str, ...] | None = None) -> pa.Table:
-    return _pyarrow.read_table(pa.BufferReader(content), columns=columns and list(columns))
+def _decode(content: bytes, table: str, columns: tuple[str, ...] | None) -> pa.Table:
+    return parts.decode(content, table, columns)
 
 
 @functools.cache
 def _read_metadata(content: bytes) -> pq.FileMetaData:
-    return _pyarrow.read_metadata(pa.BufferReader(content))
+    return parts.read_metadata(pa.BufferReader(content))
 
 
-class _ParquetFile:
-    """In place of `pyarrow.parquet.ParquetFile`: the same content is decoded once."""
-
-    def __init__(self, file: pa.NativeFile):
-        self.content = file.read()
-        self.schema_arrow = _read_metadata(self.content).schema.to_arrow_schema()
-
-    def read(self, columns: list[str]) -> pa.Table:
-        return _read_table(self.content, tuple(columns))
+_made_dataset = dataset.dataset
 
 
-def _dataset(paths: list[str], filesystem: fs.FileSystem, format: str) -> dataset.Dataset:
+def _dataset(paths: list[str], filesystem: fs.FileSystem, format: str, schema: pa.Schema) -> dataset.Dataset:
     """In place of `pyarrow.dataset.dataset`, whose threads open files in any order: files are opened in theirs."""
     assert format == "parquet"
     tables = []
     for path in paths:
         with filesystem.open_input_file(path) as file:
-            tables.append(_read_table(file.read()))
-    return _pyarrow.dataset([table.cast(tables[0].schema) for table in tables])
+            tables.append(pq.read_table(file).cast(schema))
+    return _made_dataset(tables)
 
 
 @dataclass
@@ -405,17 +395,15 @@ class Actor:
 @contextlib.contextmanager
 def _deterministic(run: Run) -> Iterator[None]:
     """Within it nothing but the answers of the store decides what is done."""
-    from metafa import results
-
     with contextlib.ExitStack() as stack:
         for place, name, new in (
             (uuid, "uuid4", lambda: uuid.UUID(run.draw())),
             (secrets, "token_hex", lambda size=16: (run.draw() * 4)[: 2 * size]),
             (time, "sleep", lambda seconds: None),
-            (pq, "ParquetFile", _ParquetFile),
-            (pq, "read_table", lambda source: _read_table(source.read())),
-            (pq, "read_metadata", lambda file: _read_metadata(file.read())),
             (dataset, "dataset", _dataset),
+            # the same content is decoded once
+            (results, "decode", lambda content, table, columns=None: _decode(content, table, columns and (*columns,))),
+            (results, "read_metadata", lambda file: _read_metadata(file.read())),
             (results, "ThreadPoolExecutor", _Inline),
             (results, "open_store", lambda store: store),
         ):

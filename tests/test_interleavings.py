@@ -66,14 +66,14 @@ def of_before(trial_id: str, host: str = "a", status: str = "done") -> tuple[pa.
     return pa.Table.from_pylist([row(trial_id, host, status)], SCHEMA), rows.replace_schema_metadata(SCHEMA.metadata)
 
 
-def compacted_before(*parts: tuple[pa.Table, pa.Table], upto: int) -> Callable[[Store], None]:
+def compacted_before(*written: tuple[pa.Table, pa.Table], upto: int) -> Callable[[Store], None]:
     """What an earlier version's compaction of these parts left, which was interrupted after so many steps."""
-    both = [results.encode(pa.concat_tables(tables)) for tables in zip(*parts, strict=True)]
+    both = [results.encode(pa.concat_tables(tables)) for tables in zip(*written, strict=True)]
     new = "compact-0123456789abcdef.parquet"
-    old = [f"{rows['trial_id'][0]}.parquet" for rows, _ in parts]
+    old = [f"{rows['trial_id'][0]}.parquet" for rows, _ in written]
 
     def compacts(store: Store) -> None:
-        for part, names in zip(parts, old, strict=True):
+        for part, names in zip(written, old, strict=True):
             for table, rows in zip(results.TABLES, part, strict=True):
                 store.put(f"{table}/{names}", results.encode(rows))
         steps = [lambda: store.put(f"measurements/.{new}", both[1]), lambda: store.put(f"trials/.{new}", both[0])]
