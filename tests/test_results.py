@@ -550,7 +550,7 @@ def test_a_store_that_does_not_answer_is_not_taken_for_an_empty_one() -> None:
         where = f"scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{server.server_port}"
         place = store.at(f"s3://key:secret@bucket/results?{where}")
         try:
-            with pytest.raises(results.ResultsError, match="cannot be read: .*503") as caught:
+            with pytest.raises(results.ResultsError, match=r"cannot be read: .*503") as caught:
                 results.read_study(place)
             assert "secret" not in str(caught.value)
         finally:
