@@ -246,7 +246,7 @@ def beat(address: Path, trial_id: str, ago: float, **changed: object) -> None:
     written = datetime.datetime.now(zone) - datetime.timedelta(seconds=ago)
     said = {"written": written.isoformat(), "host": "node7", "summary": "1/2 trials", "running": {trial_id: 0.4}}
     (address / heartbeat.FOLDER).mkdir(exist_ok=True)
-    (address / heartbeat.FOLDER / f"{TOKEN}.json").write_text(json.dumps(said | changed))
+    store.at(address).put(f"{heartbeat.FOLDER}/{TOKEN}.json", json.dumps(said | changed).encode())
 
 
 TOKEN = "0" * 32
@@ -342,7 +342,7 @@ def test_a_driver_of_this_machine_is_known_by_its_process(here: Path, monkeypatc
     beat(here / "made", checked.trials[1].trial_id, HOUR, process=process.model_dump())
     assert "running, 40%, node7" in run("status", "made").stdout
     done.kill()
-    done.wait()
+    done.communicate()
     assert run("status", "made").stdout.splitlines()[-1] == "node7, 1 h ago: 1/2 trials" + GONE
 
 
@@ -474,7 +474,7 @@ def littered(here: Path) -> Path:
 
 def test_what_stands_among_the_parts_and_is_none_is_passed_by_and_left_alone(littered: Path, here: Path) -> None:
     strays = {
-        path for path in littered.rglob("*") if "compact" not in path.name and not cli.results.PART.fullmatch(path.name)
+        path for path in littered.rglob("*") if "compact" not in path.name and not results.OWN.fullmatch(path.name)
     }
     for command, said in [
         (["status", "results/made"], "2 done, 0 diverged, 0 stopped, 0 failed, 0 to do"),

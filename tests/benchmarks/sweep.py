@@ -391,12 +391,11 @@ def parts(folder: Path) -> None:
     compacted = time.perf_counter() - began
     began = time.perf_counter()
     again = results.load(folder / "parts")
-    print(f"metafa, 5,000 parts of {len(loaded.measurements):,} measurements: checked and opened in {opened:.1f} s,")
-    print(
-        f"        read in {read:.1f} s, compacted in {compacted:.1f} s, then read in {time.perf_counter() - began:.1f} s"
-    )
-    print(f"        pandas reads the table `trials` of them in {alone:.1f} s", flush=True)
     assert len(again.measurements) == len(loaded.measurements)
+    print(f"metafa, 5,000 parts of {len(loaded.measurements):,} measurements: checked and opened in {opened:.1f} s,")
+    last = time.perf_counter() - began
+    print(f"        read in {read:.1f} s, compacted in {compacted:.1f} s, then read in {last:.1f} s")
+    print(f"        pandas reads the table `trials` of them in {alone:.1f} s", flush=True)
 
 
 def grid(folder: Path) -> None:
