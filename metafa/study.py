@@ -54,8 +54,9 @@ from metafa.settings import (
 )
 
 MAX_BYTES = 2**20
-MAX_KEY_PARTS = 100  # a dotted key takes tomllib time that grows with the square of its parts
-MAX_LOCATED_LINES = 400  # longer files have their mistakes named by key alone
+MAX_KEY_PARTS = 20  # a dotted key takes tomllib time that grows with the square of its parts
+MAX_LISTED = 100  # of a list: phases, layers, claims, strengths
+MAX_SPACES = 100
 MAX_MESSAGES = 20
 PHASES_AT = list(TrialSettings.model_fields).index("phases")
 NOT_SEARCHED = StudySettings.model_fields.keys() - TrialSettings.model_fields.keys()  # what is no part of a trial
@@ -301,9 +302,8 @@ def parse(text: str, default_name: str = "study", file: str = "study", has_resul
 
 def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
     text = text.removeprefix("\ufeff")  # some editors begin a file with it
-    for number, line in enumerate(text.splitlines(), start=1):
-        if any(part.count(".") > MAX_KEY_PARTS for part in re.split(r"[,={}\[\]]", re.sub(r"\s", "", line))):
-            raise StudyError([f"{file}:{number}: nested too deeply for a study file"])
+    if _long_key(text) and (number := _long_key(sentences.bare(text))):
+        raise StudyError([f"{file}:{number}: nested too deeply for a study file"])
     try:
         tree = tomllib.loads(text)
     except ValueError as error:  # a number of thousands of digits among them
@@ -315,8 +315,14 @@ def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
         kept = f'name = "{default_name}"\n{text}'
     spaces = dict(_spaces(tree))
     mistakes = _Mistakes(file, text, tree, named)
+    mistakes.check_lists(tree)
+    if len(spaces) > MAX_SPACES:
+        mistakes.add((), f"{len(spaces)} search spaces; at most {MAX_SPACES}")
+    mistakes.raise_if_any()
     for path, space in spaces.items():
         mistakes.check_space(path, space)
+    mistakes.raise_if_any()
+    mistakes.check_size(spaces)
     mistakes.raise_if_any()
 
     # each option of each space, the others at their first, is checked where it stands
@@ -375,6 +381,16 @@ def _telling(examples: Examples) -> list[TrialSettings]:
         key = (network.rule, len(network.hidden), measure.singular_values, measure.weight_path)
         found.setdefault((*key, *(known[id(phase)] for phase in one.phases)), one)
     return list(found.values())
+
+
+def _long_key(text: str) -> int | None:
+    """The first line with a key of too many parts."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") > MAX_KEY_PARTS:
+            parts = re.split(r"[,={}\[\]]", re.sub(r"\s", "", line))
+            if any(part.count(".") > MAX_KEY_PARTS for part in parts):
+                return number
+    return None
 
 
 # What follows turns a tree with search spaces in it into trials, and mistakes into sentences.
@@ -559,7 +575,7 @@ def _place(path: Path_, tree: dict) -> str:
         phase = phases[path[1]] if isinstance(phases, list) and path[1] < len(phases) else None
         name = (phase.get("name") or phase.get("phase")) if isinstance(phase, dict) else None
         path = (name if isinstance(name, str) else f"phases[{path[1]}]", *path[2:])
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
+    parts = [f"[{part}]" if isinstance(part, int) else f".{sentences.brief(part)}" for part in path]
     return "".join(parts).lstrip(".")
 
 
@@ -572,22 +588,13 @@ class _Mistakes:
         self.more = 0
 
     @cached_property
-    def beginnings(self) -> list[tuple[int, dict]]:
-        """Every beginning of the file that is TOML by itself, as its number of lines and what it says."""
-        lines = self.text.splitlines(keepends=True)
-        found = []
-        for number in range(1, len(lines) + 1) if len(lines) <= MAX_LOCATED_LINES else ():
-            with contextlib.suppress(ValueError, RecursionError):
-                found.append((number, tomllib.loads("".join(lines[:number]))))
-        return found
+    def lines(self) -> dict[Path_, int]:
+        """The line at whose end each table, and each key that stands before an =, is first set."""
+        return sentences.lines(self.text)
 
     def line(self, path: Path_) -> int | None:
         """The line that sets ``path``, or what holds it."""
-        for end in range(len(path), 0, -1):
-            for number, tree in self.beginnings:
-                if _at(tree, path[:end]) is not _ABSENT:
-                    return number
-        return None
+        return next((self.lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.lines), None)
 
     def add(self, path: Path_, sentence: str) -> None:
         line = self.line(path)
@@ -604,6 +611,27 @@ class _Mistakes:
             self.messages[MAX_MESSAGES:] = [f"{self.file}: and {more} more mistakes"]
         if self.messages:
             raise StudyError(self.messages)
+
+    def check_lists(self, tree: Any, path: Path_ = ()) -> None:
+        """Whether lists are of a length that a trial could have; what is in `choices` is for many trials."""
+        if len(self.messages) > MAX_MESSAGES or not isinstance(tree, dict | list):
+            return
+        if isinstance(tree, list) and len(tree) > MAX_LISTED and path[-1:] != ("choices",):
+            self.add(path, f"found a list of {len(tree)}, expected at most {MAX_LISTED}")
+            return
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            if isinstance(value, dict | list):
+                self.check_lists(value, (*path, key))
+
+    def check_size(self, spaces: dict[Path_, dict]) -> None:
+        """Whether a grid, and what is to be said of each of its values, can be written down."""
+        search = self.tree.get("search")
+        grid = not isinstance(search, dict) or search.get("method", "grid") == "grid"
+        counts = [len(space["choices"]) for space in spaces.values() if "choices" in space]
+        if grid and (size := math.prod(counts)) > MAX_TRIALS:
+            self.add((), f"a grid of {size if size < 10**30 else 'more than 10^30'} trials; at most {MAX_TRIALS}")
+        elif sum(counts) > MAX_TRIALS:
+            self.add((), f"{sum(counts)} choices together; at most {MAX_TRIALS}")
 
     def check_space(self, path: Path_, space: dict) -> None:
         if not path or path[0] in NOT_SEARCHED or path[-1] in ("phase", "name"):
@@ -767,14 +795,11 @@ class _Mistakes:
             self.add(("early_stopping",), f"`direction` has to be said: {_undirected(stopping.metric)}")
 
     def check_grid(self, settings: StudySettings, spaces: dict[Path_, dict]) -> None:
-        """Whether a grid can be written down, whoever made it."""
+        """Whether a grid has choices alone, whoever made it."""
         if settings.search.method != "grid":
             return
         for path in (path for path, space in spaces.items() if "choices" not in space):
             self.add(path, 'a range needs another [search] method, such as "random"; a grid takes `choices`')
-        size = math.prod(len(space.get("choices", ())) for space in spaces.values())
-        if size > MAX_TRIALS:
-            self.add((), f"a grid of {size} trials; at most {MAX_TRIALS}")
 
     def check_search(
         self,
