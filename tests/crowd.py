@@ -2,8 +2,9 @@
 
 What each does with trials is seen from within: a `sitecustomize.py` on the path of every Python that a driver starts
 notes in one file when an attempt at a trial begins and when its rows are published, and may give that driver another
-clock: `time.time`, `time.time_ns` and `datetime.datetime` are ahead by so many seconds in it and in its workers. Clocks
-that only run forward are left alone, and so are files' times, which are of whoever keeps the files.
+clock: `time.time` and `time.time_ns` of all of Python, and `datetime.datetime.now` of metafa, are ahead by so many
+seconds in it and in its workers. Clocks that only run forward are left alone, and so are files' times, which are of
+whoever keeps the files.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ tasks = 5
 checkpoint_seconds = 0.3
 """
 HOOKS = """\
-import datetime, functools, importlib.abc, importlib.machinery, os, sys, time
+import datetime, functools, importlib.abc, importlib.machinery, os, sys, time, types
 
 
 def note(what, trial_id):
@@ -74,44 +75,41 @@ def published(publish):
 
 
 HOOKED = {"metafa.sweep": ("_go_on", begun), "metafa.results": ("publish", published)}
+AHEAD = float(os.environ.get("CROWD_CLOCK", 0))
+
+
+class Wrong(datetime.datetime):
+    @staticmethod
+    def now(zone=None):
+        return datetime.datetime.now(zone) + datetime.timedelta(seconds=AHEAD)
+
+    fromtimestamp, fromisoformat = map(staticmethod, (datetime.datetime.fromtimestamp, datetime.datetime.fromisoformat))
 
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name not in HOOKED:
+        if not name.startswith("metafa."):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module
 
         def hooked(module):
             execute(module)
-            attribute, hook = HOOKED[name]
-            setattr(module, attribute, hook(getattr(module, attribute)))
+            if name in HOOKED:
+                attribute, hook = HOOKED[name]
+                setattr(module, attribute, hook(getattr(module, attribute)))
+            if AHEAD and hasattr(module, "datetime"):
+                module.datetime = types.SimpleNamespace(**{**vars(datetime), "datetime": Wrong})
 
         spec.loader.exec_module = hooked
         return spec
 
 
 sys.meta_path.insert(0, Finder())
-if ahead := float(os.environ.get("CROWD_CLOCK", 0)):
-    right, clock, clock_ns = datetime.datetime, time.time, time.time_ns
-    time.time = lambda: clock() + ahead
-    time.time_ns = lambda: clock_ns() + int(ahead * 1e9)
-
-    class Kind(type):
-        def __instancecheck__(cls, one):
-            return isinstance(one, right)
-
-    class Wrong(right, metaclass=Kind):
-        @classmethod
-        def now(cls, tz=None):
-            return right.now(tz) + datetime.timedelta(seconds=ahead)
-
-        @classmethod
-        def utcnow(cls):
-            return cls.now()
-
-    datetime.datetime = Wrong
+if AHEAD:
+    clock, clock_ns = time.time, time.time_ns
+    time.time = lambda: clock() + AHEAD
+    time.time_ns = lambda: clock_ns() + int(AHEAD * 1e9)
 """
 
 
@@ -283,7 +281,7 @@ def disturb(
     for driver in crowd.drivers:
         status, said = driver.process.returncode, driver.output.read_text()
         if driver.by != "SIGKILL" or status >= 0:
-            assert status == 0 or (driver.by == "SIGTERM" and status in (143, -15)), f"driver {driver.number}: {said}"
+            assert status == 0 or (driver.by == "SIGTERM" and status in (143, -15)), f"{driver} {status}: {said}"
             assert "Traceback" not in said, f"driver {driver.number}: {said}"
         counts[f"killed by {driver.by}" if status else "came to its end"] += 1
     again = attempts_again(crowd)
