@@ -126,19 +126,22 @@ class Output:
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """``table`` with an apostrophe before every text that a spreadsheet would take for a formula; numbers stay."""
+    """``table`` with an apostrophe before every text that a spreadsheet would take for a formula, and with no control
+    characters, of which one ends a line there; numbers stay as they are."""
     texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     columns = {name: table[name].map(_no_formula).astype(object) for name in texts}
     return table.assign(**columns).rename(columns=_no_formula)
 
 
 def _no_formula(value: Any) -> Any:
-    if not isinstance(value, str) or not value.lstrip().startswith(FORMULAS):
+    if not isinstance(value, str):
         return value
+    if not value.lstrip().startswith(FORMULAS):
+        return screens.printable(value, keep="\n\t")
     with contextlib.suppress(ValueError):
         float(value)
         return value
-    return f"'{value}"
+    return "'" + screens.printable(value, keep="\n\t")
 
 
 def screen_table(title: str) -> Table:

@@ -98,8 +98,11 @@ A trial's rows appear whole or not at all, and are written once. Every file says
 its trials run again. Images are a part of every result: a digest of those that a trial draws on stands in the column
 `data` and in its `trial_id`, and a study is not continued over others. Beside the tables stand `study.toml`,
 `images.json`, the digests of all images that the study draws on, `report.html` and `analysis/` once they were made, for
-adaptive searches `optuna.journal` (for `optuna-dashboard`), and while a study runs `progress.json` and `partial/`, its
-checkpoints. Nothing in it is ever executed.
+adaptive searches `optuna.journal` (for `optuna-dashboard`), and for the runs that work on the study `drivers/`, `leases/`
+and `partial/`, its checkpoints. Nothing in it is ever executed.
+
+Any number of runs, readers and compactions, on any machines, may be at one study's results at once:
+[how that is kept safe](#how-results-are-kept) is the last section of this page.
 """
 READING = """\
 ## Reading them
@@ -126,6 +129,63 @@ method. Where even the most consistent of effects could not pass with as few see
 how many would do. Trials that were stopped early or failed are no part of any analysis; diverged seeds are counted and
 left out of means.
 """
+KEPT = """
+## How results are kept
+
+This is what processes agree on that share a study's results, with no server between them. A test drives all
+interleavings of two and three of them, killed anywhere (`tests/test_interleavings.py`).
+
+**What a store has to do.** A file is put in place whole or not at all; it can be *created*, which of several who try one
+does and the others are told; listings show what was there before they began and is still there when they end. A folder
+creates by a hard link, an object store by a conditional put (`If-None-Match`); a store that can do neither is named by
+`metafa run`, and wants one run at a time. Nothing depends on a clock, on locks, or on a process being as quick as it
+seems: whoever is suspended may go on later, anywhere.
+
+| file | what it is |
+| --- | --- |
+| `measurements/ID.parquet` | the publication of the trial ID: it is created, once, and carries its row of `trials` in its metadata (`metafa.trial`, JSON) |
+| `trials/ID.parquet` | that row, put afterwards; whoever finds it missing or damaged makes it again |
+| `trials/failed-ID.parquet` | the row of a trial that failed and will be tried again; it counts until the trial is published. In an adaptive search a failure is published like a result, since other proposals follow from it |
+| `compact-X.parquet` in both | many trials together, X never used twice. The pair counts from when the file in `trials` is created, the second of the two; until the parts that it replaces are gone both are hidden, as `.compact-X.parquet` |
+| `leases/NAME.N` | the highest N says which driver holds a lease, or, if it is empty, that none does. NAME is `trial-ID`, `upkeep` (who compacts and clears up) or `proposing` (of an asynchronous search) |
+| `drivers/TOKEN.json` | a driver's heartbeat: it changes every 5 seconds |
+| `partial/ID.*` | a trial's checkpoint, what it has measured so far, and the deaths of its process |
+
+**Publishing.** Create `measurements/ID`. Whoever is told that it is there leaves it as it is. Else put `trials/ID`; if
+`measurements/ID` is gone by then, it was compacted: take `trials/ID` away again. The file and its folder are written to
+the disk (`fsync`) before the trial counts as done.
+
+**Reading.** List `measurements`, then `trials`, until two listings agree on compacted parts and miss nothing that the
+first had. Each trial is read from one place: a compacted pair that has it, else its own part. If a file is gone when it
+is opened, begin again. So a reader finds every trial that was published before it began, once; what fails in between,
+and is published later, it may find or not. Software that reads the folders by itself finds, in the moment in which a
+compaction replaces parts, fewer trials than there are, never one twice; `metafa.load` finds all.
+
+**Compacting.** Check the digest of every part. Put `measurements/.compact-X`, create `trials/.compact-X`; if the first
+is gone by then, take the second away, and stop. Remove the parts that were put together, each in `trials` first. Give
+both their visible names. A part is removed only by a process whose own new pair has its rows, or, if it is a single
+trial's, when any pair has them: so a trial that was in a pair once is in one for ever. A pair that was begun and not
+finished is finished by whoever comes next; one whose second half is missing is ended by creating that half, empty,
+before the first is removed, so that its author, if it lives, is told.
+
+**Leases** keep work from being done twice; no row depends on them. To take one, to take it over and to give it back is
+each to create the file of the next number. A driver is gone when its process is, seen from the same machine, or when
+its heartbeat has not changed for 60 seconds by the clock of whoever looks, which only has to run. A driver that stops
+gives back what it holds. If a driver was only suspended, its trial is run twice, and the first to publish has published
+it.
+
+**Digests.** Each part has 16 bytes between its pages and its footer, where readers of Parquet do not look: the BLAKE2b
+digest of everything before and after them.
+
+```python
+from hashlib import blake2b
+
+content = open(part, "rb").read()
+footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+pages, digest = content[: footer - 16], content[footer - 16 : footer]
+print(blake2b(pages + content[footer:], digest_size=16).digest() == digest)
+```
+"""
 
 
 def main() -> None:
@@ -137,7 +197,7 @@ def pages() -> dict[str, str]:
     """Every page that is made, by its file's name."""
     return {
         "study_file.md": MADE + STUDY + "".join(study_sections()),
-        "results.md": MADE + RESULTS + "".join(results_sections()) + READING,
+        "results.md": MADE + RESULTS + "".join(results_sections()) + READING + KEPT,
         "study.schema.json": json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n",
     }
 

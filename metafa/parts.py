@@ -47,7 +47,7 @@ def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> 
     Memory: some small multiple of what the rows need, which `check_file` bounds. Raises `PartError`.
     """
     try:
-        metadata = _metadata(content)
+        metadata = read_metadata(pa.BufferReader(content))
         file = pq.ParquetFile(pa.BufferReader(content), metadata=metadata)
         chosen = check_file(file, table, len(content), columns)
         if shared := _check_pages(content, metadata, _places(metadata, chosen)):
@@ -79,7 +79,7 @@ def check_file(file: pq.ParquetFile, table: str, size: int, columns: Sequence[st
     part of ``table``, by its footer alone: it lacks columns or has other types, is compressed as metafa does not, or
     claims more in those columns than fits. Raises pa.ArrowException or OSError where the footer is damaged."""
     metadata, schema = file.metadata, file.schema_arrow
-    _check_schema(schema, table)
+    check_schema(schema, table)
     wanted = columns if columns is not None else schema.names if table == "trials" else list(_types(table))
     chosen = [name for name in wanted if name in schema.names]
     places = _places(metadata, chosen)
@@ -125,13 +125,21 @@ def check_rows(rows: pa.Table, table: str) -> None:
 # The footer
 
 
-def _metadata(content: bytes) -> pq.FileMetaData:
-    if len(content) < 12 or content[:4] != b"PAR1" or content[-4:] != b"PAR1":
-        raise PartError("is no Parquet")
-    footer = int.from_bytes(content[-8:-4], "little")
-    if footer > min(FOOTER_BYTES, len(content) - 12):
-        raise PartError(f"has a footer of {footer:,} bytes")
-    return pq.read_metadata(pa.BufferReader(content))
+def read_metadata(file: pa.NativeFile) -> pq.FileMetaData:
+    """What the footer of a file says. Raises `PartError` where it has none, or one larger than any of a study."""
+    try:
+        size = file.size()
+        end = file.read_at(8, size - 8) if size >= 12 else b""
+        if end[4:] != b"PAR1":
+            raise PartError("is no Parquet")
+        footer = int.from_bytes(end[:4], "little")
+        if footer > min(FOOTER_BYTES, size - 12):
+            raise PartError(f"has a footer of {footer:,} bytes")
+        return pq.read_metadata(file)
+    except PartError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise PartError(f"is no Parquet that can be read: {_first_line(error)}") from error
 
 
 def _places(metadata: pq.FileMetaData, chosen: Sequence[str]) -> list[int]:
@@ -144,7 +152,8 @@ def _places(metadata: pq.FileMetaData, chosen: Sequence[str]) -> list[int]:
     return found
 
 
-def _check_schema(schema: pa.Schema, table: str) -> None:
+def check_schema(schema: pa.Schema, table: str) -> None:
+    """Raises `PartError` where a part of ``table`` has other columns than those of a study."""
     if len(schema) > COLUMNS:
         raise PartError(f"has {len(schema):,} columns")
     if len(set(schema.names)) < len(schema.names):

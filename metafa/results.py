@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 
 from metafa import heartbeat, leases, notebook
 from metafa import store as stores
-from metafa.parts import PartError, check_file, check_rows, decode
+from metafa.parts import PartError, check_file, check_rows, check_schema, decode, read_metadata
 from metafa.settings import DIVERGED_TIMES_CHANCE, NUMERICS, flatten
 from metafa.store import Store, StoreError
 from metafa.study import Study, StudyError, parse
@@ -212,9 +212,8 @@ def load(address: str | Path) -> Results:
     _study_text(store)
     trials, measurements = (read_table(store, table) for table in TABLES)
     # what was published after `trials` was read is left out
-    if measurements.num_columns:
-        ended = trials.filter(pc.field("status") != "failed")["trial_id"].to_pylist() if trials.num_columns else []
-        measurements = measurements.filter(_among(ended))
+    ended = trials.filter(pc.field("status") != "failed")["trial_id"].to_pylist() if trials.num_columns else []
+    measurements = measurements.filter(_among(ended))
     return Results(trials.to_pandas(), measurements.to_pandas())
 
 
@@ -232,8 +231,11 @@ def prepare(store: Store, study: Study) -> None:
     try:
         store.make_folders("")
         # first, since by it the folder is known as ours; later a study with more trials takes its place
-        if not store.exists("study.toml") or store.read("study.toml").decode() != study.text:
-            store.put("study.toml", study.text.encode())
+        if store.create("study.toml", study.text.encode(), durable=True):
+            pass
+        elif store.read("study.toml").decode() != study.text:
+            check(store, study)  # another run may have begun here meanwhile
+            store.put("study.toml", study.text.encode(), durable=True)
         if study.digests and study.digests != _digests(store):
             store.put(IMAGES, json.dumps(study.digests, indent=1, sort_keys=True).encode())
         store.make_folders(*TABLES, PARTIAL)
@@ -245,7 +247,7 @@ def check(store: Store, study: Study) -> None:
     """Raises `ResultsError` where ``store`` cannot take the results of ``study``."""
     if store.local:
         _check_folder(store)
-    if not store.exists("study.toml"):
+    if not store.exists("study.toml") and not parts(store, "measurements"):
         if store.local and Path(store.root).is_dir() and any(p.name[0] != "." for p in Path(store.root).iterdir()):
             raise ResultsError(f"{store.address} is not a results folder of metafa: it has no study.toml")
         return
@@ -306,7 +308,7 @@ def _texts_of_parts(store: Store) -> list[str]:
     try:
         for name in parts(store, "measurements"):
             with store.filesystem.open_input_file(store.path(f"measurements/{name}")) as file:
-                text = (pq.read_metadata(file).metadata or {}).get(b"metafa.study", b"").decode()
+                text = (read_metadata(file).metadata or {}).get(b"metafa.study", b"").decode()
             if text and text not in found:
                 found[text] = parse(text, file="study", has_results=True).total
     except (OSError, ValueError, StudyError, pa.ArrowException) as error:
@@ -355,8 +357,8 @@ def find_parts(store: Store) -> Parts:
     seen: Any = None
     for _ in range(LISTINGS):
         # measurements first: what is published is there until a pair that has it stands in both
-        measurements, trials = store.sizes("measurements"), store.sizes("trials")
-        before, seen = seen, (_compacted(trials), _compacted(measurements))
+        measurements, trials = store.names("measurements"), store.names("trials")
+        before, seen = seen, (_compacted(store, "trials", trials), _compacted(store, "measurements", measurements))
         were, own = own, {name for name in measurements if OWN.fullmatch(name)}
         # a listing may miss a file that gets another name while it is made: two agree, and what is gone has a reason
         if before == seen and were <= own:
@@ -371,7 +373,7 @@ def find_parts(store: Store) -> Parts:
             "runs its trials again"
         )
     owned, rows, failed = (
-        [match[1] for match in map(pattern.fullmatch, sorted(names)) if match]
+        [match[1] for match in map(pattern.fullmatch, names) if match]
         for pattern, names in ((OWN, measurements), (OWN, trials), (FAILED, trials))
     )
     files, others = seen
@@ -383,11 +385,12 @@ def _has_fellow(store: Store, name: str) -> bool:
     return any(store.exists(f"measurements/{dot}{name}") for dot in (".", ""))
 
 
-def _compacted(sizes: Mapping[str, int]) -> dict[str, str]:
-    """Of the compacted parts of a table, by their final name, the file: the one that is not hidden, where both are
-    there. A hidden part without content counts for nothing: by it somebody has ended an interrupted compaction."""
-    found = [match for match in map(COMPACTED.fullmatch, sorted(sizes)) if match]  # a dot comes before letters
-    return {match[2]: match[0] for match in found if sizes[match[0]] or not match[1]}
+def _compacted(store: Store, table: str, names: Iterable[str]) -> dict[str, str]:
+    """Of the compacted parts among the files of a table, by their final name, the file: the one that is not hidden,
+    where both are there. A hidden part without content counts for nothing: by it somebody has ended an interrupted
+    compaction."""
+    found = [match for match in map(COMPACTED.fullmatch, sorted(names)) if match]  # a dot comes before letters
+    return {match[2]: match[0] for match in found if not match[1] or store.size(f"{table}/{match[0]}")}
 
 
 def _again(read: Callable[[Store], Read]) -> Callable[[Store], Read]:
@@ -460,7 +463,7 @@ def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | No
         part = dataset.dataset([store.path(name)], filesystem=store.filesystem, format="parquet", schema=MEASUREMENTS)
         chosen = _both(filter, _among(pair.trial_ids)) if pair.doubled else filter
         tables.append(part.to_table(columns=there, filter=chosen))
-    return pa.concat_tables(tables) if tables else pa.table({})
+    return pa.concat_tables(tables) if tables else MEASUREMENTS.empty_table().select(there)
 
 
 def _among(trial_ids: list[str]) -> pc.Expression:
@@ -534,11 +537,8 @@ def _own_row(store: Store, found: Parts, trial_id: str) -> Row | None:
     `PartError`."""
     name = f"measurements/{trial_id}.parquet"
     try:
-        if store.local:
-            row = carried(pq.read_metadata(store.path(name)))
-        else:
-            with store.filesystem.open_input_file(store.path(name)) as file:
-                row = carried(pq.read_metadata(file))
+        with store.filesystem.open_input_file(store.path(name)) as file:
+            row = carried(read_metadata(file))
     except PartError as error:
         raise PartError(f"{name} {error}") from error
     if row is None and trial_id in found.rows:  # of an earlier version
@@ -590,6 +590,7 @@ def _as_tables(rows: Iterable[Row], columns: Sequence[str] | None = None) -> lis
         names = [name for name in some[0].types if columns is None or name in columns]
         schema = pa.schema([(name, some[0].types[name]) for name in names], metadata=dict(some[0].metadata))
         try:
+            check_schema(pa.schema(some[0].types.items()), "trials")
             table = pa.Table.from_pylist([row.chosen(names) for row in some], schema)
             check_rows(table, "trials")
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -751,7 +752,7 @@ def _is_kept(store: Store, trial_id: str, final: bool) -> bool:
 
 
 def _metadata(content: bytes) -> pq.FileMetaData:
-    return pq.read_metadata(pa.BufferReader(content))
+    return read_metadata(pa.BufferReader(content))
 
 
 def _put_row(store: Store, trial_id: str, row: pa.Table) -> None:
@@ -950,7 +951,17 @@ def tidy(store: Store) -> None:
                     store.remove_same(name, content)
     for trial_id in published(store, found.failed) if found.failed else ():
         store.remove(f"trials/failed-{trial_id}.parquet")
-    store.remove(PLAN)
+    _clear_after(store, known | (set(found.own) & found.rows))
+
+
+def _clear_after(store: Store, done: set[str]) -> None:
+    """Removes what trials that are ``done`` left on their way, and what earlier versions kept beside the tables."""
+    for folder in (PARTIAL, leases.FOLDER):
+        for name in store.names(folder):
+            if (match := re.search("[0-9a-f]{16}", name)) and match[0] in done:
+                store.remove(f"{folder}/{name}")
+    for name in (PLAN, "progress.json"):
+        store.remove(name)
 
 
 def _end_begun(store: Store) -> None:

@@ -31,20 +31,33 @@ class Share:
     news: Callable[[dict[str, Known]], None] = lambda ended: None
     held: dict[str, Point] = field(default_factory=dict)
     _looked: float = 0.0
+    _among_others: bool = True
+    _compactions: int | None = None
+    """The number of the lease by which parts are compacted, as `ended` knows them; None where that was held then."""
 
     def take(self, trial: Trial) -> bool:
         """Takes a trial that nobody else runs, and says whether it did; one that has ended meanwhile is then known."""
         self.look(LOOK_EVERY)
         if trial.trial_id in self.ended:
             return False
-        name = leases.of_trial(trial.trial_id)
-        if not self.driver.take(name, note=json.dumps(trial.varied)):
+        if not self.driver.take(leases.of_trial(trial.trial_id), note=json.dumps(trial.varied)):
             return False
         self.held[trial.trial_id] = trial.varied
-        if self._learn(results.rows_of(self.driver.store, [trial.trial_id])):  # since it was looked for last
+        if self._has_ended(trial.trial_id):  # since it was looked for last
             self.done(trial.trial_id)
             return False
         return True
+
+    def _has_ended(self, trial_id: str) -> bool:
+        store = self.driver.store
+        if self._compactions is None or self.driver.numbers().get(leases.UPKEEP, 0) != self._compactions:
+            self.look()
+            return trial_id in self.ended or self._learn(results.rows_of(store, [trial_id]))
+        if any(
+            store.exists(name) for name in (f"measurements/{trial_id}.parquet", f"trials/failed-{trial_id}.parquet")
+        ):
+            return self._learn(results.rows_of(store, [trial_id]))
+        return False
 
     def done(self, trial_id: str) -> None:
         """A trial that was taken has its row."""
@@ -59,11 +72,17 @@ class Share:
             del self.held[trial_id]
 
     def look(self, every: float = 0.0) -> None:
-        """Learns what others have published, unless that was done less than ``every`` seconds ago."""
-        if time.monotonic() - self._looked < every:
+        """Learns what others have published; where ``every`` is given, not if that was done less than so many seconds
+        ago, nor if there are no others."""
+        if every and time.monotonic() - self._looked < every:
             return
-        self._learn(results.rows_of(self.driver.store, but=self.ended.keys() | self.held.keys()))
-        self._looked = time.monotonic()
+        there = bool(self.driver.others())
+        if not every or there or self._among_others:
+            number = self.driver.numbers().get(leases.UPKEEP, 0)
+            held = number > 0 and self.driver.holder(leases.UPKEEP, number) != ""
+            self._learn(results.rows_of(self.driver.store, but=self.ended.keys() | self.held.keys()))
+            self._compactions = None if held else number
+        self._looked, self._among_others = time.monotonic(), there
 
     def _learn(self, rows: list[dict[str, Any]]) -> bool:
         """Adds rows of `trials` to what is known, but for failures of before, and says whether there were any."""

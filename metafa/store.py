@@ -56,14 +56,24 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """The names of the files in ``folder``, hidden ones among them."""
-        return sorted(self.sizes(folder))
+        if not self.local:
+            return sorted(self.sizes(folder))
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file())
+        return []
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The sizes of the files in ``folder``, in bytes, by name."""
         selector = fs.FileSelector(self.path(folder), allow_not_found=True)
         return {info.base_name: info.size for info in self.filesystem.get_file_info(selector) if info.is_file}
 
+    def size(self, name: str) -> int:
+        """The size of a file, in bytes; 0 where it is not there."""
+        return self.filesystem.get_file_info(self.path(name)).size or 0
+
     def exists(self, name: str) -> bool:
+        if self.local:
+            return os.path.lexists(self.path(name))
         return self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound
 
     def read(self, name: str) -> bytes:

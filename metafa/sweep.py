@@ -872,4 +872,4 @@ class _Bridge(tune.Callback):
         # a cluster grows where something waits for it
         self.tries.at_once = max(1, min(fit + (not self.alone), self.workers or fit + 1))
         with contextlib.suppress(OSError, results.ResultsError):
-            self.share.look()
+            self.share.look(LOOK_EVERY)
