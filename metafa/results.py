@@ -238,7 +238,7 @@ def prepare(store: Store, study: Study) -> None:
             store.put("study.toml", study.text.encode(), durable=True)
         if study.digests and study.digests != _digests(store):
             store.put(IMAGES, json.dumps(study.digests, indent=1, sort_keys=True).encode())
-        store.make_folders(*TABLES, PARTIAL)
+        store.make_folders(*TABLES, PARTIAL, leases.FOLDER, heartbeat.FOLDER)
     except OSError as error:
         raise ResultsError(f"{store.address} cannot be written: {reason(error)}") from error
 

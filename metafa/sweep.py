@@ -250,7 +250,7 @@ def _switched(alone: bool, cpus: int = 0) -> Iterator[None]:
     ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     logger.setLevel("CRITICAL")  # what goes wrong with a trial is in its row, and said in a line
     os.environ.update({name: os.environ.get(name, setting) for name, setting in SWITCHES.items()})
-    if alone and cpus > ray_utils.get_num_cpus(override_docker_cpu_warning=True):
+    if alone and cpus > _cores():
         os.environ.setdefault(WAIT_POLICY, "passive")
     if alone:
         os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # of the processes that it starts
@@ -368,9 +368,15 @@ def _start_ray(address: str | None, cpus: int | None, folder: scratch.Folder | N
         if folder is not None:
             options |= dict(_temp_dir=folder.path)
         try:
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
+            ray.init(address="local", num_cpus=cpus or _cores(), include_dashboard=False, **options)
         except Exception as error:
             raise _unstarted(error) from error
+
+
+def _cores() -> int:
+    """How many CPU cores this process may use: Ray itself counts those that belong to other jobs on the machine."""
+    there = int(ray_utils.get_num_cpus(override_docker_cpu_warning=True))
+    return min(there, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else there
 
 
 def _unstarted(error: Exception) -> ResourcesError:

@@ -34,20 +34,10 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def object_store() -> Iterator[str]:
     """An S3-compatible server on loopback with an empty bucket: an address in it, but for a folder's name."""
-    import socket
+    from crowd import an_object_store
 
-    from moto.server import ThreadedMotoServer
-    from pyarrow import fs
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    server.start()
-    options = dict(access_key="key", secret_key="secret", endpoint_override=f"127.0.0.1:{port}", scheme="http")
-    fs.S3FileSystem(**options, region="us-east-1", allow_bucket_creation=True).create_dir("bucket")
-    yield f"s3://key:secret@bucket/{{}}?scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{port}"
-    server.stop()
+    with an_object_store() as address:
+        yield address
 
 
 @pytest.fixture(params=["folder", "object store"])

@@ -1,9 +1,10 @@
 """What happens to a study on a borrowed cluster, made to happen: processes killed, nodes lost, disks full.
 
-    python tests/disturbances.py [--kills N]
+    python tests/disturbances.py [--kills N] [--drivers N] [--store-drivers N]
 
 runs a study undisturbed, and then again and again while it is disturbed, and says whether the tables come out equal to
-the bit. The tests call the same functions, with fewer kills.
+the bit: by one driver that is killed, and by many at once, of which one's clock is an hour ahead, on a folder and on an
+S3-compatible server. The tests call the same functions, with fewer of each.
 """
 
 from __future__ import annotations
@@ -56,7 +57,11 @@ def metafa(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 def tables(address: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both tables, without what describes the run, in an order of their own."""
-    trials, measurements = results.load(address)
+    return in_order(results.load(address))
+
+
+def in_order(found: results.Results) -> tuple[pd.DataFrame, pd.DataFrame]:
+    trials, measurements = found
     trials = trials.drop(columns=list(results.RUN_COLUMNS)).sort_values("trial_id", ignore_index=True)
     return trials, measurements.sort_values([c for c in measurements if c != "value"], ignore_index=True)
 
@@ -187,50 +192,86 @@ def main() -> None:
         "--kills", metavar="N", type=int, default=20, help="of the driver, and of workers  [default: 20]"
     )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the moments  [default: 0]")
+    parser.add_argument("--drivers", metavar="N", type=int, default=20, help="on one study in a folder  [default: 20]")
+    parser.add_argument(
+        "--store-drivers", metavar="N", type=int, default=8, help="and on an S3-compatible server  [default: 8]"
+    )
+    parser.add_argument("--trials", metavar="N", type=int, default=48, help="of that study  [default: 48]")
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="metafa-") as name:
-        folder = Path(name)
-        (folder / "small.toml").write_text(STUDY)
-        began = time.time()
-        done = metafa(folder, "run", "small.toml", "--results", "undisturbed")
+        if arguments.kills:
+            disturb_one(Path(name), arguments.kills, chance)
+        if arguments.drivers or arguments.store_drivers:
+            disturb_many(Path(name), arguments, chance)
+
+
+def disturb_many(folder: Path, arguments: argparse.Namespace, chance: random.Random) -> None:
+    """A study that many drivers share."""
+    import crowd
+
+    def share(drivers: int, trials: int, address: str) -> None:
+        place = Path(tempfile.mkdtemp(dir=folder))
+        # no two trials are the same, and each is about a second's work
+        (place / "shared.toml").write_text(crowd.STUDY.format(steps=[1000 + i for i in range(trials // 2)]))
+        done = metafa(place, "run", "shared.toml", "--results", "undisturbed")
         assert done.returncode == 0, done.stderr
-        whole = time.time() - began
-        print(f"undisturbed: {whole:.1f} s")
+        began = time.monotonic()
+        counts = crowd.disturb(crowd.Crowd(place, "shared.toml", address), place / "undisturbed", drivers, chance)
+        print(f"{drivers} drivers on one study, no more than 3 alive at a time, in {time.monotonic() - began:.0f} s:")
+        print("".join(f"    {what}: {number}\n" for what, number in counts.items()), end="")
+        print("    tables equal to the bit, work done twice only where a driver was killed or stopped", flush=True)
 
-        kept: dict[str, object] = {}
-        for kill in range(arguments.kills):
-            # while trials run, for the most part: before that, nothing is there to be lost
-            address = f"driver{kill // 5}"
-            moment = time.time() + chance.uniform(0.4, 1) * whole
-            through = kill_driver(folder, "small.toml", address, lambda moment=moment: time.time() > moment)
-            trials = results.load(folder / address).trials if through else pd.DataFrame({"trial_id": [], "started": []})
-            started = dict(zip(trials["trial_id"], trials["started"], strict=True))
-            before = kept.get(address, {})
-            assert before.items() <= started.items(), "a trial that was done has been done again"
-            kept[address] = started
-            print(f"killed driver {kill + 1}: {len(through)} trials done", flush=True)
-        for address in kept:
-            assert metafa(folder, "run", "small.toml", "--results", address).returncode == 0
-            assert_equal(folder / "undisturbed", folder / address)
-        print(f"killed driver, {arguments.kills} times: tables equal to the bit, nothing done twice that was done")
+    if arguments.drivers:
+        share(arguments.drivers, arguments.trials, "shared")
+    if arguments.store_drivers:
+        with crowd.an_object_store() as address:
+            print("on an S3-compatible server: ", end="")
+            share(arguments.store_drivers, arguments.trials // 2, address.format("shared"))
 
-        killed = kill_workers(folder, "small.toml", "workers", arguments.kills, chance)
-        assert_equal(folder / "undisturbed", folder / "workers")
-        print(f"killed workers, {killed} of them: tables equal to the bit")
 
-        done = lose_a_node(folder, "small.toml", "node")
-        assert "nodes lost: 1" in done.stdout, done.stderr
-        assert_equal(folder / "undisturbed", folder / "node")
-        print("a lost node of three: tables equal to the bit")
+def disturb_one(folder: Path, kills: int, chance: random.Random) -> None:
+    """A study that one driver at a time runs."""
+    (folder / "small.toml").write_text(STUDY)
+    began = time.time()
+    done = metafa(folder, "run", "small.toml", "--results", "undisturbed")
+    assert done.returncode == 0, done.stderr
+    whole = time.time() - began
+    print(f"undisturbed: {whole:.1f} s")
 
-        done = fill_a_disk(folder, "small.toml", "disk", 60)
-        if done.returncode == 77:
-            print("a full disk: not tried, nobody may mount one here")
-        else:
-            print(done.stdout, done.stderr)
-            assert_equal(folder / "undisturbed", folder / "disk")
-            print("a full disk: tables equal to the bit")
+    kept: dict[str, object] = {}
+    for kill in range(kills):
+        # while trials run, for the most part: before that, nothing is there to be lost
+        address = f"driver{kill // 5}"
+        moment = time.time() + chance.uniform(0.4, 1) * whole
+        through = kill_driver(folder, "small.toml", address, lambda moment=moment: time.time() > moment)
+        trials = results.load(folder / address).trials if through else pd.DataFrame({"trial_id": [], "started": []})
+        started = dict(zip(trials["trial_id"], trials["started"], strict=True))
+        before = kept.get(address, {})
+        assert before.items() <= started.items(), "a trial that was done has been done again"
+        kept[address] = started
+        print(f"killed driver {kill + 1}: {len(through)} trials done", flush=True)
+    for address in kept:
+        assert metafa(folder, "run", "small.toml", "--results", address).returncode == 0
+        assert_equal(folder / "undisturbed", folder / address)
+    print(f"killed driver, {kills} times: tables equal to the bit, nothing done twice that was done")
+
+    killed = kill_workers(folder, "small.toml", "workers", kills, chance)
+    assert_equal(folder / "undisturbed", folder / "workers")
+    print(f"killed workers, {killed} of them: tables equal to the bit")
+
+    done = lose_a_node(folder, "small.toml", "node")
+    assert "nodes lost: 1" in done.stdout, done.stderr
+    assert_equal(folder / "undisturbed", folder / "node")
+    print("a lost node of three: tables equal to the bit")
+
+    done = fill_a_disk(folder, "small.toml", "disk", 60)
+    if done.returncode == 77:
+        print("a full disk: not tried, nobody may mount one here")
+    else:
+        print(done.stdout, done.stderr)
+        assert_equal(folder / "undisturbed", folder / "disk")
+        print("a full disk: tables equal to the bit")
 
 
 if __name__ == "__main__":

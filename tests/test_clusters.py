@@ -3,18 +3,20 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import jsonschema
 import psutil
 import pytest
 import yaml
-from disturbances import STUDY, assert_equal, metafa
+from disturbances import STUDY, assert_equal, begun, metafa
 
-from metafa import results
+from metafa import heartbeat, results, stopping, store
 
 CLUSTERS = Path(__file__).parents[1] / "docs" / "clusters"
 # nodes that come up at once on one machine take each other's names, so here each waits for those before, the head's too
@@ -40,7 +42,16 @@ exec {environment}/bin/metafa "$@"
 """
 
 
-def test_the_slurm_script_runs_a_study_on_all_its_nodes(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the study as one driver leaves them."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "small.toml").write_text(STUDY)
+    assert metafa(folder, "run", "small.toml", "--results", "here").returncode == 0
+    return folder / "here"
+
+
+def test_the_slurm_script_runs_a_study_on_all_its_nodes(undisturbed: Path, tmp_path: Path) -> None:
     """SLURM's own commands are stood in for: each task that they would start on a node of its own is started here."""
     for name, text in (
         ("srun", SRUN.format(python=sys.executable, output=tmp_path / "output")),
@@ -53,7 +64,6 @@ def test_the_slurm_script_runs_a_study_on_all_its_nodes(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "activate").write_text(f"PATH={tmp_path}:{sys.prefix}/bin:$PATH\n")
     (tmp_path / "small.toml").write_text(STUDY)
-    assert metafa(tmp_path, "run", "small.toml", "--results", "here").returncode == 0
     environment = os.environ | {
         "METAFA_ENVIRONMENT": str(tmp_path),
         "SLURM_JOB_ID": str(os.getpid()),
@@ -80,7 +90,45 @@ def test_the_slurm_script_runs_a_study_on_all_its_nodes(tmp_path: Path) -> None:
     assert status == 0, said
     assert "4 of 4 trials done" in said
     assert said.count("Ray runtime started.") == 3
-    assert_equal(tmp_path / "here", tmp_path / "there")
+    assert_equal(undisturbed, tmp_path / "there")
+
+
+def test_jobs_of_a_slurm_array_share_a_study_and_queue_themselves_again(undisturbed: Path, tmp_path: Path) -> None:
+    """Two jobs; the time of the first is almost up once a trial has begun, and it is begun again, as SLURM would."""
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "activate").write_text(f"PATH={tmp_path}:{sys.prefix}/bin:$PATH\n")
+    (tmp_path / "small.toml").write_text(STUDY)
+
+    def job(task: int) -> subprocess.Popen:
+        environment = os.environ | {"METAFA_ENVIRONMENT": str(tmp_path), "SLURM_JOB_ID": f"{4712 + task}"}
+        environment |= {"SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": str(task)}
+        command = ["bash", CLUSTERS / "slurm_array.sh", "small.toml", "there", "--workers", "1"]
+        with (tmp_path / f"output{task}").open("a") as output:
+            return subprocess.Popen(
+                command, cwd=tmp_path, env=environment, stdout=output, stderr=output, start_new_session=True
+            )
+
+    jobs, there = [job(0), job(1)], tmp_path / "there"
+    try:
+        while not begun(there) or len(working := heartbeat.every(store.at(there))) < 2:
+            assert jobs[0].poll() is None, (tmp_path / "output0").read_text()
+            time.sleep(0.05)
+        jobs[0].send_signal(signal.SIGUSR1)  # to the script alone, as --signal=B: has it
+        assert jobs[0].wait(60) == 143, (tmp_path / "output0").read_text()
+        jobs.append(job(0))
+        assert [one.wait(240) for one in jobs[1:]] == [0, 0]
+    finally:
+        for one in jobs:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(one.pid, signal.SIGKILL)
+    assert {beat.job for beat in working} == {"4711_0", "4711_1"}
+    assert (tmp_path / "asked").read_text() == "requeue 4711_0\n", "a study that is done is not queued again"
+    output = (tmp_path / "output0").read_text()
+    assert stopping.SENTENCE in output
+    assert "4 of 4 trials done" in output.partition(stopping.SENTENCE)[2]
+    assert_equal(undisturbed, there)
 
 
 # of KubeRay's API reference, ray.io/v1: what each of these may say

@@ -342,6 +342,17 @@ def test_a_study_that_loses_a_node_goes_on(undisturbed: Path) -> None:
     assert_equal(undisturbed / "results/small", undisturbed / "node")
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a system that keeps no process to some cores")
+def test_only_the_cores_that_a_process_may_use_are_counted() -> None:
+    """As a job of SLURM's has them, on a machine that it shares with others."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert sweep._cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def test_a_full_disk_is_said_in_a_line_and_the_study_goes_on_when_there_is_room(undisturbed: Path) -> None:
     done = disturbances.fill_a_disk(undisturbed, "small.toml", "disk", 60)
     if done.returncode == 77:
