@@ -596,7 +596,9 @@ def _explore(
     return Explored(len(reached), sum(actor.runs for actor in actors), whole, bound, violations)
 
 
-def wander(files: Files, initial: int, actors: list[Actor], checks: Checks, schedules: int, seed: int) -> Violation | None:
+def wander(
+    files: Files, initial: int, actors: list[Actor], checks: Checks, schedules: int, seed: int
+) -> Violation | None:
     """Follows so many schedules drawn at random, in which any actor may come at any step; returns the first violation."""
     chance = random.Random(seed)
     places = tuple(Place(actor.start(initial), frozenset(), None) for actor in actors)

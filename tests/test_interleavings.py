@@ -79,9 +79,7 @@ def compacted_before(*written: tuple[pa.Table, pa.Table], upto: int) -> Callable
         steps = [lambda: store.put(f"measurements/.{new}", both[1]), lambda: store.put(f"trials/.{new}", both[0])]
         steps.append(lambda: store.put(results.PLAN, json.dumps({"old": old, "new": [new]}).encode()))
         steps += [partial(store.remove, f"{table}/{name}") for table in results.TABLES for name in old]
-        steps += [
-            partial(store.rename, f"{table}/.{new}", f"{table}/{new}") for table in reversed(results.TABLES)
-        ]
+        steps += [partial(store.rename, f"{table}/.{new}", f"{table}/{new}") for table in reversed(results.TABLES)]
         for step in steps[:upto]:
             step()
 
@@ -134,9 +132,7 @@ def frames(loaded: results.Results) -> dict[str, tuple[str, str]]:
         rows = zip(*(frame[column].tolist() for column in columns), strict=True) if len(frame) else ()
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
-    return view(
-        records(loaded.trials, "trial_id", "status", "host"), records(loaded.measurements, "trial_id", "value")
-    )
+    return view(records(loaded.trials, "trial_id", "status", "host"), records(loaded.measurements, "trial_id", "value"))
 
 
 class Tables:
@@ -278,4 +274,6 @@ def wander(begun: Mapping[str, bytes], *actors: Actor, schedules: int, seed: int
     files = Files()
     tables = Tables(files, WAYS | ways)
     checks = Checks(tables.hold, tables.step, tables.end)
-    return interleaved.wander(files, files.number(begun), [tables.actor(one) for one in actors], checks, schedules, seed)
+    return interleaved.wander(
+        files, files.number(begun), [tables.actor(one) for one in actors], checks, schedules, seed
+    )
