@@ -61,6 +61,7 @@ CONTINUED = (
 ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
 SMALL_BYTES = 2**24  # a part below this size is worth compacting
 SHOWN = 3  # settings that differ, in a sentence
+NOTE_BYTES = 2**21  # of what stands beside the tables, at most: a study file has half of it
 READERS = 16  # parts read at a time
 ITEMS = 16  # of them by each reader, one after the other
 LISTINGS = 50  # of both folders, until two agree
@@ -288,7 +289,7 @@ def _check_folder(store: Store) -> None:
 def _study_text(store: Store) -> str:
     """The study file in ``store``, or, where that is gone, the one that its parts say they are of."""
     try:
-        return store.read("study.toml").decode()
+        return store.read("study.toml", NOTE_BYTES).decode()
     except (FileNotFoundError, NotADirectoryError) as error:
         texts = _texts_of_parts(store)
         if texts:
@@ -330,8 +331,9 @@ def read_study(store: Store) -> Study:
 def _digests(store: Store) -> dict[str, str]:
     """The digests of the images that results are of, as `prepare` has left them."""
     try:
-        return dict(json.loads(store.read(IMAGES)))
-    except (OSError, ValueError, TypeError):
+        found = json.loads(store.read(IMAGES, NOTE_BYTES))
+        return {name: digest for name, digest in found.items() if isinstance(digest, str)}
+    except (OSError, ValueError, AttributeError, RecursionError):
         return {}
 
 
@@ -1128,6 +1130,14 @@ def _together(some: list[Small]) -> tuple[pa.Table, pa.Table]:
     ordered = measurements.sort_by([("metric", "ascending"), ("phase", "ascending")])
     return trials, ordered.replace_schema_metadata(
         {key: text for key, text in (trials.schema.metadata or {}).items() if key in OF_STUDY}
+    )
+
+
+def unwritten(store: Store, why: str) -> ResultsError:
+    """What is said where results cannot be written any more."""
+    return ResultsError(
+        f"{store.address} cannot be written: {why}; nothing that was done is lost, and when it can be written again "
+        "the same command continues"
     )
 
 
