@@ -101,7 +101,7 @@ dataset = "digits"
 training_images = 200
 steps = { choices = STEPS }
 optimizer = "sgd"
-weight_decay = 1.0
+weight_decay = 0.9
 learning_rate = { choices = RATES }
 [measure]
 points = 4
