@@ -35,6 +35,7 @@ class Watcher:
         self.counts: dict[str, int] = {}
         self.cpus, self.gpus = 0.0, 0.0
         self.over = False
+        self.waited = False
         self.others = 0  # trials that other drivers have brought to an end meanwhile
         self.a_line_each = not screen.is_terminal
         self.bar: Any = Progress(
@@ -73,6 +74,12 @@ class Watcher:
         if self.a_line_each:
             said = ended.error if ended.status == "stopped" else _shown(final)
             self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True, markup=False)
+
+    def waits(self) -> None:
+        """Other runs have taken all that is left, which may last."""
+        if not self.waited:
+            self.waited = True
+            self.screen.print("other runs have taken all that is left; waiting for them", soft_wrap=True)
 
     def elsewhere(self, known: Mapping[str, Known]) -> None:
         """Trials have ended that other drivers ran."""

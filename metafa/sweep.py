@@ -107,6 +107,9 @@ class Watcher(Protocol):
     def finished(self, trial: Trial, ended: Ended) -> None:
         """A trial has ended."""
 
+    def waits(self) -> None:
+        """Other runs have taken all that is left."""
+
 
 def run(
     study: Study,
@@ -135,6 +138,7 @@ def run(
         share = join(ended)
         to_try = proposals.to_try(study, ended, share)
         while (first := next(to_try, _NONE)) is None:  # others run all that is left, and may die
+            watcher.waits()
             time.sleep(LOOK_EVERY)
         if first is _NONE:  # a search may find nothing to try any more, and does so without Ray
             return
@@ -227,10 +231,7 @@ def _run(
     if study.adaptive and not bridge.unwritten:
         proposals.keep_journal(study, store, ended)
     if bridge.unwritten:
-        raise results.ResultsError(
-            f"{store.address} cannot be written: {bridge.unwritten}; nothing that was done is lost, and when it can be "
-            "written again the same command continues"
-        )
+        raise results.unwritten(store, bridge.unwritten)
 
 
 @contextlib.contextmanager
