@@ -36,6 +36,7 @@ class Watcher:
         self.cpus, self.gpus = 0.0, 0.0
         self.over = False
         self.others = 0  # trials that other drivers have brought to an end meanwhile
+        self.waits = self.noted = False  # for other drivers; and whether that has been said
         self.a_line_each = not screen.is_terminal
         self.bar: Any = Progress(
             SpinnerColumn("dots" if screen.encoding.startswith("utf") else "line"),
@@ -54,8 +55,16 @@ class Watcher:
         self.cpus, self.gpus = cpus, gpus
 
     def progressed(self, trial: Trial, fraction: float) -> None:
-        self.running[trial.trial_id] = fraction
+        self.running[trial.trial_id], self.waits = fraction, False
         self._show()
+
+    def waiting(self) -> None:
+        """There is nothing to run but what other drivers run."""
+        self.waits = True
+        if not self.noted:
+            self.noted = True
+            said = "note: other runs are at all that is left; this one waits for them, and goes on where one is gone"
+            self.screen.print(said, soft_wrap=True)
 
     def finished(self, trial: Trial, ended: Ended) -> None:
         self.running.pop(trial.trial_id, None)
@@ -100,9 +109,10 @@ class Watcher:
         parts = [f"{self.ended}/{self.total} trials"]
         parts += [f"{self.counts[name]} {name}" for name in ("diverged", "stopped", "failed") if name in self.counts]
         if self.running:
-            parts.append(
-                f"{len(self.running)} running on {self.cpus:g} CPUs" + f", {self.gpus:g} GPUs" * (self.gpus > 0)
-            )
+            parts.append(f"{len(self.running)} running on {_number(self.cpus, 'CPU')}")
+            parts[-1] += f", {_number(self.gpus, 'GPU')}" * (self.gpus > 0)
+        elif not self.over and (self.waits or self.since is None):
+            parts.append("waiting for other runs" if self.waits else "starting")
         if self.others:
             parts.append(f"{self.others} by other runs")
         if (rate := self._rate()) is not None and not self.over:
@@ -146,6 +156,10 @@ def describe(trial: Trial) -> str:
         )
         or "the only trial"
     )
+
+
+def _number(number: float, unit: str) -> str:
+    return f"{number:g} {unit}" + "s" * (number != 1)
 
 
 def _duration(seconds: float) -> str:

@@ -107,6 +107,9 @@ class Watcher(Protocol):
     def finished(self, trial: Trial, ended: Ended) -> None:
         """A trial has ended."""
 
+    def waiting(self) -> None:
+        """There is nothing to run but what other drivers run."""
+
 
 def run(
     study: Study,
@@ -135,6 +138,7 @@ def run(
         share = join(ended)
         to_try = proposals.to_try(study, ended, share)
         while (first := next(to_try, _NONE)) is None:  # others run all that is left, and may die
+            watcher.waiting()
             time.sleep(LOOK_EVERY)
         if first is _NONE:  # a search may find nothing to try any more, and does so without Ray
             return
@@ -725,12 +729,14 @@ class _Tries(Searcher):
         self.trials = trials
         self.given: dict[str, Trial] = {}
         self.at_once = 1  # what waits here for its turn might run elsewhere
+        self.waits = False  # for other drivers, where none of those given is left
 
     def __reduce__(self) -> Any:
         return Searcher, ()  # as of the bridge
 
     def suggest(self, trial_id: str) -> Any:
         trial = next(self.trials, Searcher.FINISHED) if len(self.given) < self.at_once else None
+        self.waits = trial is None and not self.given
         if isinstance(trial, Trial):
             self.given[trial_id] = trial
             return {"point": json.dumps(trial.varied)}
@@ -798,6 +804,8 @@ class _Bridge(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         self.look(heartbeat.EVERY)  # also while no trial has anything to say
+        if self.tries.waits:
+            self.watcher.waiting()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         ours, last = self.tries.given.pop(trial.trial_id), trial.last_result

@@ -10,6 +10,7 @@ whoever keeps the files.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import random
@@ -283,7 +284,8 @@ def disturb(
         if driver.by != "SIGKILL" or status >= 0:
             assert status == 0 or (driver.by == "SIGTERM" and status in (143, -15)), f"{driver} {status}: {said}"
             assert "Traceback" not in said, f"driver {driver.number}: {said}"
-        counts[f"killed by {driver.by}" if status else "came to its end"] += 1
+        ended = {"SIGKILL": "drivers killed", "SIGTERM": "drivers stopped by SIGTERM"}
+        counts[ended[driver.by] if status else "drivers that came to their end"] += 1
     again = attempts_again(crowd)
     for one, other in zip(tables(place_of(crowd)), tables(undisturbed), strict=True):
         pd.testing.assert_frame_equal(one, other, check_exact=True)
@@ -399,6 +401,7 @@ def an_object_store() -> Iterator[str]:
     one request at a time: of two puts at once that are to be where there is no file, moto would do both."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # which prints every request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     web, one_at_a_time = server._server, threading.Lock()

@@ -302,6 +302,21 @@ def test_status_tells_a_driver_that_runs_from_one_that_is_gone(
     assert told.endswith(f" UTC: {said}.")
 
 
+def test_of_several_drivers_is_said_what_each_does(here: Path) -> None:
+    checked = half_done(here / "made")
+    running = checked.trials[1].trial_id
+    for number, changed in enumerate(({"job": "4711_0"}, {"job": "4711_1", "running": {}}, {"ended": True})):
+        beat(here / "made", running, ago=5, **changed)
+        written = here / "made" / heartbeat.FOLDER / f"{TOKEN}.json"
+        written.rename(written.with_name(f"{number + 1:032}.json"))
+    said = run("status", "made").stdout
+    assert "running, 40%, node7 job 4711_0" in said
+    assert said.splitlines()[-2:] == [
+        "node7, job 4711_0, 5 s ago: 1 trial running",
+        "node7, job 4711_1, 5 s ago: 1/2 trials",
+    ]
+
+
 @pytest.mark.parametrize("ago", [-HOUR, HOUR])
 def test_a_driver_whose_clock_is_wrong_is_known_by_its_heartbeat(ago: float, here: Path) -> None:
     """It is one that changes, whatever it says of when."""
