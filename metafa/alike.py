@@ -5,6 +5,7 @@ Compared, such trials count as several, in Holm's correction too.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -162,31 +163,34 @@ class _Forms:
     table, of which many trials have the same."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[int, Around], tuple[Settings, list[int]]] = {}  # by identity, so tables are kept
-        self.numbers: dict[str, int] = {}
+        self.known: dict[tuple[int, Around], tuple[Settings, list[bytes]]] = {}  # by identity, so tables are kept
         self.telling: set[int] = set()
         """How many facts it takes to change a table of them."""
 
-    def of_trial(self, trial: TrialSettings) -> list[list[int]]:
+    def of_trial(self, trial: TrialSettings) -> list[list[bytes]]:
         """The forms of what a trial consists of: before any fact, after the first, after the second, ..."""
         noises = (phase.name for phase in trial.phases if isinstance(phase, NoisePhase))
         tasks = any(isinstance(phase, TaskSettings) for phase in trial.phases)
         around = Around(trial.network.rule, tasks, next(noises, None))
-        seeds = [self._number(f"{trial.seed} {trial.seeds}")] * (len(FACTS) + 1)
+        seeds = [b"%d of %d" % (trial.seeds, trial.seed)] * (len(FACTS) + 1)
         return [seeds, *(self._of_table(one, around) for one in (trial.measure, trial.network, *trial.phases))]
 
-    def _of_table(self, table: Settings, around: Around) -> list[int]:
+    def _of_table(self, table: Settings, around: Around) -> list[bytes]:
         found = self.known.get((id(table), around))
         if found is None:
             said = table.model_dump()
-            forms = [self._number(json.dumps(said, sort_keys=True))]
+            forms = [_digest(said)]
             for number, fact in enumerate(FACTS, start=1):
-                said |= fact.changes(around, table)
-                forms.append(self._number(json.dumps(said, sort_keys=True)))
-                if forms[-1] != forms[-2]:
+                changes = fact.changes(around, table)
+                if any(said[name] != value for name, value in changes.items()):
+                    said |= changes
                     self.telling.add(number)
+                    forms.append(_digest(said))
+                else:
+                    forms.append(forms[-1])
             found = self.known[id(table), around] = (table, forms)
         return found[1]
 
-    def _number(self, text: str) -> int:
-        return self.numbers.setdefault(text, len(self.numbers))
+
+def _digest(said: dict[str, Any]) -> bytes:
+    return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16).digest()

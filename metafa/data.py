@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from metafa.settings import (
     DatasetNeed,
+    NoisePhase,
     TaskNeed,
     TrialSettings,
     dataset_needs,
+    has_steps,
     image_needs,
     images_by_phase,
+    outline,
     task_needs,
 )
 
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 # Of these the published files were not at hand to be counted, and may hold an image twice, as CIFAR-10 nearly does
 # (Barz and Denzler 2020): so large a fraction of one part's images may stand in another too. Of all others, none.
 MAY_SHARE = {"datasets/kmnist": 0.01, "tasks/kmnist": 0.01, "datasets/usps": 0.01, "datasets/cifar10": 0.01}
+
+
+COUNTS = ("ways", "shots", "queries", "training_images", "batch_size")  # of classes and images that a phase draws
 
 
 class DataError(Exception):
@@ -60,7 +66,7 @@ class Found:
 
 def here(needed: Sequence[TrialSettings]) -> Found:
     """What of the images that trials draw on is on this machine. Raises `DataError` where some of it is broken."""
-    return _find(needed, download=False, already={}, whole=False)
+    return _find(_telling(needed), download=False, already={}, whole=False)
 
 
 def check(
@@ -68,6 +74,7 @@ def check(
 ) -> Found:
     """Loads the images that trials draw on and that are not in ``already``, or, where nothing is to be downloaded, what
     is here of them. Raises `DataError` where some are not to be had, broken, or too few."""
+    needed = _telling(needed)
     found = _find(needed, download, already or {}, whole=True)
     problems: list[str] = []
     for need in sorted({need for settings in needed for need in task_needs(settings)}):
@@ -79,6 +86,19 @@ def check(
     if problems:
         raise DataError(list(dict.fromkeys(problems)))
     return found
+
+
+def _telling(needed: Sequence[TrialSettings]) -> list[TrialSettings]:
+    """Of settings that draw on the same images, and as many of them, one each."""
+    known: dict[int, tuple] = {}  # by identity: trials share phases, and keep them
+    found: dict[tuple, TrialSettings] = {}
+    for settings in needed:
+        for phase in settings.phases:
+            if id(phase) not in known:
+                counts = (getattr(phase, name, None) for name in COUNTS)
+                known[id(phase)] = () if isinstance(phase, NoisePhase) else (outline(phase), has_steps(phase), *counts)
+        found.setdefault(tuple(known[id(phase)] for phase in settings.phases), settings)
+    return list(found.values())
 
 
 def _find(needed: Sequence[TrialSettings], download: bool, already: Mapping[str, LabelledImages], whole: bool) -> Found:
@@ -116,7 +136,7 @@ def overlaps(needed: Sequence[TrialSettings], found: Found) -> list[str]:
     phase before it trains on."""
     said: dict[str, None] = {}
     images = {key: loaded.distinct for key, loaded in found.images.items()}
-    for settings in needed:
+    for settings in _telling(needed):
         trained: list[str] = []
         for phase in settings.phases:
             learned, tested = images_by_phase(settings, phase)

@@ -62,7 +62,7 @@ SMALL_BYTES = 2**24  # a part below this size is worth compacting
 SHOWN = 3  # settings that differ, in a sentence
 READERS = 16  # parts read at a time
 ITEMS = 16  # of them by each reader, one after the other
-LISTINGS = 8  # of both folders, until two agree
+LISTINGS = 50  # of both folders, until two agree
 TRIES = 20  # at reading parts that others put together meanwhile
 ABANDONED = 60.0  # seconds, after which a file that is being written is taken for left behind
 OWN = re.compile(r"([0-9a-f]{16})\.parquet")  # a trial's part, by its trial_id
@@ -238,7 +238,7 @@ def prepare(store: Store, study: Study) -> None:
             store.put("study.toml", study.text.encode(), durable=True)
         if study.digests and study.digests != _digests(store):
             store.put(IMAGES, json.dumps(study.digests, indent=1, sort_keys=True).encode())
-        store.make_folders(*TABLES, PARTIAL)
+        store.make_folders(*TABLES, PARTIAL, leases.FOLDER, heartbeat.FOLDER)
     except OSError as error:
         raise ResultsError(f"{store.address} cannot be written: {reason(error)}") from error
 
@@ -363,7 +363,10 @@ def find_parts(store: Store) -> Parts:
         # a listing may miss a file that gets another name while it is made: two agree, and what is gone has a reason
         if before == seen and were <= own:
             alone = {name: file for name, file in seen[0].items() if name not in seen[1]}
-            if not any(_has_fellow(store, name) or not store.exists(f"trials/{file}") for name, file in alone.items()):
+            if all(
+                store.exists(f"trials/{file}") and not _stands(store, "measurements", name)
+                for name, file in alone.items()
+            ):
                 break
     else:
         raise ResultsError(f"{store.address}: others put its parts together all the time; try again")
@@ -380,9 +383,9 @@ def find_parts(store: Store) -> Parts:
     return Parts(owned, set(rows), failed, {name: (files[name], others[name]) for name in files.keys() & others.keys()})
 
 
-def _has_fellow(store: Store, name: str) -> bool:
-    """Whether a compacted part stands in `measurements`: first as long as it is hidden, since then it is renamed."""
-    return any(store.exists(f"measurements/{dot}{name}") for dot in (".", ""))
+def _stands(store: Store, table: str, name: str) -> bool:
+    """Whether a compacted part is in a table: hidden at first, and renamed then, so that this is the order to look."""
+    return any(store.exists(f"{table}/{dot}{name}") for dot in (".", ""))
 
 
 def _compacted(store: Store, table: str, names: Iterable[str]) -> dict[str, str]:
@@ -421,8 +424,7 @@ def read_table(
 
 
 def _read_trials(columns: Sequence[str] | None, store: Store) -> pa.Table:
-    found = find_parts(store)
-    compacted = _compacted_trials(store, found)
+    found, compacted = _listed(store)
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     tables = [_read_compacted(store, found, pair, columns) for pair in compacted]
     own = [one for one in found.own if one not in known]
@@ -437,8 +439,7 @@ def _read_trials(columns: Sequence[str] | None, store: Store) -> pa.Table:
 def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | None, store: Store) -> pa.Table:
     from pyarrow import dataset  # which imports pandas
 
-    found = find_parts(store)
-    compacted = _compacted_trials(store, found)
+    found, compacted = _listed(store)
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     own = {one for one in found.own if one not in known}
     unsure = sorted(own - found.rows)  # without a row in `trials`, as one that is being published, or never was
@@ -511,6 +512,11 @@ def _compacted_trials(store: Store, found: Parts) -> list[Compacted]:
         )
         known.update(trial_ids)
     return pairs
+
+
+def _listed(store: Store) -> tuple[Parts, list[Compacted]]:
+    found = find_parts(store)
+    return found, _compacted_trials(store, found)
 
 
 def _read_compacted(store: Store, found: Parts, pair: Compacted, columns: Sequence[str] | None) -> pa.Table:
@@ -837,8 +843,7 @@ def encode(table: pa.Table) -> bytes:
 
 def in_parts(store: Store) -> Iterator[tuple[pa.Table, pa.Table]]:
     """The rows of both tables, some trials at a time, every published trial once. Raises `ResultsError`."""
-    found = find_parts(store)
-    compacted = _compacted_trials(store, found)
+    found, compacted = _again(_listed)(store)
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     own = [one for one in found.own if one not in known]
     for part in itertools.chain(
@@ -905,7 +910,7 @@ def mend(store: Store) -> list[str]:
     for file in sorted(trials.keys() - measurements.keys() - hidden):
         # what stands in `trials` after its measurements are gone has lost them: otherwise it is taken away first
         kept = (OWN.fullmatch(file) or COMPACTED.fullmatch(file)) and not file.startswith(".")
-        if kept and not _has_fellow(store, file) and store.exists(f"trials/{file}"):
+        if kept and not _stands(store, "measurements", file) and store.exists(f"trials/{file}"):
             covered = OWN.fullmatch(file) and published(store, [file.removesuffix(".parquet")])
             store.remove(f"trials/{file}")
             if not covered:
@@ -930,8 +935,7 @@ def tidy(store: Store) -> None:
             if stores.PARTIAL.fullmatch(name) and store.age(file) > ABANDONED:
                 store.remove(file)
     _end_begun(store)
-    found = find_parts(store)
-    compacted = _again(lambda store: _compacted_trials(store, find_parts(store)))(store)
+    found, compacted = _again(_listed)(store)
     own = set(found.own) | found.rows
     for pair in compacted:
         covered = [trial_id for trial_id in pair.trial_ids if trial_id in own]
@@ -973,13 +977,16 @@ def _end_begun(store: Store) -> None:
                 store.remove(f"{table}/{match[0]}")
     files = [{match[2]: match[0] for match in map(COMPACTED.fullmatch, some) if match} for some in sizes]
     for name in files[0].keys() - files[1].keys():
+        if files[0][name] == name:  # it came to count, and its rows are in another pair since
+            if not _stands(store, "trials", name):
+                store.remove(f"measurements/{name}")
         # who began it may go on: first of all that has to be kept from counting
-        if files[0][name] != name and store.create(f"trials/.{name}", b""):
+        elif not _stands(store, "trials", name) and store.create(f"trials/.{name}", b""):
             _end(store, name)
     for name, file in files[1].items():
         if file != name and not sizes[1][file]:
             _end(store, name)
-        elif file != name and not _has_fellow(store, name):
+        elif file != name and not _stands(store, "measurements", name):
             store.remove(f"trials/{file}")
 
 
@@ -1002,7 +1009,9 @@ def _take_the_place(store: Store, name: str, old: Iterable[str]) -> None:
                 store.remove(f"{table}/.{one}")
             store.remove(f"{table}/{one}")
     for table in reversed(TABLES):
-        with contextlib.suppress(FileNotFoundError):  # somebody else has done so, or put it together with others
+        if store.exists(f"{table}/{name}"):  # somebody else has done so
+            store.remove(f"{table}/.{name}")
+        with contextlib.suppress(FileNotFoundError):  # or has put it together with others
             store.rename(f"{table}/.{name}", f"{table}/{name}")
 
 
@@ -1030,7 +1039,7 @@ def put_together(store: Store) -> int:
         # from here on they count, and count once, whatever else is there
         if not store.create(f"trials/.{name}", encode(trials), durable=True):
             break
-        if not _has_fellow(store, name):  # somebody took this process for gone
+        if not _stands(store, "measurements", name):  # somebody took this process for gone
             store.remove(f"trials/.{name}")
             break
         _take_the_place(store, name, [part.name for part in some])
@@ -1041,12 +1050,13 @@ def put_together(store: Store) -> int:
 def _groups(store: Store) -> Iterator[list[Small]]:
     """Small parts that are to be one; and, together whatever their size, pairs that have trials in common: what takes
     the place of one has all its rows, so that no two processes rely each on what the other removes."""
-    found, sizes = find_parts(store), store.sizes("measurements")
-    compacted = _compacted_trials(store, found)
+    (found, compacted), sizes = _again(_listed)(store), store.sizes("measurements")
     doubled = {trial_id for pair in compacted for trial_id in pair.doubled}
     entangled = [pair for pair in compacted if pair.doubled or not doubled.isdisjoint(pair.trial_ids)]
     if entangled:
-        yield [part for pair in entangled if (part := _small_pair(store, found, pair)) is not None]
+        together = [_small_pair(store, found, pair) for pair in entangled]
+        if None not in together:  # of each trial they have only one row, so that all of them are needed
+            yield [part for part in together if part is not None]
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     pairs = [
         pair

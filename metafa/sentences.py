@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from metafa.settings import PHASES, Settings, StudySettings
@@ -119,12 +120,13 @@ def _toml(value: Any) -> str:
 def printable(message: str) -> str:
     """A message as it may be printed: letters that would steer a terminal, or that no encoding has, as Python writes
     them."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
+    said = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 3] + "..."
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in said)
 
 
 def close(found: Any, known: Iterable[str]) -> list[str]:
     """Those of ``known`` that ``found`` may have meant, the likeliest first."""
-    if not isinstance(found, str):
+    if not isinstance(found, str) or len(found) > MAX_NAME:
         return []
     plain = {_plain(name): name for name in known}
     if (name := _plain(found)) in plain:
@@ -146,7 +148,7 @@ def meant(names: Sequence[str]) -> str:
 def unknown_key(key: str, fields: Sequence[str], table: str | None, phases: Sequence[str]) -> str:
     """Of a key that is none of a table's ``fields``. ``table`` is its name, empty at the top of a file, ``phases`` of a
     phase, and None of what has no name; ``phases`` are the names of the study's."""
-    plain = _plain(key)
+    plain = _plain(key[:MAX_NAME])
     if plain in fields:
         return "unknown key" + meant([plain])
     if table == "" and (plain == "phase" or plain in PHASES or key in phases):
@@ -293,7 +295,7 @@ def no_phase(found: Any) -> str:
 def no_name(found: Any, of: str, of_file: bool = False) -> str:
     """Of a name that is none, ``of`` a study or a phase; ``of_file`` where it is the study file's."""
     said = f"found {shown(found)}, expected letters, digits, '_' and '-', a letter first, at most 64"
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", str(found)).strip("_") or of
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", str(found)[:MAX_LINE]).strip("_") or of
     name = (plain if plain[0].isalpha() else f"{of}_{plain.lstrip('_-')}")[:64]
     if of_file:
         return f'{said}; a study is called as its file is: rename it, or write name = "{name}" at its top'
@@ -340,7 +342,67 @@ SYNTAX = [
 ]
 
 MAX_LINE = 1000  # letters of a line that somebody has written
-OPEN = re.compile(r"""([^"'#]|"[^"]*"|'[^']*')*(["'])([^"']*)\r?""")  # a line that a string begins in and does not end
+# a line that a string begins in and does not end
+OPEN = re.compile(r"""(?:[^"'#]++|"[^"]*+"|'[^']*+')*+(["'])([^"']*)\r?""")
+STRINGS = (
+    r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*+"{3,5}',
+    r"'''(?:[^']|'{1,2}(?!'))*+'{3,5}",
+    r'"(?:[^"\\\n]|\\.)*+"',
+    r"'[^'\n]*+'",
+)
+HIDDEN = re.compile("|".join([*STRINGS, r"#[^\n]*+"]), re.DOTALL)  # what stands in strings and comments
+TOKEN = re.compile("|".join([*STRINGS, r"#[^\n]*+", r"""[^"'#\n\[\]{}=.]++""", "."]), re.DOTALL)
+
+
+def bare(text: str) -> str:
+    """TOML without what stands in its strings and comments, line by line."""
+    return HIDDEN.sub(lambda found: "\n" * found[0].count("\n"), text)
+
+
+def lines(text: str) -> dict[tuple[str | int, ...], int]:
+    """The line at whose end each table, and each key that stands before an =, is first set in ``text``, which is TOML;
+    in lists of tables, such as `phases`, by their number."""
+    found: dict[tuple[str | int, ...], int] = {}
+    counts: dict[tuple[str | int, ...], int] = {}  # of the tables in a list of them
+    table: tuple[str | int, ...] = ()
+    for line, opening, key in _statements(text):
+        path = table if not opening else ()
+        for number, part in enumerate(key, start=1):
+            path = (*path, part)
+            if opening == 2 and number == len(key):
+                counts[path] = counts.get(path, -1) + 1
+                found.setdefault(path, line)
+            if opening and path in counts:
+                path = (*path, counts[path])
+            found.setdefault(path, line)
+        table = path if opening else table
+    return found
+
+
+def _statements(text: str) -> Iterator[tuple[int, int, list[str]]]:
+    """The last line of each statement of TOML, how many brackets it opens with, and the parts of its key."""
+    line, depth, opening, valued, key = 1, 0, 0, False, list[str]()
+    for token in (*TOKEN.findall(text), "\n"):
+        if token == "\n":
+            if key and not (depth and valued):
+                yield line, opening, key
+                depth, opening, valued, key = 0, 0, False, []
+            line += 1
+            continue
+        if token in "[{":
+            depth += 1
+            opening += not valued
+        elif token in "]}":
+            depth -= 1
+        elif token == "=" and not valued:
+            valued = True
+        elif not valued and token != "." and token[0] != "#" and token.strip():
+            key.append(tomllib.loads(f"key = {token}")["key"] if token[0] in "\"'" else token.strip())
+        line += token.count("\n")
+
+
+MAX_NAME = 100  # letters of what may be meant as another name
+MAX_MESSAGE = 1000
 
 
 def not_toml(text: str, error: ValueError) -> tuple[int | None, str]:

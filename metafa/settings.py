@@ -724,7 +724,7 @@ def metrics_of(settings: TrialSettings) -> dict[str, set[str]]:
             continue
         learned |= isinstance(phase, MetaPhase) and phase.learn_inner_rates
         conditional = {
-            OF_THE_BATCH: _has_steps(phase),
+            OF_THE_BATCH: has_steps(phase),
             ("meta_loss", "meta_accuracy"): evaluated,
             ("inner_learning_rate",): learned,
             ("singular_value",): settings.measure.singular_values,
@@ -762,7 +762,8 @@ def images_of_tasks(distribution: str, datasets: Sequence[str]) -> str:
     return f"tasks of {distribution}" if distribution in datasets else distribution
 
 
-def _has_steps(phase: Phase) -> bool:
+def has_steps(phase: Phase) -> bool:
+    """Whether a phase trains at all."""
     if isinstance(phase, MetaPhase):
         return phase.iterations > 0 and phase.outer_algorithm != "none"
     return bool(getattr(phase, "steps", None) or getattr(phase, "epochs", None))
@@ -874,11 +875,11 @@ def images_of(outlines: Outlines) -> Mapping[str, str]:
 def images_by_phase(settings: TrialSettings, phase: Phase) -> tuple[list[str], list[str]]:
     """The images that a phase trains on, and those that it tests on, as `image_needs` calls them."""
     if isinstance(phase, MetaPhase):
-        return [f"tasks/{phase.task_distribution}/training"] * _has_steps(phase), []
+        return [f"tasks/{phase.task_distribution}/training"] * has_steps(phase), []
     if isinstance(phase, EvaluatePhase):
         return [], [f"tasks/{name}/{phase.split}" for name in phase.task_distributions]
     if isinstance(phase, SupervisedPhase):
-        return [f"datasets/{phase.dataset}/training"] * _has_steps(phase), [f"datasets/{phase.dataset}/test"]
+        return [f"datasets/{phase.dataset}/training"] * has_steps(phase), [f"datasets/{phase.dataset}/test"]
     if isinstance(phase, OutOfDistributionPhase):
         names = dict.fromkeys([settings.datasets()[phase.name], *phase.datasets])
         return [], [f"datasets/{name}/test" for name in names]

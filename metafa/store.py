@@ -115,8 +115,14 @@ class Store:
         finally:
             self.remove(name)
 
+    def _check(self, name: str) -> None:
+        """Raises OSError where a change would be made elsewhere, since a folder in the store is a link."""
+        if self.local and "/" in name:
+            files.check_folders(self.root, name.rpartition("/")[0])
+
     def _place(self, name: str, content: bytes, durable: bool, place: Callable[[str, str], bool | None]) -> bool:
         """Writes a file beside its place, and has ``place`` bring it there. Returns whether it did."""
+        self._check(name)
         path = self.path(name)
         folder, _, base = path.rpartition("/")
         for attempt in range(ATTEMPTS):
@@ -155,10 +161,12 @@ class Store:
 
     def rename(self, old: str, new: str) -> None:
         """Raises FileNotFoundError where there is no ``old`` any more."""
+        self._check(old)
         self.filesystem.move(self.path(old), self.path(new))
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
+        self._check(name)
         with contextlib.suppress(FileNotFoundError):
             if self.local:
                 os.unlink(self.path(name))

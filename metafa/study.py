@@ -45,6 +45,7 @@ from metafa.settings import (
     TrialSettings,
     direction_of,
     flatten,
+    has_steps,
     images_of,
     inputs_of,
     metrics_of,
@@ -53,8 +54,9 @@ from metafa.settings import (
 )
 
 MAX_BYTES = 2**20
-MAX_KEY_PARTS = 100  # a dotted key takes tomllib time that grows with the square of its parts
-MAX_LOCATED_LINES = 400  # longer files have their mistakes named by key alone
+MAX_KEY_PARTS = 20  # a dotted key takes tomllib time that grows with the square of its parts
+MAX_LISTED = 100  # of a list: phases, layers, claims, strengths
+MAX_SPACES = 100
 MAX_MESSAGES = 20
 PHASES_AT = list(TrialSettings.model_fields).index("phases")
 NOT_SEARCHED = StudySettings.model_fields.keys() - TrialSettings.model_fields.keys()  # what is no part of a trial
@@ -91,6 +93,23 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Examples(Sequence[TrialSettings]):
+    """Settings, each made when it is asked for: there may be a hundred thousand."""
+
+    values: tuple[tuple[Any, ...], ...]
+    """As those of `Trial`."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, place: Any) -> Any:
+        return Examples(self.values[place]) if isinstance(place, slice) else _settings(self.values[place])
+
+    def __iter__(self) -> Iterator[TrialSettings]:
+        return map(_settings, self.values)
+
+
+@dataclass(frozen=True)
 class Study:
     """A checked study."""
 
@@ -106,7 +125,7 @@ class Study:
     """The study file as it is written."""
     spaces: dict[str, dict[str, Any]]
     """The search spaces, by dotted name."""
-    examples: tuple[TrialSettings, ...]
+    examples: Examples
     """Trials in which every value of a choice, and every end of a range, stands at least once."""
     trials: tuple[Trial, ...]
     """All trials, where they are known up front; none of an adaptive search."""
@@ -210,7 +229,7 @@ class Study:
 
     @cached_property
     def _maker(self) -> _Maker:
-        return _Maker(self.tree, [path for path, _ in _spaces(self.tree)])
+        return _Maker(self.tree, dict(_spaces(self.tree)))
 
     def tree_at(self, point: searches.Point) -> dict[str, Any]:
         """The study file with the values of ``point`` in place of its search spaces."""
@@ -283,9 +302,8 @@ def parse(text: str, default_name: str = "study", file: str = "study", has_resul
 
 def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
     text = text.removeprefix("\ufeff")  # some editors begin a file with it
-    for number, line in enumerate(text.splitlines(), start=1):
-        if any(part.count(".") > MAX_KEY_PARTS for part in re.split(r"[,={}\[\]]", re.sub(r"\s", "", line))):
-            raise StudyError([f"{file}:{number}: nested too deeply for a study file"])
+    if _long_key(text) and (number := _long_key(sentences.bare(text))):
+        raise StudyError([f"{file}:{number}: nested too deeply for a study file"])
     try:
         tree = tomllib.loads(text)
     except ValueError as error:  # a number of thousands of digits among them
@@ -297,31 +315,41 @@ def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
         kept = f'name = "{default_name}"\n{text}'
     spaces = dict(_spaces(tree))
     mistakes = _Mistakes(file, text, tree, named)
+    mistakes.check_lists(tree)
+    if len(spaces) > MAX_SPACES:
+        mistakes.add((), f"{len(spaces)} search spaces; at most {MAX_SPACES}")
+    mistakes.raise_if_any()
     for path, space in spaces.items():
         mistakes.check_space(path, space)
+    mistakes.raise_if_any()
+    mistakes.check_size(spaces)
     mistakes.raise_if_any()
 
     # each option of each space, the others at their first, is checked where it stands
     maker = _Maker(tree, spaces)
     first = {path: _options(space)[0] for path, space in spaces.items()}
     settings = mistakes.validate(_replaced(tree, first))
-    examples = [maker.trial(maker.at(first), mistakes)] if settings is not None else []
+    firsts = maker.at(first)
+    for part in (*firsts, *maker.parts):
+        part.explained = True  # as what is wrong with the whole
+    examples = [maker.trial(firsts, mistakes)]
     for path in maker.names:
+        others = [part for part in firsts if part.place != maker.home(path)]
         for option in _options(spaces[path])[1:]:
             part = maker.part(maker.home(path), first | {path: option})
             mistakes.explain(part, {path: option})
-            if settings is not None and part.error is None:
-                others = [one for one in maker.at(first) if one.place != part.place]
+            if part.error is None:
                 examples.append(maker.trial([*others, part], mistakes))
     mistakes.raise_if_any()
     assert settings is not None
 
-    checked = [example.settings for example in examples if example is not None]
+    checked = Examples(tuple(example.values for example in examples if example is not None))
+    telling = _telling(checked)
     mistakes.check_grid(settings, spaces)
-    mistakes.check_lists(checked, spaces)
+    mistakes.check_columns(telling, spaces)
     if not has_results:
-        mistakes.check_phases(checked, spaces)
-        mistakes.check_whole(settings, spaces, checked)
+        mistakes.check_phases(telling)
+        mistakes.check_whole(settings, spaces, telling, checked)
     mistakes.raise_if_any()
     unique = {trial.trial_id: trial for trial in _trials(settings, spaces, maker, mistakes)}
     mistakes.raise_if_any()
@@ -336,9 +364,33 @@ def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
         settings.seed,
         tree,
         {_place(path, tree): space for path, space in spaces.items()},
-        tuple(checked),
+        checked,
         tuple(unique.values()),
     )
+
+
+def _telling(examples: Examples) -> list[TrialSettings]:
+    """Of examples that differ in no more than numbers, of which it only matters whether they are 0, one each."""
+    known: dict[int, tuple] = {}  # by identity: examples share phases, and keep them
+    found: dict[tuple, TrialSettings] = {}
+    for one in examples:
+        for phase in one.phases:
+            if id(phase) not in known:
+                known[id(phase)] = (outline(phase), has_steps(phase), tuple(getattr(phase, "shifts", ())))
+        network, measure = one.network, one.measure
+        key = (network.rule, len(network.hidden), measure.singular_values, measure.weight_path)
+        found.setdefault((*key, *(known[id(phase)] for phase in one.phases)), one)
+    return list(found.values())
+
+
+def _long_key(text: str) -> int | None:
+    """The first line with a key of too many parts."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") > MAX_KEY_PARTS:
+            parts = re.split(r"[,={}\[\]]", re.sub(r"\s", "", line))
+            if any(part.count(".") > MAX_KEY_PARTS for part in parts):
+                return number
+    return None
 
 
 # What follows turns a tree with search spaces in it into trials, and mistakes into sentences.
@@ -387,15 +439,13 @@ def _trials(settings: StudySettings, spaces: dict[Path_, dict], maker: _Maker, m
             yield trial
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Part:
     """A part of a trial's settings: a table, a phase, or a setting that is in none."""
 
     place: Path_
     point: dict[Path_, Any]
     """The values of the search spaces in it."""
-    varied: dict[str, Any] = field(default_factory=dict)
-    """The same by dotted name."""
     values: tuple[Any, ...] = ()
     """The setting, or of phases each."""
     text: str = ""
@@ -417,7 +467,7 @@ class _Maker:
     """Makes the trials of a study. What its search spaces leave as it is, and each combination of the values of those
     within one table or one phase, is checked once, however many trials share it."""
 
-    def __init__(self, tree: dict, spaces: Iterable[Path_]):
+    def __init__(self, tree: dict, spaces: Mapping[Path_, dict]):
         self.tree = tree
         phases = tree.get("phases")
         each: list[Path_] = [("phases", i) for i in range(len(phases))] if isinstance(phases, list) else [("phases",)]
@@ -432,6 +482,10 @@ class _Maker:
                 self.names[path] = _place(path, tree)
         self.varied = list(dict.fromkeys(map(self.home, self.names)))
         """The places with search spaces in them, in the order of the file."""
+        self.countable = {
+            place for place, inside in self.inside.items() if all("choices" in spaces[path] for path in inside)
+        }
+        self.known: dict[tuple[Path_, str], _Part] = {}
         self.parts = [self.part(place, {}) for place in self.inside]
         self.numbers = {place: number for number, place in enumerate(self.inside)}
         self.phases = slice(self.numbers[each[0]], self.numbers[each[-1]] + 1) if each else slice(3, 3)
@@ -442,20 +496,27 @@ class _Maker:
 
     def part(self, place: Path_, point: Mapping[Path_, Any]) -> _Part:
         """What stands at a place, with the values of ``point``, as far as they are there, in place of search spaces."""
-        name, found = str(place[0]), _at(self.tree, place)
         inside = {path: point[path] for path in self.inside[place] if path in point}
+        if place not in self.countable:
+            return self._part(place, inside)
+        key = (place, repr(inside))
+        if key not in self.known:
+            self.known[key] = self._part(place, inside)
+        return self.known[key]
+
+    def _part(self, place: Path_, inside: dict[Path_, Any]) -> _Part:
+        name, found = str(place[0]), _at(self.tree, place)
         said = {} if found is _ABSENT else {name: _replaced(found, inside, place)}
         try:
             checked = _PARTS[name].model_validate({name: [said[name]]} if len(place) > 1 else said)
         except ValidationError as error:
             return _Part(place, inside, error=error)
         dumped, value = checked.model_dump(exclude_defaults=True), getattr(checked, name)
-        varied = {self.names[path]: one for path, one in inside.items()}
         if name == "phases":
             text = ", ".join(json.dumps(phase, sort_keys=True) for phase in dumped[name])
-            return _Part(place, inside, varied, tuple(value), text, tuple(map(outline, value)))
+            return _Part(place, inside, tuple(value), text, tuple(map(outline, value)))
         text = f'"{name}": {json.dumps(dumped[name], sort_keys=True)}' if name in dumped else ""
-        return _Part(place, inside, varied, (value,), text)
+        return _Part(place, inside, (value,), text)
 
     def every(self, place: Path_, spaces: Mapping[Path_, dict]) -> list[_Part]:
         """All that may stand at a place, where search spaces are choices."""
@@ -472,7 +533,7 @@ class _Maker:
         parts, point = self.parts.copy(), dict[str, Any]()
         for part in varied:
             parts[self.numbers[part.place]] = part
-            point |= part.varied
+            point.update((self.names[path], value) for path, value in part.point.items())
         if wrong := [part for part in parts if part.error is not None]:
             for part in wrong:
                 mistakes.explain(part)
@@ -485,7 +546,7 @@ class _Maker:
             _Part(
                 ("phases",),
                 {},
-                values=(tuple(one for part in phases for one in part.values),),
+                (tuple(one for part in phases for one in part.values),),
                 text=f'"phases": [{", ".join(part.text for part in phases)}]',
             )
         ]
@@ -514,7 +575,7 @@ def _place(path: Path_, tree: dict) -> str:
         phase = phases[path[1]] if isinstance(phases, list) and path[1] < len(phases) else None
         name = (phase.get("name") or phase.get("phase")) if isinstance(phase, dict) else None
         path = (name if isinstance(name, str) else f"phases[{path[1]}]", *path[2:])
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
+    parts = [f"[{part}]" if isinstance(part, int) else f".{sentences.brief(part)}" for part in path]
     return "".join(parts).lstrip(".")
 
 
@@ -527,22 +588,13 @@ class _Mistakes:
         self.more = 0
 
     @cached_property
-    def beginnings(self) -> list[tuple[int, dict]]:
-        """Every beginning of the file that is TOML by itself, as its number of lines and what it says."""
-        lines = self.text.splitlines(keepends=True)
-        found = []
-        for number in range(1, len(lines) + 1) if len(lines) <= MAX_LOCATED_LINES else ():
-            with contextlib.suppress(ValueError, RecursionError):
-                found.append((number, tomllib.loads("".join(lines[:number]))))
-        return found
+    def lines(self) -> dict[Path_, int]:
+        """The line at whose end each table, and each key that stands before an =, is first set."""
+        return sentences.lines(self.text)
 
     def line(self, path: Path_) -> int | None:
         """The line that sets ``path``, or what holds it."""
-        for end in range(len(path), 0, -1):
-            for number, tree in self.beginnings:
-                if _at(tree, path[:end]) is not _ABSENT:
-                    return number
-        return None
+        return next((self.lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.lines), None)
 
     def add(self, path: Path_, sentence: str) -> None:
         line = self.line(path)
@@ -559,6 +611,27 @@ class _Mistakes:
             self.messages[MAX_MESSAGES:] = [f"{self.file}: and {more} more mistakes"]
         if self.messages:
             raise StudyError(self.messages)
+
+    def check_lists(self, tree: Any, path: Path_ = ()) -> None:
+        """Whether lists are of a length that a trial could have; what is in `choices` is for many trials."""
+        if len(self.messages) > MAX_MESSAGES or not isinstance(tree, dict | list):
+            return
+        if isinstance(tree, list) and len(tree) > MAX_LISTED and path[-1:] != ("choices",):
+            self.add(path, f"found a list of {len(tree)}, expected at most {MAX_LISTED}")
+            return
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            if isinstance(value, dict | list):
+                self.check_lists(value, (*path, key))
+
+    def check_size(self, spaces: dict[Path_, dict]) -> None:
+        """Whether a grid, and what is to be said of each of its values, can be written down."""
+        search = self.tree.get("search")
+        grid = not isinstance(search, dict) or search.get("method", "grid") == "grid"
+        counts = [len(space["choices"]) for space in spaces.values() if "choices" in space]
+        if grid and (size := math.prod(counts)) > MAX_TRIALS:
+            self.add((), f"a grid of {size if size < 10**30 else 'more than 10^30'} trials; at most {MAX_TRIALS}")
+        elif sum(counts) > MAX_TRIALS:
+            self.add((), f"{sum(counts)} choices together; at most {MAX_TRIALS}")
 
     def check_space(self, path: Path_, space: dict) -> None:
         if not path or path[0] in NOT_SEARCHED or path[-1] in ("phase", "name"):
@@ -607,7 +680,7 @@ class _Mistakes:
                 mistake["loc"] = (*part.place, *mistake["loc"][2:])
             self._explain(found, part.point if point is None else point, (), StudySettings)
 
-    def check_phases(self, examples: Sequence[TrialSettings], spaces: dict[Path_, dict]) -> None:
+    def check_phases(self, examples: Sequence[TrialSettings]) -> None:
         """What has to hold of the phases of every trial, and of all trials together."""
         kinds: dict[str, str] = {}
         for settings in examples:
@@ -615,9 +688,7 @@ class _Mistakes:
             for i, phase in enumerate(settings.phases):
                 if phase.name in StudySettings.model_fields:
                     self.add(("phases", i, "name"), f"{phase.name!r} is the name of another setting; choose another")
-                if phase.name in seen:
-                    self.add(("phases", i), f"two phases are called {phase.name!r}; give one of them another `name`")
-                elif kinds.setdefault(phase.name, phase.phase) != phase.phase:
+                if phase.name not in seen and kinds.setdefault(phase.name, phase.phase) != phase.phase:
                     self.add(
                         ("phases",),
                         f"{phase.name!r} is called a phase of kind {kinds[phase.name]!r} in one choice and one of kind "
@@ -627,10 +698,13 @@ class _Mistakes:
             if not settings.pixels:
                 self.add(("phases",), 'no phase has images; add one with phase = "evaluate", "meta" or "supervised"')
 
-    def check_lists(self, examples: Sequence[TrialSettings], spaces: dict[Path_, dict]) -> None:
-        """Whether a column of the table of trials can hold every trial's learning rate, whoever made it."""
+    def check_columns(self, examples: Sequence[TrialSettings], spaces: dict[Path_, dict]) -> None:
+        """Whether the table of trials has a column for each setting that holds it of every trial, whoever made it."""
         side_by_side = examples[0].side_by_side.keys()
         for settings in examples:
+            for i, phase in enumerate(settings.phases):
+                if phase.name in {other.name for other in settings.phases[:i]}:
+                    self.add(("phases", i), f"two phases are called {phase.name!r}; give one of them another `name`")
             of_lists = [
                 path for path in spaces if _place(path, self.tree) in settings.side_by_side.keys() | side_by_side
             ]
@@ -640,18 +714,22 @@ class _Mistakes:
                 self.add(("phases",), "every choice has to list its learning rates in the same setting, or none any")
 
     def check_whole(
-        self, settings: StudySettings, spaces: dict[Path_, dict], examples: Sequence[TrialSettings]
+        self,
+        settings: StudySettings,
+        spaces: dict[Path_, dict],
+        examples: Sequence[TrialSettings],
+        every: Iterable[TrialSettings],
     ) -> None:
-        """What no single setting is to blame for."""
+        """What no single setting is to blame for, of trials of which ``every`` one tells, or ``examples`` of them."""
         for i, claim in enumerate(settings.claims):
-            if claim.phase not in (every := {phase.name for one in examples for phase in one.phases}):
-                self.add(("claims", i, "phase"), f"found {claim.phase!r}, but the phases are {_listed(every)}")
+            if claim.phase not in (names := {phase.name for one in examples for phase in one.phases}):
+                self.add(("claims", i, "phase"), f"found {claim.phase!r}, but the phases are {_listed(names)}")
             else:
                 measured = [_ever_measured(one, claim.phase) for one in examples]
                 self.check_measured(("claims", i, "metric"), "", claim.metric, claim.phase, set.union(*measured))
                 whose = [one for one, metrics in zip(examples, measured, strict=True) if claim.metric in metrics]
                 self.check_claim(("claims", i), claim, whose)
-        self.check_search(settings, spaces, examples)
+        self.check_search(settings, spaces, examples, every)
         if (stopping := settings.early_stopping) is not None:
             self.check_early_stopping(stopping, examples)
 
@@ -717,17 +795,18 @@ class _Mistakes:
             self.add(("early_stopping",), f"`direction` has to be said: {_undirected(stopping.metric)}")
 
     def check_grid(self, settings: StudySettings, spaces: dict[Path_, dict]) -> None:
-        """Whether a grid can be written down, whoever made it."""
+        """Whether a grid has choices alone, whoever made it."""
         if settings.search.method != "grid":
             return
         for path in (path for path, space in spaces.items() if "choices" not in space):
             self.add(path, 'a range needs another [search] method, such as "random"; a grid takes `choices`')
-        size = math.prod(len(space.get("choices", ())) for space in spaces.values())
-        if size > MAX_TRIALS:
-            self.add((), f"a grid of {size} trials; at most {MAX_TRIALS}")
 
     def check_search(
-        self, settings: StudySettings, spaces: dict[Path_, dict], examples: Sequence[TrialSettings]
+        self,
+        settings: StudySettings,
+        spaces: dict[Path_, dict],
+        examples: Sequence[TrialSettings],
+        every: Iterable[TrialSettings],
     ) -> None:
         search, ranges = settings.search, [path for path, space in spaces.items() if "choices" not in space]
         method, adaptive = search.method, search.method in ADAPTIVE
@@ -757,7 +836,7 @@ class _Mistakes:
             for path in (path for path in spaces if path not in ranges):
                 said = '"cmaes" knows ranges alone, and draws choices at random, whatever it finds'
                 self.add(path, f'{said}; give a range, or take "tpe", "gp" or "nsgaii"')
-        flat = [flatten(one) for one in examples]
+        flat = [{name: one.get(name) for name in search.objectives} for one in map(flatten, every)]
         for i, objective in enumerate(search.objectives):
             path = ("search", "objectives", i)
             if all(type(one.get(objective)) in (int, float) for one in flat):

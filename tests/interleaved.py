@@ -17,6 +17,7 @@ changes or goes away while it is made is in it or not, and a rename is a copy an
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import itertools
 import posixpath
@@ -31,7 +32,10 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import dataset, fs
+
+from metafa import parts, results
 
 ROOT = "results"
 LISTED_AT_MOST = 6  # changed entries of a listing of which every combination is tried
@@ -43,6 +47,12 @@ class Operation(NamedTuple):
     kind: str
     path: str
     argument: Hashable = None
+
+    def sees(self, path: str) -> bool:
+        """Whether what it answers depends on this file."""
+        if self.kind == "list":
+            return posixpath.dirname(path) == self.path
+        return path in (self.path, self.argument)
 
     def __str__(self) -> str:
         more = f" to {_short(self.argument)}" if self.kind == "copy" else ""
@@ -63,7 +73,7 @@ class Files:
         self.known: list[dict[str, bytes]] = []
         self.numbers: dict[frozenset, int] = {}
         self.applied: dict[tuple[int, Operation], tuple[int, Hashable]] = {}
-        self.listed: dict[tuple[int, Operation], dict[str, int | None]] = {}
+        self.listed: dict[tuple[int, Operation], dict[str, int]] = {}
         self.contents: dict[bytes, bytes] = {}  # so that equal ones are the same object, which compares fast
 
     def number(self, files: Mapping[str, bytes]) -> int:
@@ -86,11 +96,9 @@ class Files:
         if kind == "begin":
             return number, None
         if kind == "look":
-            if path in files:
-                return number, len(files[path])
-            return number, "folder" if any(name.startswith(f"{path}/") for name in files) else None
+            return number, len(files[path]) if path in files else None
         if kind == "list":
-            return number, as_answer(self.entries(number, Operation(kind, path, argument)))
+            return number, as_answer(self.entries(number, Operation(kind, path)))
         if kind == "read":
             return number, files.get(path)
         if kind == "put":
@@ -109,20 +117,12 @@ class Files:
             return self.number(moved), True
         raise NotImplementedError(kind)
 
-    def entries(self, number: int, operation: Operation) -> dict[str, int | None]:
-        """What a listing finds: paths and sizes, None of a folder."""
+    def entries(self, number: int, operation: Operation) -> dict[str, int]:
+        """What a listing finds: the paths and sizes of the files in a folder."""
         known = (number, operation)
         if known not in self.listed:
-            _, folder, recursive = operation
-            found: dict[str, int | None] = {}
-            for path, content in self.known[number].items():
-                if path.startswith(f"{folder}/"):
-                    first, _, rest = path[len(folder) + 1 :].partition("/")
-                    if rest:
-                        found[f"{folder}/{first}"] = None
-                    if not rest or recursive:
-                        found[path] = len(content)
-            self.listed[known] = found
+            files = self.known[number].items()
+            self.listed[known] = {path: len(file) for path, file in files if operation.sees(path)}
         return self.listed[known]
 
     def changes(self, before: int, after: int, listing: Operation) -> frozenset:
@@ -132,11 +132,11 @@ class Files:
         return frozenset((name, one.get(name, "none")) for name in changed for one in (old, new))
 
 
-def as_answer(entries: Mapping[str, int | None]) -> Hashable:
+def as_answer(entries: Mapping[str, int]) -> Hashable:
     return tuple(sorted(entries.items()))
 
 
-def listings(now: Mapping[str, int | None], changed: frozenset) -> list[Hashable]:
+def listings(now: Mapping[str, int], changed: frozenset) -> list[Hashable]:
     """What a listing may answer that began before these entries ``changed``."""
     if not changed:
         return [as_answer(now)]
@@ -208,9 +208,9 @@ class Memory(fs.FileSystemHandler):
     def normalize_path(self, path: str) -> str:
         return path
 
-    def _info(self, path: str, size: Any) -> fs.FileInfo:
-        if not isinstance(size, int):
-            return fs.FileInfo(path, fs.FileType.NotFound if size is None else fs.FileType.Directory)
+    def _info(self, path: str, size: int | None) -> fs.FileInfo:
+        if size is None:
+            return fs.FileInfo(path, fs.FileType.NotFound)
         written = 1e9 if self.aged else time.time()  # as long ago as can be, or just now
         return fs.FileInfo(path, fs.FileType.File, mtime_ns=int(written * 1e9), size=size)
 
@@ -218,10 +218,11 @@ class Memory(fs.FileSystemHandler):
         return [self._info(path, self.run.perform("look", path)) for path in paths]
 
     def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
-        found = self.run.perform("list", selector.base_dir, selector.recursive)
+        assert not selector.recursive
+        found = self.run.perform("list", selector.base_dir)
         if not found and not selector.allow_not_found:
             raise FileNotFoundError(selector.base_dir)
-        return [self._info(path, "folder" if size is None else size) for path, size in found]
+        return [self._info(path, size) for path, size in found]
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         content = self.run.perform("read", path)
@@ -288,16 +289,27 @@ class _Inline:
         return iter([function(*some) for some in zip(*arguments, strict=False)])
 
 
-def _dataset(paths: list[str], filesystem: fs.FileSystem, format: str = "parquet", **options: Any) -> dataset.Dataset:
+@functools.cache
+def _decode(content: bytes, table: str, columns: tuple[str, ...] | None) -> pa.Table:
+    return parts.decode(content, table, columns)
+
+
+@functools.cache
+def _read_metadata(content: bytes) -> pq.FileMetaData:
+    return parts.read_metadata(pa.BufferReader(content))
+
+
+_made_dataset = dataset.dataset
+
+
+def _dataset(paths: list[str], filesystem: fs.FileSystem, format: str, schema: pa.Schema) -> dataset.Dataset:
     """In place of `pyarrow.dataset.dataset`, whose threads open files in any order: files are opened in theirs."""
     assert format == "parquet"
-    made = dataset.ParquetFileFormat()
-    fragments = []
+    tables = []
     for path in paths:
         with filesystem.open_input_file(path) as file:
-            fragments.append(made.make_fragment(pa.BufferReader(file.read())))
-    schema = options.get("schema") or fragments[0].physical_schema
-    return dataset.FileSystemDataset(fragments, schema, made)
+            tables.append(pq.read_table(file).cast(schema))
+    return _made_dataset(tables)
 
 
 @dataclass
@@ -383,14 +395,15 @@ class Actor:
 @contextlib.contextmanager
 def _deterministic(run: Run) -> Iterator[None]:
     """Within it nothing but the answers of the store decides what is done."""
-    from metafa import results
-
     with contextlib.ExitStack() as stack:
         for place, name, new in (
             (uuid, "uuid4", lambda: uuid.UUID(run.draw())),
             (secrets, "token_hex", lambda size=16: (run.draw() * 4)[: 2 * size]),
             (time, "sleep", lambda seconds: None),
             (dataset, "dataset", _dataset),
+            # the same content is decoded once
+            (results, "decode", lambda content, table, columns=None: _decode(content, table, columns and (*columns,))),
+            (results, "read_metadata", lambda file: _read_metadata(file.read())),
             (results, "ThreadPoolExecutor", _Inline),
             (results, "open_store", lambda store: store),
         ):
@@ -473,21 +486,56 @@ class Checks:
     end: Callable[[Actor, Node, int, int], None]
 
 
+class _Changed(Exception):
+    """An actor has changed a file that none was known to change."""
+
+
 def explore(
     files: Files,
     initial: int,
     actors: list[Actor],
     checks: Checks,
     most: int = 200_000,
+    interruptions: int | None = None,
     stop: bool = True,
 ) -> Explored:
-    """Visits all states, or the ``most`` that take the fewest interruptions; stops at the first that is wrong, or else
-    finds the first of each kind."""
+    """Visits all states, or the ``most`` that take the fewest interruptions, or those that take no more than so many;
+    stops at the first that is wrong, or else finds the first of each kind.
+
+    A step that changes nothing, and sees no file that any other actor ever changes, may as well come first of all: of
+    schedules that differ in when it comes only one is visited. Which files those are shows while states are visited;
+    where there turn out to be more of them, all begins again.
+    """
+    changed: list[set[str]] = [set() for _ in actors]
+    while True:
+        with contextlib.suppress(_Changed):
+            return _explore(files, initial, actors, checks, most, interruptions, stop, changed)
+
+
+def _explore(
+    files: Files,
+    initial: int,
+    actors: list[Actor],
+    checks: Checks,
+    most: int,
+    interruptions: int | None,
+    stop: bool,
+    changed: list[set[str]],
+) -> Explored:
     places = tuple(Place(actor.start(initial), frozenset(), None) for actor in actors)
     queue = deque([Visit(initial, places, None, 0, None, None)])
     reached: dict[tuple, tuple[int, set]] = {}
     violations: dict[str, Violation] = {}
     whole, bound = True, 0
+    private: dict[tuple[int, Operation], bool] = {}
+
+    def is_private(actor: int, operation: Operation | None, number: int) -> bool:
+        if operation is None or files.apply(number, operation)[0] != number:
+            return False
+        if (actor, operation) not in private:
+            others = set().union(*(paths for other, paths in enumerate(changed) if other != actor))
+            private[actor, operation] = not any(map(operation.sees, others))
+        return private[actor, operation]
 
     def checked(visit: Visit, check: Callable, *arguments: Any) -> bool:
         try:
@@ -501,35 +549,75 @@ def explore(
     checked(queue[0], checks.files, initial)
     while queue and not (stop and violations):
         visit = queue.popleft()
+        if interruptions is not None and visit.interruptions > interruptions:
+            whole = False
+            break
         key = (visit.number, visit.places)
         if key not in reached:
             if len(reached) >= most:
                 whole = False
                 break
             reached[key] = (visit.interruptions, {visit.last})
-            movers = range(len(actors))
+            movers: Iterable[int] = range(len(actors))
             bound = visit.interruptions
         else:  # it was reached with another actor's step last, who may go on without an interruption
             least, lasts = reached[key]
             if visit.interruptions > least or visit.last in lasts:
                 continue
             lasts.add(visit.last)
-            movers = range(visit.last, visit.last + 1)
-        for mover in movers:
-            if visit.places[mover].node.operation is None:
+            movers = (visit.last,)
+        alone = [
+            mover
+            for mover, place in enumerate(visit.places)
+            if (place.node is not actors[mover].first or not actors[mover].observes)
+            and is_private(mover, place.node.operation, visit.number)
+        ][:1]
+        for mover in alone or movers:
+            operation = visit.places[mover].node.operation
+            if operation is None:
                 continue
-            interrupts = visit.last not in (None, mover) and visit.places[visit.last].node.operation is not None
-            for after in _after(files, actors, visit, mover, visit.interruptions + interrupts):
-                good = after.number == visit.number or (
-                    checked(after, checks.step, visit.number, after.number)
-                    and checked(after, checks.files, after.number)
-                )
+            switches = visit.last not in (None, mover) and visit.places[visit.last].node.operation is not None
+            for after in _after(files, actors, visit, mover, visit.interruptions + (switches and not alone)):
+                if alone and visit.last is not None:
+                    after = after._replace(last=visit.last)
+                good = True
+                if after.number != visit.number:
+                    new = {path for path in (operation.path, operation.argument) if isinstance(path, str)}
+                    if not new <= changed[mover]:
+                        changed[mover] |= new
+                        raise _Changed
+                    good = checked(after, checks.step, visit.number, after.number)
+                    good = good and checked(after, checks.files, after.number)
                 place = after.places[mover]
                 if place.node.operation is None:
                     good &= checked(after, checks.end, actors[mover], place.node, place.owed, after.number)
                 if good:  # what comes after what is wrong is wrong for the same reason
-                    queue.append(after) if interrupts else queue.appendleft(after)
+                    queue.append(after) if after.interruptions > visit.interruptions else queue.appendleft(after)
     return Explored(len(reached), sum(actor.runs for actor in actors), whole, bound, violations)
+
+
+def wander(files: Files, initial: int, actors: list[Actor], checks: Checks, schedules: int, seed: int) -> Violation | None:
+    """Follows so many schedules drawn at random, in which any actor may come at any step; returns the first violation."""
+    chance = random.Random(seed)
+    places = tuple(Place(actor.start(initial), frozenset(), None) for actor in actors)
+    for _ in range(schedules):
+        visit = Visit(initial, places, None, 0, None, None)
+        weights = [chance.random() for _ in actors]  # so that in some an actor is slow
+        while movers := [mover for mover, place in enumerate(visit.places) if place.node.operation is not None]:
+            mover = chance.choices(movers, [weights[mover] for mover in movers])[0]
+            interrupts = visit.last in movers and visit.last != mover
+            found = list(_after(files, actors, visit, mover, visit.interruptions + interrupts))
+            before, visit = visit.number, chance.choice(found)
+            try:
+                if visit.number != before:
+                    checks.step(before, visit.number)
+                    checks.files(visit.number)
+                place = visit.places[mover]
+                if place.node.operation is None:
+                    checks.end(actors[mover], place.node, place.owed, visit.number)
+            except Wrong as wrong:
+                return Violation(wrong.kind, wrong.what, visit.steps(), visit.interruptions)
+    return None
 
 
 def _after(files: Files, actors: list[Actor], visit: Visit, mover: int, interruptions: int) -> Iterator[Visit]:

@@ -786,3 +786,45 @@ def test_no_text_of_a_csv_is_a_formula() -> None:
         "1e-3",
     ]
     assert read["number"].astype(float).tolist() == table["number"].tolist()
+
+
+whole = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, -1, 2**62])
+words = st.sampled_from(
+    ["", "noise", "x" * 300, "[1]", "{}", "\x1b[2J", "$\\frac$", "<script>", "=1", '{"noise.steps": "x"}']
+)
+of_any_kind = st.one_of(
+    whole,
+    st.floats(),
+    words,
+    st.none(),
+    st.booleans(),
+    *(st.lists(one, max_size=3) for one in (words, whole, st.floats())),
+)
+TRIALS = "point phases network.rule network.hidden noise.steps noise.inputs noise.learning_rate divergences seconds"
+TRIALS += " diverged_seeds diverged_phase started numerics data error objectives seeds other.inputs other.steps"
+changes = st.one_of(
+    st.tuples(st.just("trials"), st.sampled_from(TRIALS.split()), of_any_kind | st.just(...)),
+    st.tuples(st.just("trials"), st.just("status"), st.sampled_from(["diverged", "failed", "stopped"])),
+    st.tuples(st.just("measurements"), st.sampled_from(results.MEASUREMENTS.names[1:]), of_any_kind),
+)
+readers = st.sampled_from([("report",), ("status",), *(("analyse", script) for script in SCRIPTS)])
+
+
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(changes=st.lists(changes, min_size=1, max_size=3), command=readers)
+def test_columns_that_do_not_fit_each_other_are_shown_or_refused(
+    changes: list[tuple[str, str, object]],
+    command: tuple[str, ...],
+    sound: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    metafa: Callable[..., Said],
+) -> None:
+    folder = tmp_path_factory.mktemp("changed") / "made"
+    shutil.copytree(sound, folder)
+    for table, name, value in changes:
+        with contextlib.suppress(pa.ArrowException, OverflowError, KeyError):  # what no Parquet can hold
+            with_rows(table, **{name: value})(folder)
+    said = metafa(*command, folder)
+    *remarks, last = said.err.splitlines(keepends=True) or [""]  # what stands beside every number is said first
+    assert all(line.startswith(f"{folder}: ") for line in remarks)
+    sane(said._replace(err=last))

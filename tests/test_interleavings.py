@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import interleaved
+import pandas as pd
 import pyarrow as pa
 from interleaved import Actor, Checks, Explored, Files, Memory, Node, Wrong
 from pyarrow import fs
@@ -31,8 +34,8 @@ SCHEMA = pa.schema(
     metadata=results.trials_schema(STUDY).metadata,
 )
 ONE, TWO = (trial.trial_id for trial in STUDY.trials)
+Rows = Mapping[str, tuple[str, str]]  # the status and the host of each trial
 BEGUN = {f"{interleaved.ROOT}/study.toml": STUDY.text.encode()}
-RANK = {"absent": 0, "failed": 1, "done": 2}
 
 
 def row(trial_id: str, host: str, status: str) -> dict[str, Any]:
@@ -54,6 +57,35 @@ def measurements(trial_id: str, host: str, status: str) -> list[dict[str, Any]]:
 def publishing(trial_id: str, host: str = "a", status: str = "done", final: bool = False) -> Callable[[Store], bool]:
     rows = results.measured(trial_id, measurements(trial_id, host, status))
     return lambda store: results.publish(store, SCHEMA, row(trial_id, host, status), rows, final)
+
+
+def of_before(trial_id: str, host: str = "a", status: str = "done") -> tuple[pa.Table, pa.Table]:
+    """The parts that earlier versions wrote of a trial, neither of which knows of the other: its row of `trials`, and
+    its measurements, without any of a trial that failed."""
+    rows = results.measured(trial_id, measurements(trial_id, host, status))
+    return pa.Table.from_pylist([row(trial_id, host, status)], SCHEMA), rows.replace_schema_metadata(SCHEMA.metadata)
+
+
+def compacted_before(*written: tuple[pa.Table, pa.Table], upto: int) -> Callable[[Store], None]:
+    """What an earlier version's compaction of these parts left, which was interrupted after so many steps."""
+    both = [results.encode(pa.concat_tables(tables)) for tables in zip(*written, strict=True)]
+    new = "compact-0123456789abcdef.parquet"
+    old = [f"{rows['trial_id'][0]}.parquet" for rows, _ in written]
+
+    def compacts(store: Store) -> None:
+        for part, names in zip(written, old, strict=True):
+            for table, rows in zip(results.TABLES, part, strict=True):
+                store.put(f"{table}/{names}", results.encode(rows))
+        steps = [lambda: store.put(f"measurements/.{new}", both[1]), lambda: store.put(f"trials/.{new}", both[0])]
+        steps.append(lambda: store.put(results.PLAN, json.dumps({"old": old, "new": [new]}).encode()))
+        steps += [partial(store.remove, f"{table}/{name}") for table in results.TABLES for name in old]
+        steps += [
+            partial(store.rename, f"{table}/.{new}", f"{table}/{new}") for table in reversed(results.TABLES)
+        ]
+        for step in steps[:upto]:
+            step()
+
+    return compacts
 
 
 def compacting(store: Store) -> int:
@@ -98,7 +130,13 @@ def name(trial_id: str) -> str:
 
 
 def frames(loaded: results.Results) -> dict[str, tuple[str, str]]:
-    return view(*(table.to_dict("records") for table in loaded))
+    def records(frame: pd.DataFrame, *columns: str) -> list[dict]:
+        rows = zip(*(frame[column].tolist() for column in columns), strict=True) if len(frame) else ()
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    return view(
+        records(loaded.trials, "trial_id", "status", "host"), records(loaded.measurements, "trial_id", "value")
+    )
 
 
 class Tables:
@@ -133,8 +171,19 @@ class Tables:
             raise self.viewed[end]
         return self.viewed[end]
 
+    def raw_once(self, number: int) -> None:
+        """Who reads the files without metafa finds no row twice."""
+        for table, rows in self.rows(number).items():
+            keys = [(one["trial_id"], one.get("value")) for one in rows]
+            if twice := {name(one) for one, *_ in keys if keys.count((one, *_)) > 1}:
+                raise Wrong("raw twice", f"the files of `{table}` have {twice} twice")
+
     def raw(self, number: int) -> dict[str, tuple[str, str]]:
         """What the files themselves hold, for those who read them without metafa."""
+        rows = self.rows(number)
+        return view(rows["trials"], rows["measurements"])
+
+    def rows(self, number: int) -> dict[str, list[dict]]:
         rows: dict[str, list[dict]] = {table: [] for table in results.TABLES}
         for path, content in sorted(self.files.known[number].items()):
             table, _, part = path.removeprefix(interleaved.ROOT + "/").rpartition("/")
@@ -142,7 +191,7 @@ class Tables:
                 if content not in self.decoded:
                     self.decoded[content] = parts.decode(content, table).to_pylist()
                 rows[table] += self.decoded[content]
-        return view(rows["trials"], rows["measurements"])
+        return rows
 
     def hold(self, number: int) -> None:
         """Whatever happens, if all who are at work die now, upkeep finds everything and leaves tables for all."""
@@ -171,22 +220,30 @@ class Tables:
         present = self.seen(number)
         if actor.observes:
             found = self.of(end)
-            kept(self.seen(owed), found, "a reader")
+            kept(self.seen(owed), found, "a reader", present)
             kept(found, present, "what a reader saw")
         for trial_id in actor.promises:
-            if RANK[present.get(trial_id, ("absent",))[0]] < 2:
+            if rank(*present.get(trial_id, ("absent", ""))) < 2:
                 raise Wrong("lost", f"{name(trial_id)} was said to be done by {actor.name} and is not")
 
 
-def kept(before: Mapping[str, tuple[str, str]], after: Mapping[str, tuple[str, str]], who: str) -> None:
+def rank(status: str, host: str) -> int:
+    """How far a trial is: not in the tables, failed and to be tried again, or published. Of a search that learns from
+    failures they are published as results are; here those are of hosts in capitals."""
+    return 0 if status == "absent" else 1 if status == "failed" and host.islower() else 2
+
+
+def kept(before: Rows, after: Rows, who: str, meanwhile: Rows | None = None) -> None:
     """Raises `Wrong` where a trial is less than it was, or another."""
-    for trial_id, (status, host) in before.items():
-        now, there = after.get(trial_id, ("absent", ""))
-        if RANK[now] < RANK[status]:
-            kind = "replaced by a failure" if now == "failed" else "lost"
-            raise Wrong(kind, f"{name(trial_id)} was {status} on {host} and for {who} is {now}")
-        if RANK[now] == 2 and RANK[status] == 2 and there != host:
-            raise Wrong("replaced", f"{name(trial_id)} was done on {host} and for {who} was on {there}")
+    for trial_id, was in before.items():
+        now = after.get(trial_id, ("absent", ""))
+        if rank(*now) < rank(*was):
+            if rank(*was) == 1 and meanwhile is not None and rank(*meanwhile[trial_id]) == 2:
+                continue  # a failure goes when the trial is published, so that a reader may find neither
+            kind = "replaced by a failure" if now[0] == "failed" else "lost"
+            raise Wrong(kind, f"{name(trial_id)} was {' on '.join(was)} and for {who} is {' on '.join(now)}")
+        if rank(*was) == 2 and now != was:
+            raise Wrong("replaced", f"{name(trial_id)} was {' on '.join(was)} and for {who} is {' on '.join(now)}")
 
 
 def recover(store: Store) -> None:
@@ -209,10 +266,16 @@ def prepared(*writers, **ways: bool) -> dict[str, bytes]:
 WAYS = {"atomic_rename": False, "aged": True}
 
 
-def explore(begun: Mapping[str, bytes], *actors: Actor, most: int = 200_000, stop=True, **ways: bool) -> Explored:
+def explore(begun: Mapping[str, bytes], *actors: Actor, **how: Any) -> Explored:
+    files = Files()
+    ways = WAYS | {key: how.pop(key) for key in WAYS.keys() & how.keys()}
+    tables = Tables(files, ways)
+    checks = Checks(tables.hold, tables.step, tables.end)
+    return interleaved.explore(files, files.number(begun), [tables.actor(actor) for actor in actors], checks, **how)
+
+
+def wander(begun: Mapping[str, bytes], *actors: Actor, schedules: int, seed: int = 0, **ways: bool):
     files = Files()
     tables = Tables(files, WAYS | ways)
     checks = Checks(tables.hold, tables.step, tables.end)
-    return interleaved.explore(
-        files, files.number(begun), [tables.actor(actor) for actor in actors], checks, most, stop
-    )
+    return interleaved.wander(files, files.number(begun), [tables.actor(one) for one in actors], checks, schedules, seed)

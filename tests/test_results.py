@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
@@ -165,21 +166,33 @@ def test_failed_trials_are_not_compacted(tmp_path: Path, checked: study.Study) -
     assert set(results.statuses(store.at(tmp_path)).values()) == {"done"}
 
 
-@pytest.mark.parametrize("changes", range(22))
+def assert_read_once(folder: Path) -> None:
+    """By whoever reads the folders as they are."""
+    for table in results.TABLES:
+        visible = results.parts(store.at(folder), table)
+        found = pd.read_parquet(folder / table)["trial_id"] if visible else pd.Series([])
+        assert not found.duplicated().any()
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("changes", range(26))
 def test_compaction_may_be_interrupted_anywhere(
-    changes: int, tmp_path: Path, checked: study.Study, monkeypatch: pytest.MonkeyPatch
+    changes: int, earlier: bool, tmp_path: Path, checked: study.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until it is finished no reader finds a trial twice; then each finds all, as they were."""
+    """Until it is finished no reader finds a trial twice; then each finds all, as they were: also where trials of an
+    ``earlier`` compaction are put together with others."""
     place = store.at(tmp_path)
     fill(tmp_path, checked)
+    if earlier:
+        results.compact(place)
+        checked = study.parse(TEXT.replace("[0, 100]", "[0, 100, 200]"), default_name="small")
+        fill(tmp_path, checked)
     before = in_order(tmp_path)
     with killed_after(changes, monkeypatch):
         results.compact(place)
-    for table in results.TABLES:
-        visible = results.parts(place, table)
-        found = pd.read_parquet(tmp_path / table)["trial_id"] if visible else pd.Series([])
-        assert not found.duplicated().any()
+    assert_read_once(tmp_path)
     assert results.remove_damaged(place) == []
+    assert_read_once(tmp_path)
     for one, two in zip(before, in_order(tmp_path), strict=True):
         pd.testing.assert_frame_equal(one, two)
     results.compact(place)
@@ -506,3 +519,51 @@ def test_results_of_other_numerics_are_not_mixed_with(
 def test_load_says_what_is_no_results_folder(tmp_path: Path) -> None:
     with pytest.raises(results.ResultsError, match=r"is not a results folder of metafa: it has no study\.toml"):
         results.load(tmp_path)
+
+
+def test_results_without_their_study_are_read_and_continued(address: str, checked: study.Study) -> None:
+    """Every part says of which study it is; of one that has grown, the largest counts."""
+    place = store.at(address)
+    fill(address, checked)
+    more = study.parse(TEXT.replace("[0, 100]", "[0, 100, 200]"), default_name="small")
+    results.prepare(place, more)
+    trial = next(trial for trial in more.trials if trial.varied["noise.steps"] == 200)
+    row = flatten(trial.settings) | {"trial_id": trial.trial_id, "status": "done", "numerics": NUMERICS}
+    results.write(place, results.trials_schema(more), row, [])
+    before = in_order(address)
+    place.remove("study.toml")
+    assert results.read_study(place).text == more.text
+    for one, two in zip(before, in_order(address), strict=True):
+        pd.testing.assert_frame_equal(one, two)
+    with pytest.raises(results.ResultsError, match="holds the results of another study"):
+        results.check(place, study.parse(TEXT.replace("[0, 100]", "[0, 50]"), default_name="small"))
+    results.check(place, more)
+    results.prepare(place, more)
+    assert place.read("study.toml").decode() == more.text
+
+
+class Unavailable(BaseHTTPRequestHandler):
+    """A store that has too much to do."""
+
+    def answer(self) -> None:
+        self.send_response(503, "Slow Down")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD = do_PUT = do_POST = answer
+
+    def log_message(self, *said: object) -> None:
+        pass
+
+
+def test_a_store_that_does_not_answer_is_not_taken_for_an_empty_one() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unavailable) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = f"scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{server.server_port}"
+        place = store.at(f"s3://key:secret@bucket/results?{where}")
+        try:
+            with pytest.raises(results.ResultsError, match=r"cannot be read: .*503") as caught:
+                results.read_study(place)
+            assert "secret" not in str(caught.value)
+        finally:
+            server.shutdown()

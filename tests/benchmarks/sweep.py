@@ -1,6 +1,6 @@
 """What a sweep costs besides its work: each figure beside what Ray Tune itself takes, or beside itself with one worker.
 
-python tests/benchmarks/sweep.py cost | workers | rows | memory | analysis
+python tests/benchmarks/sweep.py cost | workers | rows | parts | grid | memory | analysis
 """
 
 from __future__ import annotations
@@ -359,12 +359,75 @@ def analysis(folder: Path) -> None:
         print(f"{name:18} {seconds:5.1f} s, {used.ru_maxrss / 2**20:.2f} GiB{failed}", flush=True)
 
 
+def parts(folder: Path) -> None:
+    """5,000 trials that nobody has compacted: what a run does before its first trial, beside pandas reading them."""
+    choices = ", ".join(str(1 + number / 1000) for number in range(2500))
+    text = LITTLE.partition("[search]")[0].format().replace("{ low = 0.5, high = 2.0 }", f"{{ choices = [{choices}] }}")
+    checked = study.parse(text.replace("steps = 1", "steps = { choices = [1, 2] }"), default_name="parts")
+    place = store.at(folder / "parts")
+    results.prepare(place, checked)
+    schema = results.trials_schema(checked)
+    rows = [
+        {"seed": seed, "phase": "supervised", "step": step, "metric": metric, "value": seed + 1 / (1 + step)}
+        for seed in range(8)
+        for step in range(10)
+        for metric in ("loss", "accuracy", "alignment_angle")
+    ]
+    for trial in checked.trials:
+        row = {"trial_id": trial.trial_id, "status": "done", "numerics": NUMERICS, "point": json.dumps(trial.varied)}
+        results.write(place, schema, flatten(trial.settings) | row, rows)
+    began = time.perf_counter()
+    assert results.remove_damaged(place) == []
+    assert len(results.continued_rows(place)) == 5000
+    opened = time.perf_counter() - began
+    began = time.perf_counter()
+    assert len(pd.read_parquet(folder / "parts/trials")) == 5000
+    alone = time.perf_counter() - began
+    began = time.perf_counter()
+    loaded = results.load(folder / "parts")
+    read = time.perf_counter() - began
+    began = time.perf_counter()
+    results.compact(place)
+    compacted = time.perf_counter() - began
+    began = time.perf_counter()
+    again = results.load(folder / "parts")
+    assert len(again.measurements) == len(loaded.measurements)
+    print(f"metafa, 5,000 parts of {len(loaded.measurements):,} measurements: checked and opened in {opened:.1f} s,")
+    last = time.perf_counter() - began
+    print(f"        read in {read:.1f} s, compacted in {compacted:.1f} s, then read in {last:.1f} s")
+    print(f"        pandas reads the table `trials` of them in {alone:.1f} s", flush=True)
+
+
+def grid(folder: Path) -> None:
+    """`metafa check` of a grid of 100,000 trials."""
+    rates = ", ".join(f"{1e-4 * (1 + number / 100):.6f}" for number in range(100))
+    scales = ", ".join(f"{0.5 + number / 100:.2f}" for number in range(100))
+    text = LITTLE.partition("[search]")[0].format()
+    text = text.replace("{ low = 0.5, high = 2.0 }", f"{{ choices = [{scales}] }}")
+    text = text.replace(
+        "steps = 1", f"steps = {{ choices = {list(range(1, 11))} }}\nlearning_rate = {{ choices = [{rates}] }}"
+    )
+    (folder / "grid.toml").write_text(text)
+    began = time.perf_counter()
+    running = subprocess.Popen([METAFA, "check", "grid.toml"], cwd=folder, stdout=subprocess.PIPE, text=True)
+    said = running.stdout.read()
+    _, status, used = os.wait4(running.pid, 0)
+    assert status == 0
+    assert "100000 of 1 seeds" in said
+    print(
+        f"metafa check, 100,000 trials: {time.perf_counter() - began:.1f} s, {used.ru_maxrss / 1024:.0f} MiB",
+        flush=True,
+    )
+
+
+MEASURED = {one.__name__: one for one in (cost, workers, rows, parts, grid, memory, analysis)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["cost", "workers", "rows", "memory", "analysis"])
+    parser.add_argument("what", choices=list(MEASURED))
     with tempfile.TemporaryDirectory(prefix="metafa-") as folder:
-        measured = {"cost": cost, "workers": workers, "rows": rows, "memory": memory, "analysis": analysis}
-        measured[parser.parse_args().what](Path(folder))
+        MEASURED[parser.parse_args().what](Path(folder))
 
 
 if __name__ == "__main__":
