@@ -17,6 +17,7 @@ from metafa.store import Store
 
 FOLDER = "drivers"  # in the results, a file a driver
 TOKEN = re.compile(r"[0-9a-f]{32}")  # its name
+BYTES = 2**20  # at most
 EVERY = 5.0  # seconds
 GONE_AFTER = 12 * EVERY  # a driver that has been silent for so long is taken for gone
 
@@ -184,7 +185,7 @@ def every(store: Store) -> list[Heartbeat]:
     found = []
     for token in tokens(store):
         try:
-            beat = parse(store.read(f"{FOLDER}/{token}.json"))
+            beat = parse(store.read(f"{FOLDER}/{token}.json", BYTES))
         except OSError:  # removed meanwhile
             continue
         if beat is not None:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from metafa import heartbeat
-from metafa.heartbeat import EVERY, GONE_AFTER, Heartbeat
+from metafa.heartbeat import BYTES, EVERY, GONE_AFTER, Heartbeat
 from metafa.store import Store
 
 FOLDER = "leases"
@@ -55,7 +55,9 @@ class Driver:
 
     def _said(self, name: str, number: int) -> tuple[str, str]:
         with contextlib.suppress(FileNotFoundError):
-            holder, _, note = self.store.read(f"{FOLDER}/{name}.{number}").decode(errors="replace").partition("\n")
+            holder, _, note = (
+                self.store.read(f"{FOLDER}/{name}.{number}", BYTES).decode(errors="replace").partition("\n")
+            )
             return holder, note
         return "", ""
 
@@ -110,7 +112,8 @@ class Driver:
         if token == self.token:
             return True
         try:
-            content = self.store.read(f"{heartbeat.FOLDER}/{token}.json") if heartbeat.TOKEN.fullmatch(token) else b""
+            known = heartbeat.TOKEN.fullmatch(token)
+            content = self.store.read(f"{heartbeat.FOLDER}/{token}.json", BYTES) if known else b""
         except FileNotFoundError:
             content = b""
         if not content:  # none, and a driver leaves one before it takes a lease

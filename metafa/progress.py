@@ -35,8 +35,8 @@ class Watcher:
         self.counts: dict[str, int] = {}
         self.cpus, self.gpus = 0.0, 0.0
         self.over = False
+        self.waiting = self.waited = False  # for other runs: now, and at any time
         self.others = 0  # trials that other drivers have brought to an end meanwhile
-        self.waits = self.noted = False  # for other drivers; and whether that has been said
         self.a_line_each = not screen.is_terminal
         self.bar: Any = Progress(
             SpinnerColumn("dots" if screen.encoding.startswith("utf") else "line"),
@@ -55,16 +55,8 @@ class Watcher:
         self.cpus, self.gpus = cpus, gpus
 
     def progressed(self, trial: Trial, fraction: float) -> None:
-        self.running[trial.trial_id], self.waits = fraction, False
+        self.running[trial.trial_id], self.waiting = fraction, False
         self._show()
-
-    def waiting(self) -> None:
-        """There is nothing to run but what other drivers run."""
-        self.waits = True
-        if not self.noted:
-            self.noted = True
-            said = "note: other runs are at all that is left; this one waits for them, and goes on where one is gone"
-            self.screen.print(said, soft_wrap=True)
 
     def finished(self, trial: Trial, ended: Ended) -> None:
         self.running.pop(trial.trial_id, None)
@@ -82,6 +74,13 @@ class Watcher:
         if self.a_line_each:
             said = ended.error if ended.status == "stopped" else _shown(final)
             self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True, markup=False)
+
+    def waits(self) -> None:
+        """Other runs have taken all that is left, which may last."""
+        self.waiting = True
+        if not self.waited:
+            self.waited = True
+            self.screen.print("other runs have taken all that is left; waiting for them", soft_wrap=True)
 
     def elsewhere(self, known: Mapping[str, Known]) -> None:
         """Trials have ended that other drivers ran."""
@@ -111,8 +110,8 @@ class Watcher:
         if self.running:
             parts.append(f"{len(self.running)} running on {_number(self.cpus, 'CPU')}")
             parts[-1] += f", {_number(self.gpus, 'GPU')}" * (self.gpus > 0)
-        elif not self.over and (self.waits or self.since is None):
-            parts.append("waiting for other runs" if self.waits else "starting")
+        elif not self.over and (self.waiting or self.since is None):
+            parts.append("waiting for other runs" if self.waiting else "starting")
         if self.others:
             parts.append(f"{self.others} by other runs")
         if (rate := self._rate()) is not None and not self.over:

@@ -19,6 +19,7 @@ import posixpath
 import re
 import secrets
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ import pyarrow.parquet as pq
 
 from metafa import heartbeat, leases, notebook
 from metafa import store as stores
-from metafa.parts import PartError, check_file, check_rows, check_schema, decode, read_metadata
+from metafa.parts import PartError, check_file, check_rows, check_schema, check_total, decode, read_metadata
 from metafa.settings import DIVERGED_TIMES_CHANCE, NUMERICS, flatten
 from metafa.store import Store, StoreError
 from metafa.study import Study, StudyError, parse
@@ -60,6 +61,7 @@ CONTINUED = (
 ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
 SMALL_BYTES = 2**24  # a part below this size is worth compacting
 SHOWN = 3  # settings that differ, in a sentence
+NOTE_BYTES = 2**21  # of what stands beside the tables, at most: a study file has half of it
 READERS = 16  # parts read at a time
 ITEMS = 16  # of them by each reader, one after the other
 LISTINGS = 50  # of both folders, until two agree
@@ -287,7 +289,7 @@ def _check_folder(store: Store) -> None:
 def _study_text(store: Store) -> str:
     """The study file in ``store``, or, where that is gone, the one that its parts say they are of."""
     try:
-        return store.read("study.toml").decode()
+        return store.read("study.toml", NOTE_BYTES).decode()
     except (FileNotFoundError, NotADirectoryError) as error:
         texts = _texts_of_parts(store)
         if texts:
@@ -329,8 +331,9 @@ def read_study(store: Store) -> Study:
 def _digests(store: Store) -> dict[str, str]:
     """The digests of the images that results are of, as `prepare` has left them."""
     try:
-        return dict(json.loads(store.read(IMAGES)))
-    except (OSError, ValueError, TypeError):
+        found = json.loads(store.read(IMAGES, NOTE_BYTES))
+        return {name: digest for name, digest in found.items() if isinstance(digest, str)}
+    except (OSError, ValueError, AttributeError, RecursionError):
         return {}
 
 
@@ -447,20 +450,27 @@ def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | No
     own -= {one for one, row in zip(unsure, rows, strict=True) if row is None}
     there = MEASUREMENTS.names if columns is None else [name for name in MEASUREMENTS.names if name in columns]
 
+    values, size, counting = 0, 0, threading.Lock()
+
     def own_rows(trial_id: str) -> pa.Table:
-        table = _decoded(store, f"measurements/{trial_id}.parquet")
+        nonlocal values, size
+        name = f"measurements/{trial_id}.parquet"
+        content = store.read(name)
+        with _naming(name):
+            with counting:  # each of many may hold little, and all of them more than there is memory for
+                values += _metadata(content).num_rows * len(MEASUREMENTS)
+                size += len(content)
+                check_total(values, "measurements", size)
+            table = decode(content, "measurements")
         if set(pc.unique(table["trial_id"]).to_pylist()) - {trial_id}:
-            raise PartError(f"measurements/{trial_id}.parquet is of another trial")
+            raise PartError(f"{name} is of another trial")
         return (table if filter is None else table.filter(filter)).select(there).replace_schema_metadata(None)
 
     tables = _each(own_rows, sorted(own))
     for pair in compacted:
         name = found.path("measurements", pair.name)
-        with store.filesystem.open_input_file(store.path(name)) as file:
-            try:
-                check_file(pq.ParquetFile(file), "measurements", file.size())
-            except PartError as error:
-                raise PartError(f"{name} {error}") from error
+        with store.filesystem.open_input_file(store.path(name)) as file, _naming(name):
+            check_file(pq.ParquetFile(file), "measurements", file.size())
         part = dataset.dataset([store.path(name)], filesystem=store.filesystem, format="parquet", schema=MEASUREMENTS)
         chosen = _both(filter, _among(pair.trial_ids)) if pair.doubled else filter
         tables.append(part.to_table(columns=there, filter=chosen))
@@ -473,8 +483,15 @@ def _among(trial_ids: list[str]) -> pc.Expression:
 
 def _decoded(store: Store, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a part, which may be anybody's. Raises `PartError`."""
-    try:
+    with _naming(name):
         return decode(store.read(name), name.partition("/")[0], columns)
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Has what is wrong with a part begin with its name."""
+    try:
+        yield
     except PartError as error:
         raise PartError(f"{name} {error}") from error
 
@@ -542,11 +559,8 @@ def _own_row(store: Store, found: Parts, trial_id: str) -> Row | None:
     """A trial's row of `trials`, as its part of `measurements` carries it; None where it is not published. Raises
     `PartError`."""
     name = f"measurements/{trial_id}.parquet"
-    try:
-        with store.filesystem.open_input_file(store.path(name)) as file:
-            row = carried(read_metadata(file))
-    except PartError as error:
-        raise PartError(f"{name} {error}") from error
+    with store.filesystem.open_input_file(store.path(name)) as file, _naming(name):
+        row = carried(read_metadata(file))
     if row is None and trial_id in found.rows:  # of an earlier version
         row = _row_of(_decoded(store, f"trials/{trial_id}.parquet"))
     if row is not None and row.values.get("trial_id") != trial_id:
@@ -1130,6 +1144,14 @@ def _together(some: list[Small]) -> tuple[pa.Table, pa.Table]:
     ordered = measurements.sort_by([("metric", "ascending"), ("phase", "ascending")])
     return trials, ordered.replace_schema_metadata(
         {key: text for key, text in (trials.schema.metadata or {}).items() if key in OF_STUDY}
+    )
+
+
+def unwritten(store: Store, why: str) -> ResultsError:
+    """What is said where results cannot be written any more."""
+    return ResultsError(
+        f"{store.address} cannot be written: {why}; nothing that was done is lost, and when it can be written again "
+        "the same command continues"
     )
 
 

@@ -40,7 +40,11 @@ class Share:
         self.look(LOOK_EVERY)
         if trial.trial_id in self.ended:
             return False
-        if not self.driver.take(leases.of_trial(trial.trial_id), note=json.dumps(trial.varied)):
+        try:
+            taken = self.driver.take(leases.of_trial(trial.trial_id), note=json.dumps(trial.varied))
+        except OSError as error:
+            raise results.unwritten(self.driver.store, results.reason(error)) from error
+        if not taken:
             return False
         self.held[trial.trial_id] = trial.varied
         if self._has_ended(trial.trial_id):  # since it was looked for last

@@ -76,11 +76,13 @@ class Store:
             return os.path.lexists(self.path(name))
         return self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound
 
-    def read(self, name: str) -> bytes:
-        """Raises OSError, FileNotFoundError among them."""
+    def read(self, name: str, limit: int = files.LIMIT) -> bytes:
+        """The content of a file of at most so many bytes. Raises OSError, FileNotFoundError among them."""
         if self.local:
-            return files.read(self.path(name))
+            return files.read(self.path(name), limit)
         with self.filesystem.open_input_file(self.path(name)) as file:
+            if file.size() > limit:
+                raise OSError(errno.EFBIG, f"it is larger than the {limit:,} bytes that such a file has at most", name)
             return file.read()
 
     def put(self, name: str, content: bytes, durable: bool = False) -> None:

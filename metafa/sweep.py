@@ -107,8 +107,8 @@ class Watcher(Protocol):
     def finished(self, trial: Trial, ended: Ended) -> None:
         """A trial has ended."""
 
-    def waiting(self) -> None:
-        """There is nothing to run but what other drivers run."""
+    def waits(self) -> None:
+        """Other runs have taken all that is left."""
 
 
 def run(
@@ -138,7 +138,7 @@ def run(
         share = join(ended)
         to_try = proposals.to_try(study, ended, share)
         while (first := next(to_try, _NONE)) is None:  # others run all that is left, and may die
-            watcher.waiting()
+            watcher.waits()
             time.sleep(LOOK_EVERY)
         if first is _NONE:  # a search may find nothing to try any more, and does so without Ray
             return
@@ -231,10 +231,7 @@ def _run(
     if study.adaptive and not bridge.unwritten:
         proposals.keep_journal(study, store, ended)
     if bridge.unwritten:
-        raise results.ResultsError(
-            f"{store.address} cannot be written: {bridge.unwritten}; nothing that was done is lost, and when it can be "
-            "written again the same command continues"
-        )
+        raise results.unwritten(store, bridge.unwritten)
 
 
 @contextlib.contextmanager
@@ -805,7 +802,7 @@ class _Bridge(tune.Callback):
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         self.look(heartbeat.EVERY)  # also while no trial has anything to say
         if self.tries.waits:
-            self.watcher.waiting()
+            self.watcher.waits()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         ours, last = self.tries.given.pop(trial.trial_id), trial.last_result

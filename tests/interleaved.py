@@ -299,6 +299,11 @@ def _read_metadata(content: bytes) -> pq.FileMetaData:
     return parts.read_metadata(pa.BufferReader(content))
 
 
+@functools.cache
+def _rows(content: bytes, schema: pa.Schema) -> pa.Table:
+    return pq.read_table(pa.BufferReader(content)).cast(schema)
+
+
 _made_dataset = dataset.dataset
 
 
@@ -308,7 +313,7 @@ def _dataset(paths: list[str], filesystem: fs.FileSystem, format: str, schema: p
     tables = []
     for path in paths:
         with filesystem.open_input_file(path) as file:
-            tables.append(pq.read_table(file).cast(schema))
+            tables.append(_rows(file.read(), schema))
     return _made_dataset(tables)
 
 
@@ -596,8 +601,10 @@ def _explore(
     return Explored(len(reached), sum(actor.runs for actor in actors), whole, bound, violations)
 
 
-def wander(files: Files, initial: int, actors: list[Actor], checks: Checks, schedules: int, seed: int) -> Violation | None:
-    """Follows so many schedules drawn at random, in which any actor may come at any step; returns the first violation."""
+def wander(
+    files: Files, initial: int, actors: list[Actor], checks: Checks, schedules: int, seed: int
+) -> Violation | None:
+    """Follows so many schedules drawn at random, in which any actor may come at any step, to the first violation."""
     chance = random.Random(seed)
     places = tuple(Place(actor.start(initial), frozenset(), None) for actor in actors)
     for _ in range(schedules):

@@ -96,7 +96,7 @@ def test_a_second_driver_doubles_no_row_and_says_so(drivers: Crowd, tmp_path: Pa
     second = drivers.begin()
     drivers.until(lambda: len(heartbeat.every(store.at(tmp_path / "shared"))) == 2)
     assert metafa(tmp_path, "compact", "shared").returncode == 0
-    assert "note: other runs are at all that is left" in second.output.read_text()
+    assert "other runs have taken all that is left; waiting for them" in second.output.read_text()
     for driver in (first, second):
         assert "3 of 3 trials done" in driver.wait()
         assert driver.process.returncode == 0
