@@ -162,16 +162,6 @@ def compacted_before(steps: int) -> Does:
     new, old = "compact-0123456789abcdef.parquet", [f"{ONE}.parquet", f"{TWO}.parquet"]
 
     def compacts(store: Store) -> None:
-<<<<<<< HEAD
-        for part, names in zip(written, old, strict=True):
-            for table, rows in zip(results.TABLES, part, strict=True):
-                store.put(f"{table}/{names}", results.encode(rows))
-        steps = [lambda: store.put(f"measurements/.{new}", both[1]), lambda: store.put(f"trials/.{new}", both[0])]
-        steps.append(lambda: store.put(results.PLAN, json.dumps({"old": old, "new": [new]}).encode()))
-        steps += [partial(store.remove, f"{table}/{name}") for table in results.TABLES for name in old]
-        steps += [partial(store.rename, f"{table}/.{new}", f"{table}/{new}") for table in reversed(results.TABLES)]
-        for step in steps[:upto]:
-=======
         before(ONE)(store)
         before(TWO)(store)
         plan = json.dumps({"old": old, "new": [new]}).encode()
@@ -182,7 +172,6 @@ def compacted_before(steps: int) -> Does:
             *(partial(store.remove, f"{table}/{name}") for table in results.TABLES for name in old),
             *(partial(store.rename, f"{table}/.{new}", f"{table}/{new}") for table in reversed(results.TABLES)),
         ][:steps]:
->>>>>>> h-model
             step()
 
     return compacts
@@ -211,22 +200,9 @@ def view(trials: list[dict], measured: list[dict]) -> Rows:
     return found
 
 
-<<<<<<< HEAD
-def name(trial_id: str) -> str:
-    return {ONE: "ONE", TWO: "TWO"}[trial_id]
-
-
-def frames(loaded: results.Results) -> dict[str, tuple[str, str]]:
-    def records(frame: pd.DataFrame, *columns: str) -> list[dict]:
-        rows = zip(*(frame[column].tolist() for column in columns), strict=True) if len(frame) else ()
-        return [dict(zip(columns, row, strict=True)) for row in rows]
-
-    return view(records(loaded.trials, "trial_id", "status", "host"), records(loaded.measurements, "trial_id", "value"))
-=======
 def records(frame: pd.DataFrame, *columns: str) -> list[dict]:
     rows = zip(*(frame[column].tolist() for column in columns), strict=True) if len(frame) else ()
     return [dict(zip(columns, row, strict=True)) for row in rows]
->>>>>>> h-model
 
 
 class Tables:
@@ -458,15 +434,6 @@ def prepared(scenario: Scenario, ways: Mapping[str, bool]) -> tuple[Files, int, 
     return files, files.number(scenario.begun()), list(map(tables.actor, scenario.actors())), tables.checks()
 
 
-<<<<<<< HEAD
-def wander(begun: Mapping[str, bytes], *actors: Actor, schedules: int, seed: int = 0, **ways: bool):
-    files = Files()
-    tables = Tables(files, WAYS | ways)
-    checks = Checks(tables.hold, tables.step, tables.end)
-    return interleaved.wander(
-        files, files.number(begun), [tables.actor(one) for one in actors], checks, schedules, seed
-    )
-=======
 def explore(scenario: Scenario, interruptions: int | None, **how: Any) -> Explored:
     return interleaved.explore(*prepared(scenario, WAYS), interruptions=interruptions, **how)
 
@@ -518,4 +485,3 @@ def test_what_would_be_wrong_is_found(
     monkeypatch.setattr(place, name, broken)
     found = explore(SCENARIOS[scenario], None, most=20_000).violations
     assert list(found) == [kind], [*map(readable, found.values())]
->>>>>>> h-model
