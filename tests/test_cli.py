@@ -378,7 +378,7 @@ def test_a_driver_of_this_machine_is_known_by_its_process(here: Path, monkeypatc
 )
 def test_a_heartbeat_that_cannot_be_read_is_none(content: str, here: Path) -> None:
     half_done(here / "made")
-    (here / "made" / heartbeat.FOLDER).mkdir()
+    (here / "made" / heartbeat.FOLDER).mkdir(exist_ok=True)
     (here / "made" / heartbeat.FOLDER / f"{TOKEN}.json").write_text(content)
     done = run("status", "made")
     assert (done.exit_code, done.stderr) == (0, "")
