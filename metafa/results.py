@@ -857,14 +857,25 @@ def encode(table: pa.Table) -> bytes:
 
 def in_parts(store: Store) -> Iterator[tuple[pa.Table, pa.Table]]:
     """The rows of both tables, some trials at a time, every published trial once. Raises `ResultsError`."""
-    found, compacted = _again(_listed)(store)
-    known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
-    own = [one for one in found.own if one not in known]
-    for part in itertools.chain(
-        (_small_pair(store, found, pair) for pair in compacted), _small_parts(store, found, own)
-    ):
-        if part is not None:
-            yield _together([part])
+    given: set[str] = set()
+    left: set[str] | None = None
+    while left is None or left & published(store, left):  # else again for what has been put together meanwhile
+        found, compacted = _again(_listed)(store)
+        known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
+        own = [one for one in found.own if one not in known | given]
+        pairs = [
+            Compacted(pair.name, [one for one in pair.trial_ids if one not in given], [*pair.doubled, *given])
+            for pair in compacted
+            if not given.issuperset(pair.trial_ids)
+        ]
+        for part in itertools.chain(
+            (_small_pair(store, found, pair) for pair in pairs), _small_parts(store, found, own)
+        ):
+            if part is not None:
+                trials, measurements = _together([part])
+                given.update(trials["trial_id"].to_pylist())
+                yield trials, measurements
+        left = (known | set(own)) - given
 
 
 def parts(store: Store, table: str) -> list[str]:
@@ -1119,8 +1130,11 @@ def _small_parts(store: Store, found: Parts, own: list[str]) -> Iterator[Small |
         file = posixpath.basename(name)
         measurements = _whole(store, name, content)
         row: pa.Table | Row | None = carried(_metadata(content))
-        if row is None and file.removesuffix(".parquet") in found.rows:
-            row = _whole(store, f"trials/{file}", store.read(f"trials/{file}"))
+        if row is None and file.removesuffix(".parquet") in found.rows:  # of an earlier version
+            with contextlib.suppress(FileNotFoundError):
+                there = _whole(store, f"trials/{file}", store.read(f"trials/{file}"))
+                # what failed may be published meanwhile: that the row belongs to these measurements
+                row = there if store.read(name) == content else None
         yield None if row is None else Small(file, row, measurements)
 
 
