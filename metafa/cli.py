@@ -275,11 +275,8 @@ def status(results_address: ResultsArgument) -> None:
     if checked.fewer:
         screen.print(checked.fewer)
     if left > 0:
-        working = [beat for beat, alive in drivers if alive]
-        # of those that stopped, the last: it tells how far they came
-        stopped = sorted((beat for beat, alive in drivers if not alive), key=lambda beat: beat.written)[-1:]
-        for beat in working or stopped:
-            screen.print(beat.sentence(now, beat in working), soft_wrap=True)
+        for sentence in heartbeat.sentences(drivers, now):
+            screen.print(sentence, soft_wrap=True)
 
 
 @app.command()

@@ -97,13 +97,22 @@ class Heartbeat(BaseModel):
 
     def sentence(self, now: datetime.datetime, alive: bool) -> str:
         """Who said what, and when; and, of a driver that is not ``alive`` any more, what to do."""
-        job = f", job {self.job}" if self.job else ""
-        said = f"{self.host}{job}, {self._when(now, alive)}: {self.summary}"
+        said = f"{self._who(now, alive)}: {self.summary}"
         if alive:
             return said
         if self.ended:
             return f"{said}; it was stopped then, and the same command continues"
         return f"{said}; nothing since, so it is gone, and the same command continues"
+
+    def work(self, now: datetime.datetime) -> str:
+        """What a driver does that is one of several at work."""
+        number = len(self.running)
+        doing = f"{number} {'trial' if number == 1 else 'trials'} running" if number else self.summary
+        return f"{self._who(now, alive=True)}: {doing}"
+
+    def _who(self, now: datetime.datetime, alive: bool) -> str:
+        job = f", job {self.job}" if self.job else ""
+        return f"{self.host}{job}, {self._when(now, alive)}"
 
     def _when(self, now: datetime.datetime, alive: bool) -> str:
         if alive and not self.fresh(now):
@@ -129,6 +138,16 @@ def look(store: Store) -> list[tuple[Heartbeat, bool]]:
             alive[beat.token] = beat.token in again and again[beat.token].beat != beat.beat
         first = [again.get(beat.token, beat) for beat in first]
     return sorted(((beat, alive[beat.token]) for beat in first), key=lambda found: (not found[1], found[0].host))
+
+
+def sentences(found: list[tuple[Heartbeat, bool]], now: datetime.datetime) -> list[str]:
+    """Of those drivers that are at work, what each does; where none is, of the last what it said: how far they came.
+    ``found``: as of `look`."""
+    working = [beat for beat, alive in found if alive]
+    if len(working) > 1:
+        return [beat.work(now) for beat in working]
+    last = sorted((beat for beat, _ in found), key=lambda beat: beat.written)[-1:]
+    return [beat.sentence(now, alive=bool(working)) for beat in working or last]
 
 
 def now(summary: str, running: dict[str, float] | None = None) -> Heartbeat:

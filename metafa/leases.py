@@ -80,6 +80,11 @@ class Driver:
             return False
         return self.numbers().get(name) == number + 1  # what it was held by may have been removed meanwhile
 
+    def holds(self, name: str) -> bool:
+        """Whether the lease is this driver's: it may have been taken over."""
+        number = self.numbers().get(name, 0)
+        return number > 0 and self.holder(name, number) == self.token
+
     def give_back(self, name: str) -> None:
         """Lets others take the lease, if it is still held."""
         number = self.numbers().get(name, 0)
@@ -100,7 +105,7 @@ class Driver:
     @contextlib.contextmanager
     def holding(self, name: str) -> Iterator[None]:
         """Holds the lease while the block runs, once whoever holds it has given it back, or is gone."""
-        while not self.take(name):
+        while not self.holds(name) and not self.take(name):  # what could not be given back is still held
             time.sleep(POLL)
         try:
             yield
@@ -145,7 +150,7 @@ def driver(store: Store, say: Callable[[], Heartbeat], last_word: bool = False) 
 
     def renew() -> None:
         while not ended.wait(EVERY):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RuntimeError):  # what it says changes while it is said
                 beat()
 
     store.make_folders(heartbeat.FOLDER, FOLDER)

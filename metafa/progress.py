@@ -35,7 +35,7 @@ class Watcher:
         self.counts: dict[str, int] = {}
         self.cpus, self.gpus = 0.0, 0.0
         self.over = False
-        self.waited = False
+        self.waiting = self.waited = False  # for other runs: now, and at any time
         self.others = 0  # trials that other drivers have brought to an end meanwhile
         self.a_line_each = not screen.is_terminal
         self.bar: Any = Progress(
@@ -55,7 +55,7 @@ class Watcher:
         self.cpus, self.gpus = cpus, gpus
 
     def progressed(self, trial: Trial, fraction: float) -> None:
-        self.running[trial.trial_id] = fraction
+        self.running[trial.trial_id], self.waiting = fraction, False
         self._show()
 
     def finished(self, trial: Trial, ended: Ended) -> None:
@@ -77,6 +77,7 @@ class Watcher:
 
     def waits(self) -> None:
         """Other runs have taken all that is left, which may last."""
+        self.waiting = True
         if not self.waited:
             self.waited = True
             self.screen.print("other runs have taken all that is left; waiting for them", soft_wrap=True)
@@ -107,9 +108,10 @@ class Watcher:
         parts = [f"{self.ended}/{self.total} trials"]
         parts += [f"{self.counts[name]} {name}" for name in ("diverged", "stopped", "failed") if name in self.counts]
         if self.running:
-            parts.append(
-                f"{len(self.running)} running on {self.cpus:g} CPUs" + f", {self.gpus:g} GPUs" * (self.gpus > 0)
-            )
+            parts.append(f"{len(self.running)} running on {_number(self.cpus, 'CPU')}")
+            parts[-1] += f", {_number(self.gpus, 'GPU')}" * (self.gpus > 0)
+        elif not self.over and (self.waiting or self.since is None):
+            parts.append("waiting for other runs" if self.waiting else "starting")
         if self.others:
             parts.append(f"{self.others} by other runs")
         if (rate := self._rate()) is not None and not self.over:
@@ -153,6 +155,10 @@ def describe(trial: Trial) -> str:
         )
         or "the only trial"
     )
+
+
+def _number(number: float, unit: str) -> str:
+    return f"{number:g} {unit}" + "s" * (number != 1)
 
 
 def _duration(seconds: float) -> str:

@@ -116,7 +116,8 @@ def _as_they_end(study: Study, ended: dict[str, Known], shared: Shared) -> Itera
     asked = len(ended)
     while True:
         with shared.proposing():  # so that all together try no more than there are to be
-            known = {trial_id: one.point for trial_id, one in ended.items()} | shared.running()
+            running = shared.running()  # by which `ended` is brought up to date
+            known = {trial_id: one.point for trial_id, one in ended.items()} | running
             # those of a driver that is gone come first
             trial = next((one for one in _abandoned(study, ended, known, shared)), None)
             if trial is None and len(known) < study.total:

@@ -139,9 +139,7 @@ def _running(store: Store, study: Study, trials: pd.DataFrame) -> str:
         return ""
     said = f"{left} of {study.total} trials are still to do"
     drivers, now = heartbeat.look(store), datetime.datetime.now(datetime.UTC)
-    if any(alive for _, alive in drivers):
-        drivers = [(beat, alive) for beat, alive in drivers if alive]
-    told = "; ".join(beat.sentence(now, alive) for beat, alive in drivers)
+    told = "; ".join(heartbeat.sentences(drivers, now))
     return f"{said}; as of {now:%Y-%m-%d %H:%M} UTC: {told}." if told else f"{said}."
 
 

@@ -961,13 +961,19 @@ def tidy(store: Store) -> None:
                 store.remove(file)
     _end_begun(store)
     found, compacted = _again(_listed)(store)
-    own = set(found.own) | found.rows
+    own, entangled = set(found.own) | found.rows, _entangled(compacted)
     for pair in compacted:
         covered = [trial_id for trial_id in pair.trial_ids if trial_id in own]
         if pair.name in found.compacted and (covered or found.compacted[pair.name] != (pair.name, pair.name)):
             with contextlib.suppress(FileNotFoundError):  # somebody else finishes it
                 _check_sealed(store, pair.name, found)
-                _take_the_place(store, pair.name, [f"{trial_id}.parquet" for trial_id in covered])
+                # of pairs with trials in common one stays hidden until they are one: who reads the folder would find
+                # those trials in both
+                _take_the_place(
+                    store, pair.name, [f"{trial_id}.parquet" for trial_id in covered], show=pair not in entangled
+                )
+    if entangled:
+        put_together(store, entangled_alone=True)
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     for trial_id in found.own:
         if trial_id not in found.rows and trial_id not in known:
@@ -1026,14 +1032,14 @@ def _check_sealed(store: Store, name: str, found: Parts) -> None:
             raise ResultsError(_damage(store, OSError(f"{found.path(table, name)} is damaged")))
 
 
-def _take_the_place(store: Store, name: str, old: Iterable[str]) -> None:
-    """Removes parts of which a compacted pair has all rows, and makes that visible."""
+def _take_the_place(store: Store, name: str, old: Iterable[str], show: bool = True) -> None:
+    """Removes parts of which a compacted pair has all rows, and has that ``show``."""
     for one in old:
         for table in TABLES:
             if COMPACTED.fullmatch(one):  # first as long as it is hidden, since then it is renamed
                 store.remove(f"{table}/.{one}")
             store.remove(f"{table}/{one}")
-    for table in reversed(TABLES):
+    for table in reversed(TABLES) if show else ():
         if store.exists(f"{table}/{name}"):  # somebody else has done so
             store.remove(f"{table}/.{name}")
         with contextlib.suppress(FileNotFoundError):  # or has put it together with others
@@ -1054,10 +1060,11 @@ class Small(NamedTuple):
         return set(self.trials["status"].to_pylist())
 
 
-def put_together(store: Store) -> int:
-    """Puts small parts of finished trials together, and returns how many there were."""
+def put_together(store: Store, entangled_alone: bool = False) -> int:
+    """Puts small parts of finished trials together, or pairs that have trials in common alone, and returns how many
+    there were."""
     done = 0
-    for some in _groups(store):
+    for some in _groups(store, entangled_alone):
         name = f"compact-{secrets.token_hex(8)}.parquet"
         trials, measurements = _together(some)
         store.put(f"measurements/.{name}", encode(measurements), durable=True)
@@ -1072,16 +1079,23 @@ def put_together(store: Store) -> int:
     return done
 
 
-def _groups(store: Store) -> Iterator[list[Small]]:
+def _entangled(compacted: Sequence[Compacted]) -> list[Compacted]:
+    """The pairs that have trials in common with others."""
+    doubled = {trial_id for pair in compacted for trial_id in pair.doubled}
+    return [pair for pair in compacted if pair.doubled or not doubled.isdisjoint(pair.trial_ids)]
+
+
+def _groups(store: Store, entangled_alone: bool) -> Iterator[list[Small]]:
     """Small parts that are to be one; and, together whatever their size, pairs that have trials in common: what takes
     the place of one has all its rows, so that no two processes rely each on what the other removes."""
     (found, compacted), sizes = _again(_listed)(store), store.sizes("measurements")
-    doubled = {trial_id for pair in compacted for trial_id in pair.doubled}
-    entangled = [pair for pair in compacted if pair.doubled or not doubled.isdisjoint(pair.trial_ids)]
+    entangled = _entangled(compacted)
     if entangled:
         together = [_small_pair(store, found, pair) for pair in entangled]
         if None not in together:  # of each trial they have only one row, so that all of them are needed
             yield [part for part in together if part is not None]
+    if entangled_alone:
+        return
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     pairs = [
         pair

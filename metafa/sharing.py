@@ -32,13 +32,15 @@ class Share:
     held: dict[str, Point] = field(default_factory=dict)
     _looked: float = 0.0
     _among_others: bool = True
+    _busy: frozenset[str] = frozenset()
+    """The trials that others ran when it looked."""
     _compactions: int | None = None
     """The number of the lease by which parts are compacted, as `ended` knows them; None where that was held then."""
 
     def take(self, trial: Trial) -> bool:
         """Takes a trial that nobody else runs, and says whether it did; one that has ended meanwhile is then known."""
         self.look(LOOK_EVERY)
-        if trial.trial_id in self.ended:
+        if trial.trial_id in self.ended or trial.trial_id in self._busy:
             return False
         try:
             taken = self.driver.take(leases.of_trial(trial.trial_id), note=json.dumps(trial.varied))
@@ -80,13 +82,16 @@ class Share:
         ago, nor if there are no others."""
         if every and time.monotonic() - self._looked < every:
             return
-        there = bool(self.driver.others())
-        if not every or there or self._among_others:
-            number = self.driver.numbers().get(leases.UPKEEP, 0)
-            held = number > 0 and self.driver.holder(leases.UPKEEP, number) != ""
+        others = self.driver.others()
+        if not every or others or self._among_others:
+            numbers = self.driver.numbers()
+            holders = {name: self.driver.holder(name, number) for name, number in numbers.items()}
+            self._busy = frozenset(
+                name.removeprefix(leases.of_trial("")) for name, holder in holders.items() if holder in others
+            )
             self._learn(results.rows_of(self.driver.store, but=self.ended.keys() | self.held.keys()))
-            self._compactions = None if held else number
-        self._looked, self._among_others = time.monotonic(), there
+            self._compactions = None if holders.get(leases.UPKEEP) else numbers.get(leases.UPKEEP, 0)
+        self._looked, self._among_others = time.monotonic(), bool(others)
 
     def _learn(self, rows: list[dict[str, Any]]) -> bool:
         """Adds rows of `trials` to what is known, but for failures of before, and says whether there were any."""
@@ -99,18 +104,18 @@ class Share:
 
     def running(self) -> dict[str, Point]:
         """The points of the trials that have been taken and have not ended, by anyone, by trial_id."""
-        points = {}
+        points = dict(self.held)
         for name, number in self.driver.numbers().items():
             trial_id = name.removeprefix(leases.of_trial(""))
-            if trial_id != name and trial_id not in self.ended:
-                with contextlib.suppress(ValueError):
-                    if note := self.driver.note(name, number):
-                        points[trial_id] = json.loads(note)
-        return points | self.held
+            if trial_id != name:
+                with contextlib.suppress(ValueError, RecursionError):
+                    if isinstance(point := json.loads(self.driver.note(name, number) or "null"), dict):
+                        points[trial_id] = point
+        self.look()  # after that, so that one that ends meanwhile is known to have ended
+        return {trial_id: point for trial_id, point in points.items() if trial_id not in self.ended}
 
     @contextlib.contextmanager
     def proposing(self) -> Iterator[None]:
-        """Within it nobody else proposes trials, and what the others have done is known."""
+        """Within it nobody else proposes trials."""
         with self.driver.holding(leases.PROPOSING):
-            self.look()
             yield

@@ -726,12 +726,14 @@ class _Tries(Searcher):
         self.trials = trials
         self.given: dict[str, Trial] = {}
         self.at_once = 1  # what waits here for its turn might run elsewhere
+        self.waits = False  # for other drivers, where none of those given is left
 
     def __reduce__(self) -> Any:
         return Searcher, ()  # as of the bridge
 
     def suggest(self, trial_id: str) -> Any:
         trial = next(self.trials, Searcher.FINISHED) if len(self.given) < self.at_once else None
+        self.waits = trial is None and not self.given
         if isinstance(trial, Trial):
             self.given[trial_id] = trial
             return {"point": json.dumps(trial.varied)}
@@ -799,6 +801,8 @@ class _Bridge(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         self.look(heartbeat.EVERY)  # also while no trial has anything to say
+        if self.tries.waits:
+            self.watcher.waits()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         ours, last = self.tries.given.pop(trial.trial_id), trial.last_result

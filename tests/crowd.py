@@ -10,6 +10,7 @@ whoever keeps the files.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import random
@@ -164,6 +165,10 @@ class Crowd:
     def log(self) -> Path:
         return self.folder / "log"
 
+    @property
+    def place(self) -> store.Store:
+        return store.at(self.address if "://" in self.address else self.folder / self.address)
+
     def begin(self, ahead: float = 0.0, workers: int = 1) -> Driver:
         """A driver whose clock is ``ahead`` by so many seconds."""
         hooks = self.folder / "hooks"
@@ -228,8 +233,23 @@ def attempts_again(crowd: Crowd) -> Counter[str]:
     return found
 
 
+@dataclass(frozen=True)
+class Fate:
+    """How a driver ends: so many seconds after it began so many attempts, killed with ``all`` that it started or the
+    ``driver`` alone, or told to ``stop``."""
+
+    attempts: int
+    delay: float
+    how: str
+
+
+def _drawn(chance: random.Random) -> Fate:
+    attempts = chance.randrange(5)
+    return Fate(attempts, chance.uniform(0, 2 if attempts else 12), chance.choice(["all", "all", "driver", "stop"]))
+
+
 def disturb(
-    crowd: Crowd, undisturbed: Path, drivers: int, chance: random.Random, at_once: int = 3, object_store: str = ""
+    crowd: Crowd, undisturbed: Path, drivers: int, chance: random.Random, at_once: int = 3
 ) -> dict[str, object]:
     """Begins so many drivers, no more than ``at_once`` of them alive at a time, and kills or stops each at a random
     moment but for the last two and those that are through before; one has a clock that is an hour ahead. Beside them
@@ -238,9 +258,10 @@ def disturb(
     killed or stopped driver had in hand, or where tables come out otherwise."""
     counts: Counter[str] = Counter()
     over = threading.Event()
-    place = store.at(crowd.address if "://" in crowd.address else crowd.folder / crowd.address)
-    wrong_clock, next_begin, due, left = chance.randrange(drivers // 2), 0.0, dict[int, tuple[int, float, str]](), ""
-    since: dict[int, float] = {}  # when each came to the attempt after which it is due
+    place = crowd.place
+    wrong_clock, next_begin, left = chance.randrange(max(1, drivers // 2)), 0.0, 0
+    fates: dict[int, Fate] = {}
+    since: dict[int, float] = {}  # when each came to the attempt that it is given
     with ThreadPoolExecutor(3) as pool, _cleared(crowd, over):
         beside = [
             pool.submit(_load_again_and_again, place, undisturbed, over),
@@ -255,21 +276,17 @@ def disturb(
                 driver = crowd.begin(ahead=3600.0 if number == wrong_clock else 0.0)
                 next_begin = now + chance.uniform(0, 3)
                 if number < drivers - 2:
-                    attempts = chance.randrange(5)
-                    delay = chance.uniform(0, 2 if attempts else 12)
-                    due[number] = attempts, delay, chance.choice(["all", "all", "driver", "stop"])
-                    if attempts == 0:
-                        since[number] = now
+                    fates[number] = _drawn(chance)
                 if len(crowd.drivers) == drivers:
-                    left = f"{len(results.statuses(place))}"
+                    left = len(results.statuses(place))
             for driver in alive:
-                if driver.hurt is not None or driver.number not in due:
+                fate = fates.get(driver.number)
+                if driver.hurt is not None or fate is None:
                     continue
-                attempts, delay, how = due[driver.number]
-                if driver.number not in since and crowd.begun(driver) >= attempts:
+                if driver.number not in since and crowd.begun(driver) >= fate.attempts:
                     since[driver.number] = now
-                if driver.number in since and now >= since[driver.number] + delay:
-                    driver.stop() if how == "stop" else driver.kill(whole=how == "all")
+                if now >= since.get(driver.number, now) + fate.delay:
+                    driver.stop() if fate.how == "stop" else driver.kill(whole=fate.how == "all")
             for one in beside:
                 if one.done():
                     one.result()
@@ -283,9 +300,10 @@ def disturb(
         if driver.by != "SIGKILL" or status >= 0:
             assert status == 0 or (driver.by == "SIGTERM" and status in (143, -15)), f"{driver} {status}: {said}"
             assert "Traceback" not in said, f"driver {driver.number}: {said}"
-        counts[f"killed by {driver.by}" if status else "came to its end"] += 1
+        ended = {"SIGKILL": "drivers killed", "SIGTERM": "drivers stopped by SIGTERM"}
+        counts[ended[driver.by] if status else "drivers that came to their end"] += 1
     again = attempts_again(crowd)
-    for one, other in zip(tables(place_of(crowd)), tables(undisturbed), strict=True):
+    for one, other in zip(tables(place.opened), tables(undisturbed), strict=True):
         pd.testing.assert_frame_equal(one, other, check_exact=True)
     _assert_once(place)
     events = crowd.events()
@@ -303,10 +321,6 @@ def disturb(
         "attempts finished after another was published": sum(event.what == "late" for event in events),
         "the driver whose clock was an hour ahead": f"number {wrong_clock + 1}, {crowd.drivers[wrong_clock].by}",
     }
-
-
-def place_of(crowd: Crowd) -> Path | str:
-    return crowd.address if "://" in crowd.address else crowd.folder / crowd.address
 
 
 @contextlib.contextmanager
@@ -399,6 +413,7 @@ def an_object_store() -> Iterator[str]:
     one request at a time: of two puts at once that are to be where there is no file, moto would do both."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # which prints every request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     web, one_at_a_time = server._server, threading.Lock()

@@ -304,6 +304,21 @@ def test_status_tells_a_driver_that_runs_from_one_that_is_gone(
     assert told.endswith(f" UTC: {said}.")
 
 
+def test_of_several_drivers_is_said_what_each_does(here: Path) -> None:
+    checked = half_done(here / "made")
+    running = checked.trials[1].trial_id
+    for number, changed in enumerate(({"job": "4711_0"}, {"job": "4711_1", "running": {}}, {"ended": True})):
+        beat(here / "made", running, ago=5, **changed)
+        written = here / "made" / heartbeat.FOLDER / f"{TOKEN}.json"
+        written.rename(written.with_name(f"{number + 1:032}.json"))
+    said = run("status", "made").stdout
+    assert "running, 40%, node7 job 4711_0" in said
+    assert re.sub(r"\d+ s ago", "then", said).splitlines()[-2:] == [
+        "node7, job 4711_0, then: 1 trial running",
+        "node7, job 4711_1, then: 1/2 trials",
+    ]
+
+
 @pytest.mark.parametrize("ago", [-1.5 * HOUR, 1.5 * HOUR])
 def test_a_driver_whose_clock_is_wrong_is_known_by_its_heartbeat(
     ago: float, here: Path, monkeypatch: pytest.MonkeyPatch
@@ -363,7 +378,7 @@ def test_a_driver_of_this_machine_is_known_by_its_process(here: Path, monkeypatc
 )
 def test_a_heartbeat_that_cannot_be_read_is_none(content: str, here: Path) -> None:
     half_done(here / "made")
-    (here / "made" / heartbeat.FOLDER).mkdir()
+    (here / "made" / heartbeat.FOLDER).mkdir(exist_ok=True)
     (here / "made" / heartbeat.FOLDER / f"{TOKEN}.json").write_text(content)
     done = run("status", "made")
     assert (done.exit_code, done.stderr) == (0, "")

@@ -101,13 +101,13 @@ dataset = "digits"
 training_images = 200
 steps = { choices = STEPS }
 optimizer = "sgd"
-weight_decay = 0.9
 learning_rate = { choices = RATES }
 [measure]
 points = 4
 [early_stopping]
 method = "METHOD"
 metric = "supervised.loss"
+grace_period = 4
 """
 
 

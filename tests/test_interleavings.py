@@ -406,8 +406,8 @@ SCENARIOS = {
         )
         for steps in range(10)
     },
-    # object stores remove no file on condition of its content: what earlier versions left of a trial that failed goes by
-    # a read and a deletion, between which no two may come who both take it for left behind
+    # an object store removes no file on condition of its content: what earlier versions left of a failed trial goes
+    # by a read and a deletion, between which no two may come who both take it for left behind
     "failed in an earlier version": Scenario(
         partial(done, before(ONE, "failed"), before(TWO)), lambda: [publisher("b", ONE), *actors("compaction")], 1
     ),

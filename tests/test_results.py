@@ -2,7 +2,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,9 +32,9 @@ def checked() -> study.Study:
     return study.parse(TEXT, default_name="small")
 
 
-def fill(folder: Path | str, checked: study.Study, status: str = "done") -> None:
+def fill(folder: Path | str, checked: study.Study, status: str = "done", but: Collection[str] = ()) -> None:
     results.prepare(store.at(folder), checked)
-    for number, trial in enumerate(checked.trials):
+    for number, trial in enumerate(trial for trial in checked.trials if trial.trial_id not in but):
         row = flatten(trial.settings) | {
             "trial_id": trial.trial_id,
             "study": checked.name,
@@ -166,21 +166,33 @@ def test_failed_trials_are_not_compacted(tmp_path: Path, checked: study.Study) -
     assert set(results.statuses(store.at(tmp_path)).values()) == {"done"}
 
 
-@pytest.mark.parametrize("changes", range(22))
+def assert_read_once(folder: Path) -> None:
+    """By whoever reads the folders as they are."""
+    for table in results.TABLES:
+        visible = results.parts(store.at(folder), table)
+        found = pd.read_parquet(folder / table)["trial_id"] if visible else pd.Series([])
+        assert not found.duplicated().any()
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("changes", range(26))
 def test_compaction_may_be_interrupted_anywhere(
-    changes: int, tmp_path: Path, checked: study.Study, monkeypatch: pytest.MonkeyPatch
+    changes: int, earlier: bool, tmp_path: Path, checked: study.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until it is finished no reader finds a trial twice; then each finds all, as they were."""
+    """Until it is finished no reader finds a trial twice; then each finds all, as they were: also where trials of an
+    ``earlier`` compaction are put together with others."""
     place = store.at(tmp_path)
     fill(tmp_path, checked)
+    if earlier:
+        results.compact(place)
+        more = study.parse(TEXT.replace("[0, 100]", "[0, 100, 200]"), default_name="small")
+        fill(tmp_path, more, but={trial.trial_id for trial in checked.trials})
     before = in_order(tmp_path)
     with killed_after(changes, monkeypatch):
         results.compact(place)
-    for table in results.TABLES:
-        visible = results.parts(place, table)
-        found = pd.read_parquet(tmp_path / table)["trial_id"] if visible else pd.Series([])
-        assert not found.duplicated().any()
+    assert_read_once(tmp_path)
     assert results.remove_damaged(place) == []
+    assert_read_once(tmp_path)
     for one, two in zip(before, in_order(tmp_path), strict=True):
         pd.testing.assert_frame_equal(one, two)
     results.compact(place)

@@ -23,7 +23,7 @@ results=$2  # a folder that all nodes share, or s3://BUCKET/FOLDER
 source "${METAFA_ENVIRONMENT:-.venv}/bin/activate"
 
 # bash acts on a signal once what it waits for has ended, or at once where that is `wait`: so metafa runs behind it
-run= again=
+run="" again=""
 stop() {
     again=$1
     if [ -n "$run" ]; then kill -TERM "$run" 2> /dev/null || true; fi
