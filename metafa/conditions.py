@@ -264,10 +264,9 @@ def of_trials(store: Store, trials: pd.DataFrame) -> Tables:
 def read_trials(store: Store) -> pd.DataFrame:
     """The table of trials. Raises `ResultsError`."""
     try:
-        if results.parts(store, "trials"):
-            return results.read_table(store, "trials").to_pandas(
-                integer_object_nulls=True  # so that whole numbers stay whole where some have none
-            )
+        if (table := results.read_table(store, "trials")).num_rows:
+            # so that whole numbers stay whole where some have none
+            return table.to_pandas(integer_object_nulls=True)
         said = "no trial has ended yet"
     except OSError as error:
         said = results.reason(error)

@@ -39,29 +39,39 @@ class Process(BaseModel):
 
     def gone(self) -> bool:
         """Whether it is known that it runs no more."""
-        return self.here() and _started(self.number) != self.started
+        if not self.here():
+            return False
+        try:
+            os.kill(self.number, 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):  # it is another user's
+            pass
+        started = _started(self.number)
+        return started is not None and started != self.started
 
 
 @cache
 def _table() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # not Linux
         return ""
 
 
-def _started(process: int) -> int:
-    """When a process of this machine started; 0 of one that is gone."""
+def _started(process: int) -> int | None:
+    """When a process of this machine started; -1 of one that has ended; None where that cannot be seen, as some
+    machines show each user's processes to nobody else."""
     try:
         state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return 0 if state in "ZX" else int(fields[18])
+        return -1 if state in "ZX" else int(fields[18])
     except (OSError, ValueError, IndexError):
-        return 0
+        return None
 
 
 def this_process() -> Process:
-    return Process(table=_table(), number=os.getpid(), started=_started(os.getpid()) if _table() else 0)
+    return Process(table=_table(), number=os.getpid(), started=_started(os.getpid()) or 0)
 
 
 class Heartbeat(BaseModel):

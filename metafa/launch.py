@@ -81,7 +81,7 @@ class _Here:
                 self._driver = self.stack.enter_context(leases.driver(self.store, self._say, last_word=True))
             except OSError as error:
                 raise results.unwritten(self.store, results.reason(error)) from error
-            if not self.store.tells_apart(f"{leases.FOLDER}/.{self._driver.token}"):
+            if not self.store.tells_apart(f"{leases.FOLDER}/.trying.{self._driver.token}"):
                 self._note(
                     f"{self.store.address} knows neither links nor conditional puts, and cannot keep two runs of a "
                     "study apart: have one at a time"

@@ -19,6 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from metafa import heartbeat
@@ -29,7 +30,8 @@ FOLDER = "leases"
 UPKEEP = "upkeep"  # of the files of the results
 PROPOSING = "proposing"  # of an asynchronous search
 NAME = re.compile(r"([a-z]+(?:-[0-9a-f]{16})?)\.([1-9][0-9]{0,8})")
-POLL = 0.2  # seconds, between two looks at a lease that another holds
+POLL, LONGEST_POLL = 0.1, 2.0  # seconds, between two looks at a lease that another holds: longer and longer
+READERS = 8  # of files at a time
 
 
 def of_trial(trial_id: str) -> str:
@@ -54,6 +56,7 @@ class Driver:
         return found
 
     def _said(self, name: str, number: int) -> tuple[str, str]:
+        """The token and the note in a lease's file of this number, each empty where there is none."""
         with contextlib.suppress(FileNotFoundError):
             holder, _, note = (
                 self.store.read(f"{FOLDER}/{name}.{number}", BYTES).decode(errors="replace").partition("\n")
@@ -64,10 +67,6 @@ class Driver:
     def holder(self, name: str, number: int) -> str:
         """The token of the driver that a lease's file of this number says; empty where it says none, or is gone."""
         return self._said(name, number)[0]
-
-    def note(self, name: str, number: int) -> str:
-        """What the driver that took a lease noted with it; empty where it was given back."""
-        return self._said(name, number)[1]
 
     def take(self, name: str, note: str = "") -> bool:
         """Takes a lease that nobody holds, or whose holder is gone, with a ``note`` for the others, and says whether it
@@ -93,7 +92,7 @@ class Driver:
             self._clear(name, number)
 
     def end(self, name: str) -> None:
-        """Removes a lease that nobody is to take any more: its trial is published."""
+        """Removes a lease that is not needed: its trial is published, or has failed and will be tried again later."""
         self._clear(name, self.numbers().get(name, 0))
 
     def _clear(self, name: str, up_to: int) -> None:
@@ -105,8 +104,10 @@ class Driver:
     @contextlib.contextmanager
     def holding(self, name: str) -> Iterator[None]:
         """Holds the lease while the block runs, once whoever holds it has given it back, or is gone."""
+        wait = POLL
         while not self.holds(name) and not self.take(name):  # what could not be given back is still held
-            time.sleep(POLL)
+            time.sleep(wait)
+            wait = min(1.5 * wait, LONGEST_POLL)
         try:
             yield
         finally:
@@ -121,6 +122,8 @@ class Driver:
             content = self.store.read(f"{heartbeat.FOLDER}/{token}.json", BYTES) if known else b""
         except FileNotFoundError:
             content = b""
+        except OSError:  # it was replaced while it was read, or the store has too much to do: nothing new was seen
+            content, _ = self._seen.setdefault(token, (b"?", time.monotonic()))
         if not content:  # none, and a driver leaves one before it takes a lease
             return False
         before, since = self._seen.get(token, (b"", 0.0))
@@ -133,7 +136,16 @@ class Driver:
 
     def others(self) -> list[str]:
         """The tokens of the other drivers at work."""
-        return [token for token in heartbeat.tokens(self.store) if token != self.token and self.alive(token)]
+        there = [token for token in heartbeat.tokens(self.store) if token != self.token]
+        with ThreadPoolExecutor(READERS) as pool:
+            return [token for token, alive in zip(there, pool.map(self.alive, there), strict=True) if alive]
+
+    def held(self) -> dict[str, tuple[str, str]]:
+        """Of each lease that a driver holds, or held when it was last heard of, that driver's token and its note."""
+        numbers = self.numbers()
+        with ThreadPoolExecutor(READERS) as pool:
+            said = pool.map(self._said, numbers.keys(), numbers.values())
+            return {name: one for name, one in zip(numbers, said, strict=True) if one[0]}
 
 
 @contextlib.contextmanager
@@ -150,7 +162,8 @@ def driver(store: Store, say: Callable[[], Heartbeat], last_word: bool = False) 
 
     def renew() -> None:
         while not ended.wait(EVERY):
-            with contextlib.suppress(OSError, RuntimeError):  # what it says changes while it is said
+            # whatever goes wrong with one, of a store of any kind, there is another: without them it is taken for gone
+            with contextlib.suppress(Exception):
                 beat()
 
     store.make_folders(heartbeat.FOLDER, FOLDER)

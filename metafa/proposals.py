@@ -33,7 +33,8 @@ class Shared(Protocol):
         """Takes a trial that nobody else runs, and says whether it did."""
 
     def running(self) -> dict[str, search.Point]:
-        """The points of the trials that have been taken and have not ended, by anyone, by trial_id."""
+        """The points of the trials that have been taken and have not ended, by anyone, by trial_id; brings up to date
+        which have ended."""
 
     def proposing(self) -> contextlib.AbstractContextManager[None]:
         """Within it nobody else proposes trials."""
@@ -91,19 +92,19 @@ def _by_batches(study: Study, ended: dict[str, Known], shared: Shared) -> Iterat
     fruitless = 0  # proposals, since there was a new trial among them
 
     def outcome(point: search.Point) -> search.Outcome:
-        trial = _trial(study, point)
+        trial = trial_at(study, point)
         return ended[trial.trial_id].objectives if trial else None
 
     def new(points: list[search.Point]) -> int:
         nonlocal fruitless
-        fitting = {trial.trial_id: trial for point in points if (trial := _trial(study, point))}
+        fitting = {trial.trial_id: trial for point in points if (trial := trial_at(study, point))}
         found = len(fitting.keys() - tried.keys())
         tried.update(fitting)
         fruitless = 0 if found else fruitless + len(points)
         return found
 
     for points in search.batches(study.search, study.seed, study.spaces, outcome, new):
-        batch = {trial.trial_id: trial for point in points if (trial := _trial(study, point))}
+        batch = {trial.trial_id: trial for point in points if (trial := trial_at(study, point))}
         yield from _taken(batch.values(), ended, shared)
         while not batch.keys() <= ended.keys():
             yield None
@@ -116,7 +117,7 @@ def _as_they_end(study: Study, ended: dict[str, Known], shared: Shared) -> Itera
     asked = len(ended)
     while True:
         with shared.proposing():  # so that all together try no more than there are to be
-            running = shared.running()  # by which `ended` is brought up to date
+            running = shared.running()  # first, since it brings `ended` up to date
             known = {trial_id: one.point for trial_id, one in ended.items()} | running
             # those of a driver that is gone come first
             trial = next((one for one in _abandoned(study, ended, known, shared)), None)
@@ -136,8 +137,8 @@ def _abandoned(
     study: Study, ended: dict[str, Known], known: dict[str, search.Point], shared: Shared
 ) -> Iterator[Trial]:
     for trial_id in known.keys() - ended.keys():
-        trial = _trial(study, known[trial_id])
-        if trial is not None and trial.trial_id == trial_id and shared.take(trial):
+        trial = trial_at(study, known[trial_id])
+        if trial is not None and shared.take(trial):
             yield trial
 
 
@@ -150,7 +151,7 @@ def _proposed(
         for id_, point in known.items()
     ]
     for _ in range(study.total):
-        trial = _trial(study, search.propose(study.search, study.seed + asked, study.spaces, tried))
+        trial = trial_at(study, search.propose(study.search, study.seed + asked, study.spaces, tried))
         asked += 1
         if trial is not None and trial.trial_id not in known:
             return trial, asked
@@ -164,7 +165,7 @@ def _others(study: Study, tried: Iterable[str]) -> Iterator[Trial]:
     if len(seen) >= study.total:
         return
     for point in search.others(study.seed, study.spaces):
-        trial = _trial(study, point)
+        trial = trial_at(study, point)
         if trial and trial.trial_id not in seen:
             seen.add(trial.trial_id)
             yield trial
@@ -172,7 +173,7 @@ def _others(study: Study, tried: Iterable[str]) -> Iterator[Trial]:
             return
 
 
-def _trial(study: Study, point: search.Point) -> Trial | None:
+def trial_at(study: Study, point: search.Point) -> Trial | None:
     """The trial at a point, where settings fit each other there."""
     with contextlib.suppress(StudyError):
         return study.trial(point)

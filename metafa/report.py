@@ -127,7 +127,7 @@ def _without_template(layout: dict[str, Any]) -> dict[str, Any]:
 
 def _trials(store: Store) -> pd.DataFrame:
     """The table of trials, which may be empty while a study is young."""
-    if not results.parts(store, "trials"):
+    if not results.trial_rows(store):
         return pd.DataFrame({"trial_id": [], "status": []}, dtype=str)
     return conditions.read_trials(store)
 

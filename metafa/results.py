@@ -61,9 +61,11 @@ CONTINUED = (
 ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
 SMALL_BYTES = 2**24  # a part below this size is worth compacting
 SHOWN = 3  # settings that differ, in a sentence
+HELD_BYTES = 2**27  # of parts that are read whole, at a time
 NOTE_BYTES = 2**21  # of what stands beside the tables, at most: a study file has half of it
 READERS = 16  # parts read at a time
 ITEMS = 16  # of them by each reader, one after the other
+PAIRS = 64  # of which is remembered which trials they have
 LISTINGS = 50  # of both folders, until two agree
 TRIES = 20  # at reading parts that others put together meanwhile
 ABANDONED = 60.0  # seconds, after which a file that is being written is taken for left behind
@@ -233,9 +235,8 @@ def prepare(store: Store, study: Study) -> None:
     try:
         store.make_folders("")
         # first, since by it the folder is known as ours; later a study with more trials takes its place
-        if store.create("study.toml", study.text.encode(), durable=True):
-            pass
-        elif store.read("study.toml").decode() != study.text:
+        new = store.create("study.toml", study.text.encode(), durable=True)
+        if not new and store.read("study.toml").decode() != study.text:
             check(store, study)  # another run may have begun here meanwhile
             store.put("study.toml", study.text.encode(), durable=True)
         if study.digests and study.digests != _digests(store):
@@ -249,7 +250,7 @@ def check(store: Store, study: Study) -> None:
     """Raises `ResultsError` where ``store`` cannot take the results of ``study``."""
     if store.local:
         _check_folder(store)
-    if not store.exists("study.toml") and not parts(store, "measurements"):
+    if not store.exists("study.toml") and not _every_part(store):
         if store.local and Path(store.root).is_dir() and any(p.name[0] != "." for p in Path(store.root).iterdir()):
             raise ResultsError(f"{store.address} is not a results folder of metafa: it has no study.toml")
         return
@@ -308,8 +309,8 @@ def _texts_of_parts(store: Store) -> list[str]:
     """The study files that parts carry, those of fewer trials first: a study may have grown."""
     found: dict[str, int] = {}
     try:
-        for name in parts(store, "measurements"):
-            with store.filesystem.open_input_file(store.path(f"measurements/{name}")) as file:
+        for name in (name for name in _every_part(store) if name.startswith("measurements/")):
+            with store.filesystem.open_input_file(store.path(name)) as file:
                 text = (read_metadata(file).metadata or {}).get(b"metafa.study", b"").decode()
             if text and text not in found:
                 found[text] = parse(text, file="study", has_results=True).total
@@ -349,6 +350,8 @@ class Parts(NamedTuple):
     """The trials that have failed and are to be tried again, unless they are published as well."""
     compacted: dict[str, tuple[str, str]]
     """The pairs of compacted parts: by name, their files in `trials` and in `measurements`."""
+    gone: set[str]
+    """The trials that had a part of their own just before: one of the pairs has them, unless a listing missed it."""
 
     def path(self, table: str, name: str) -> str:
         return f"{table}/{self.compacted[name][TABLES.index(table)]}"
@@ -362,12 +365,11 @@ def find_parts(store: Store) -> Parts:
         # measurements first: what is published is there until a pair that has it stands in both
         measurements, trials = store.names("measurements"), store.names("trials")
         before, seen = seen, (_compacted(store, "trials", trials), _compacted(store, "measurements", measurements))
-        were, own = own, {name for name in measurements if OWN.fullmatch(name)}
-        # a listing may miss a file that gets another name while it is made: two agree, and what is gone has a reason
-        if before == seen and were <= own:
+        were, own = own, {match[1] for match in map(OWN.fullmatch, measurements) if match}
+        if before == seen:  # a listing may miss a file that gets another name while it is made
             alone = {name: file for name, file in seen[0].items() if name not in seen[1]}
             if all(
-                store.exists(f"trials/{file}") and not _stands(store, "measurements", name)
+                not _stands(store, "measurements", name) and store.exists(f"trials/{file}")
                 for name, file in alone.items()
             ):
                 break
@@ -383,7 +385,8 @@ def find_parts(store: Store) -> Parts:
         for pattern, names in ((OWN, measurements), (OWN, trials), (FAILED, trials))
     )
     files, others = seen
-    return Parts(owned, set(rows), failed, {name: (files[name], others[name]) for name in files.keys() & others.keys()})
+    pairs = {name: (files[name], others[name]) for name in files.keys() & others.keys()}
+    return Parts(owned, set(rows), failed, pairs, were - own)
 
 
 def _stands(store: Store, table: str, name: str) -> bool:
@@ -520,10 +523,23 @@ class Compacted(NamedTuple):
     doubled: list[str]
 
 
+_known_pairs: dict[tuple[str, str, str], list[str]] = {}
+"""The trials of compacted parts that this process has read: what has such a name never changes."""
+
+
+def _trial_ids(store: Store, name: str, file: str) -> list[str]:
+    key = (store.address, store.root, name)
+    if key not in _known_pairs:
+        if len(_known_pairs) >= PAIRS:
+            _known_pairs.clear()
+        _known_pairs[key] = _decoded(store, file, ["trial_id"])["trial_id"].to_pylist()
+    return _known_pairs[key]
+
+
 def _compacted_trials(store: Store, found: Parts) -> list[Compacted]:
     pairs, known = [], set[str]()
     for name in sorted(found.compacted):
-        trial_ids = _decoded(store, found.path("trials", name), ["trial_id"])["trial_id"].to_pylist()
+        trial_ids = _trial_ids(store, name, found.path("trials", name))
         pairs.append(
             Compacted(name, [one for one in trial_ids if one not in known], [one for one in trial_ids if one in known])
         )
@@ -532,8 +548,13 @@ def _compacted_trials(store: Store, found: Parts) -> list[Compacted]:
 
 
 def _listed(store: Store) -> tuple[Parts, list[Compacted]]:
-    found = find_parts(store)
-    return found, _compacted_trials(store, found)
+    """What there is to be read: parts, and the trials of those that are pairs."""
+    for _ in range(LISTINGS):
+        found = find_parts(store)
+        compacted = _compacted_trials(store, found)
+        if found.gone <= {trial_id for pair in compacted for trial_id in pair.trial_ids}:
+            return found, compacted
+    raise ResultsError(f"{store.address}: its parts are removed all the time; try again")
 
 
 def _read_compacted(store: Store, found: Parts, pair: Compacted, columns: Sequence[str] | None) -> pa.Table:
@@ -652,9 +673,15 @@ def _contents(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes]]
             return name, store.read(name)
         return name, None
 
-    names = iter(names)
-    while some := list(itertools.islice(names, READERS * ITEMS)):  # so that no more of them are held at once
-        yield from ((name, content) for name, content in _each(read, some) if content is not None)
+    sizes = {f"{table}/{name}": size for table in TABLES for name, size in store.sizes(table).items()}
+    some, held = list[str](), 0  # no more of them than that are held at once
+    for name in itertools.chain(names, [None]):
+        if name is not None:
+            some.append(name)
+            held += sizes.get(name, 0)
+        if name is None or held >= HELD_BYTES or len(some) >= READERS * ITEMS:
+            yield from ((one, content) for one, content in _each(read, some) if content is not None)
+            some, held = [], 0
 
 
 def trial_rows(store: Store, columns: Sequence[str] = ("trial_id", "status")) -> list[dict[str, Any]]:
@@ -746,10 +773,21 @@ def publish(
     while not (first := store.create(f"measurements/{own}", part, durable=True)):
         if _is_kept(store, trial_id, final):
             break
+    if first and _is_in_a_pair(store, trial_id):  # of a driver that took this one for gone, whose rows were compacted
+        store.remove_same(f"measurements/{own}", part)
+        first = False
     if first:
         _put_row(store, trial_id, table)
     store.remove(f"trials/{failed}")
     return first
+
+
+def _is_in_a_pair(store: Store, trial_id: str) -> bool:
+    """Whether a compacted pair has a trial: then it always will."""
+    if not any(map(COMPACTED.fullmatch, store.names("trials"))):
+        return False
+    _, compacted = _again(_listed)(store)
+    return any(trial_id in pair.trial_ids for pair in compacted)
 
 
 def _is_kept(store: Store, trial_id: str, final: bool) -> bool:
@@ -795,10 +833,10 @@ def rows_of(
         return trial_id not in but if trial_ids is None else trial_id in trial_ids
 
     def read(store: Store) -> list[dict[str, Any]]:
-        found = find_parts(store)
+        found, compacted = _listed(store)
         rows: list[dict[str, Any]] = []
         known: set[str] = set()
-        for pair in _compacted_trials(store, found):
+        for pair in compacted:
             if any(map(wanted, pair.trial_ids)):
                 there = _read_compacted(store, found, pair, sorted({"trial_id", *columns})).to_pylist()
                 rows += [dict.fromkeys(columns) | row for row in there if wanted(row["trial_id"])]
@@ -818,8 +856,8 @@ def published(store: Store, trial_ids: Collection[str]) -> set[str]:
     """Those of these trials that are published."""
 
     def read(store: Store) -> set[str]:
-        found = find_parts(store)
-        known = {one for pair in _compacted_trials(store, found) for one in pair.trial_ids}
+        found, compacted = _listed(store)
+        known = {one for pair in compacted for one in pair.trial_ids}
         own = [one for one in found.own if one in trial_ids and one not in known]
         return known & set(trial_ids) | {one for one in own if _own_row(store, found, one) is not None}
 
@@ -898,10 +936,10 @@ def compact(store: Store, driver: leases.Driver | None = None) -> int:
 def remove_damaged(store: Store, driver: leases.Driver | None = None) -> list[str]:
     """Takes damaged parts, and parts without their fellow in the other table, out of both tables, so that their trials
     are to be done; says which, a sentence each. Finishes what others have left unfinished."""
+    sentences = mend(store)  # which reads everything, and others need not wait for
     with _upkeep(store, driver, "looks for damage"):
-        sentences = mend(store)
         tidy(store)
-        return sentences
+    return sentences
 
 
 @contextlib.contextmanager
@@ -925,9 +963,9 @@ def mend(store: Store) -> list[str]:
                 store.put(name, encode(*_as_tables([row])))
                 sentences.append(f"{name}: damaged; it is made again of measurements/{file}")
                 continue
-            for one in TABLES if not FAILED.fullmatch(file) else ():
-                if f"{one}/{file}" != name:
-                    store.remove(f"{one}/{file}")
+            fellows = [f"{one}/{file}" for one in TABLES if one != table and not FAILED.fullmatch(file)]
+            for fellow, there in dict(_contents(store, fellows)).items():
+                store.remove_same(fellow, there)
             store.remove_same(name, content)
             sentences.append(f"{name}: damaged; its trials run again")
     measurements, trials = store.sizes("measurements"), store.sizes("trials")
@@ -936,9 +974,10 @@ def mend(store: Store) -> list[str]:
         # what stands in `trials` after its measurements are gone has lost them: otherwise it is taken away first
         kept = (OWN.fullmatch(file) or COMPACTED.fullmatch(file)) and not file.startswith(".")
         if kept and not _stands(store, "measurements", file) and store.exists(f"trials/{file}"):
-            covered = OWN.fullmatch(file) and published(store, [file.removesuffix(".parquet")])
+            own = OWN.fullmatch(file)
+            rows = [own[1]] if own else _decoded(store, f"trials/{file}", ["trial_id"])["trial_id"].to_pylist()
             store.remove(f"trials/{file}")
-            if not covered:
+            if not published(store, rows) >= set(rows):
                 sentences.append(f"trials/{file}: its measurements are lost; its trials run again")
     return sentences
 
@@ -958,6 +997,11 @@ def tidy(store: Store) -> None:
         for name in store.names(folder):
             file = f"{folder}/{name}" if folder else name
             if stores.PARTIAL.fullmatch(name) and store.age(file) > ABANDONED:
+                # a whole part may have been on its way back to its place
+                if folder in TABLES and OWN.fullmatch(final := name[1:].rpartition(".")[0]):
+                    content = store.read(file)
+                    if stores.sealed(content):
+                        store.create(f"{folder}/{final}", content, durable=True)
                 store.remove(file)
     _end_begun(store)
     found, compacted = _again(_listed)(store)
@@ -1109,7 +1153,8 @@ def _groups(store: Store, entangled_alone: bool) -> Iterator[list[Small]]:
             kept.append(part)
             rows += len(part.measurements)
         if rows >= ROWS_A_PART:
-            yield kept
+            if len(kept) > 1:
+                yield kept
             kept, rows = [], 0
     if len(kept) > 1:
         yield kept

@@ -11,7 +11,7 @@ from typing import Any
 
 from metafa import leases, results
 from metafa.leases import Driver
-from metafa.proposals import Known, known_trials
+from metafa.proposals import Known, known_trials, trial_at
 from metafa.search import Point
 from metafa.study import Study, Trial
 
@@ -39,19 +39,22 @@ class Share:
 
     def take(self, trial: Trial) -> bool:
         """Takes a trial that nobody else runs, and says whether it did; one that has ended meanwhile is then known."""
-        self.look(LOOK_EVERY)
+        with contextlib.suppress(OSError):  # there will be another look
+            self.look(LOOK_EVERY)
         if trial.trial_id in self.ended or trial.trial_id in self._busy:
             return False
         try:
-            taken = self.driver.take(leases.of_trial(trial.trial_id), note=json.dumps(trial.varied))
+            name = leases.of_trial(trial.trial_id)
+            taken = self.driver.take(name, note=json.dumps(trial.varied))
+            # it may be, without this driver having been told, where an answer of the store was lost
+            if not taken and (trial.trial_id in self.held or not self.driver.holds(name)):
+                return False
+            self.held[trial.trial_id] = trial.varied
+            if self._has_ended(trial.trial_id):  # since it was looked for last
+                self.done(trial.trial_id)
+                return False
         except OSError as error:
             raise results.unwritten(self.driver.store, results.reason(error)) from error
-        if not taken:
-            return False
-        self.held[trial.trial_id] = trial.varied
-        if self._has_ended(trial.trial_id):  # since it was looked for last
-            self.done(trial.trial_id)
-            return False
         return True
 
     def _has_ended(self, trial_id: str) -> bool:
@@ -84,33 +87,33 @@ class Share:
             return
         others = self.driver.others()
         if not every or others or self._among_others:
-            numbers = self.driver.numbers()
-            holders = {name: self.driver.holder(name, number) for name, number in numbers.items()}
+            number, held = self.driver.numbers().get(leases.UPKEEP, 0), self.driver.held()
             self._busy = frozenset(
-                name.removeprefix(leases.of_trial("")) for name, holder in holders.items() if holder in others
+                name.removeprefix(leases.of_trial("")) for name, (holder, _) in held.items() if holder in others
             )
             self._learn(results.rows_of(self.driver.store, but=self.ended.keys() | self.held.keys()))
-            self._compactions = None if holders.get(leases.UPKEEP) else numbers.get(leases.UPKEEP, 0)
+            self._compactions = None if leases.UPKEEP in held else number
         self._looked, self._among_others = time.monotonic(), bool(others)
 
     def _learn(self, rows: list[dict[str, Any]]) -> bool:
         """Adds rows of `trials` to what is known, but for failures of before, and says whether there were any."""
-        known = known_trials(
-            [row for row in rows if row["status"] != "failed" or row["started"] != self.failed.get(row["trial_id"])]
-        )
+        known = known_trials([row for row in rows if row["status"] != "failed" or not self._failed_before(row)])
         self.ended.update(known)
         self.news(known)
         return bool(known)
 
+    def _failed_before(self, row: Mapping[str, Any]) -> bool:
+        return row["trial_id"] in self.failed and row["started"] == self.failed[row["trial_id"]]
+
     def running(self) -> dict[str, Point]:
-        """The points of the trials that have been taken and have not ended, by anyone, by trial_id."""
+        """The points of the trials that have been taken and have not ended, by anyone, by trial_id; then `ended` is up
+        to date."""
         points = dict(self.held)
-        for name, number in self.driver.numbers().items():
-            trial_id = name.removeprefix(leases.of_trial(""))
-            if trial_id != name:
-                with contextlib.suppress(ValueError, RecursionError):
-                    if isinstance(point := json.loads(self.driver.note(name, number) or "null"), dict):
-                        points[trial_id] = point
+        for name, (_, note) in self.driver.held().items():
+            with contextlib.suppress(ValueError, RecursionError, AttributeError):
+                trial = trial_at(self.study, json.loads(note or "null"))
+                if trial is not None and name == leases.of_trial(trial.trial_id):  # and not what another version left
+                    points[trial.trial_id] = trial.varied
         self.look()  # after that, so that one that ends meanwhile is known to have ended
         return {trial_id: point for trial_id, point in points.items() if trial_id not in self.ended}
 

@@ -115,7 +115,8 @@ class Store:
         except OSError:
             return False
         finally:
-            self.remove(name)
+            with contextlib.suppress(OSError):
+                self.remove(name)
 
     def _check(self, name: str) -> None:
         """Raises OSError where a change would be made elsewhere, since a folder in the store is a link."""
@@ -155,6 +156,7 @@ class Store:
         if self.local:
             for name in names:
                 os.makedirs(self.path(name), exist_ok=True)
+            _sync_folder(self.root)
 
     def age(self, name: str) -> float:
         """How long ago a file was written, in seconds, by the clock here; 0 where it is not there."""
@@ -248,10 +250,14 @@ def at(address: str | Path) -> Store:
     root = root.rstrip("/")
     if isinstance(filesystem, fs.LocalFileSystem):  # file://
         return Store(root, filesystem, root, root)
-    return Store(shown(address), filesystem, root, address, _exclusive(scheme, filesystem, root.partition("/")[0]))
+    return Store(
+        shown(address), filesystem, root, address, _exclusive(scheme, filesystem, root.partition("/")[0], address)
+    )
 
 
-def _exclusive(scheme: str, filesystem: fs.FileSystem, bucket: str) -> Callable[[str, bytes], bool] | None:
+def _exclusive(
+    scheme: str, filesystem: fs.FileSystem, bucket: str, address: str
+) -> Callable[[str, bytes], bool] | None:
     """How a file is put where there is none, in a store that knows conditional puts: pyarrow knows none."""
     if scheme not in ("s3", "gs", "gcs", "abfs", "abfss", "az"):
         return None
@@ -263,15 +269,16 @@ def _exclusive(scheme: str, filesystem: fs.FileSystem, bucket: str) -> Callable[
         if isinstance(filesystem, fs.S3FileSystem):
             store: Any = S3Store(bucket, **_as_of(filesystem))
         else:
-            store = from_url(f"{scheme}://{bucket}")
+            store = from_url(f"{scheme}://{rest.partition('/')[0]}")
     except (BaseError, ValueError, TypeError):
         return None
 
     def create(path: str, content: bytes) -> bool:
+        name = path.removeprefix(f"{bucket}/")
         try:
-            obstore.put(store, path.removeprefix(f"{bucket}/"), content, mode="create")
-        except AlreadyExistsError:
-            return False
+            obstore.put(store, name, content, mode="create")
+        except AlreadyExistsError:  # which may be our own doing, of which the answer was lost
+            return bool(content) and bytes(obstore.get(store, name).bytes()) == content
         except BaseError as error:
             raise OSError(str(error).splitlines()[0]) from error
         return True

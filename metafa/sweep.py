@@ -555,7 +555,7 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
                 objectives = there["objectives"] and tuple(there["objectives"])
                 ended = dataclasses.replace(ended, status=there["status"], objectives=objectives)
         _forget(store, trial.trial_id)
-    except OSError as error:
+    except (OSError, results.ResultsError, parts.PartError) as error:
         report({"fraction": 1.0, "status": "unwritten", "error": results.reason(error)})
         return
     last_line = (row.get("error") or "").strip().splitlines()[-1:]
@@ -725,17 +725,24 @@ class _Tries(Searcher):
         super().__init__()
         self.trials = trials
         self.given: dict[str, Trial] = {}
+        self.began: dict[str, datetime.datetime] = {}
+        self.refused = -math.inf  # when there was nothing to try, in seconds of a clock that runs forward
         self.at_once = 1  # what waits here for its turn might run elsewhere
-        self.waits = False  # for other drivers, where none of those given is left
+        self.waits: Callable[[], None] = lambda: None  # is told when others run all that is left
 
     def __reduce__(self) -> Any:
         return Searcher, ()  # as of the bridge
 
     def suggest(self, trial_id: str) -> Any:
-        trial = next(self.trials, Searcher.FINISHED) if len(self.given) < self.at_once else None
-        self.waits = trial is None and not self.given
+        if len(self.given) >= self.at_once or time.monotonic() - self.refused < LOOK_EVERY:
+            return None
+        trial = next(self.trials, Searcher.FINISHED)
+        if trial is None:
+            self.refused = time.monotonic()
+            if not self.given:
+                self.waits()
         if isinstance(trial, Trial):
-            self.given[trial_id] = trial
+            self.given[trial_id], self.began[trial.trial_id] = trial, datetime.datetime.now(datetime.UTC)
             return {"point": json.dumps(trial.varied)}
         return trial
 
@@ -782,6 +789,7 @@ class _Bridge(tune.Callback):
     ):
         self.study, self.store, self.watcher, self.tries, self.ended = study, store, watcher, tries, ended
         self.share, self.workers, self.alone = share, workers, alone
+        tries.waits = watcher.waits
         self.unwritten: str | None = None
         self.looked = -math.inf
 
@@ -801,8 +809,6 @@ class _Bridge(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         self.look(heartbeat.EVERY)  # also while no trial has anything to say
-        if self.tries.waits:
-            self.watcher.waits()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         ours, last = self.tries.given.pop(trial.trial_id), trial.last_result
@@ -817,7 +823,7 @@ class _Bridge(tune.Callback):
             row = {"status": "stopped", "stopped_phase": last["phase"], "stopped_step": last["step"]}
             row |= {"objectives": objectives}
             partial = f"{results.PARTIAL}/{ours.trial_id}"
-            self._write(ours, row, lambda: parts.decode(self.store.read(f"{partial}.parquet"), "measurements"))
+            self._write(ours, row, lambda: self._measured(ours, f"{partial}.parquet"))
             _forget(self.store, ours.trial_id)
             metric = self.study.early_stopping.metric.rpartition(".")[2]
             said = f"stopped at step {last['step']} of {last['phase']}"
@@ -851,12 +857,19 @@ class _Bridge(tune.Callback):
             self.store.remove(f"{partial}.json")
         self._ended(ours, Ended("failed", summary))
 
+    def _measured(self, trial: Trial, name: str) -> Any:
+        """What a trial that was stopped had measured."""
+        with contextlib.suppress(FileNotFoundError):
+            return parts.decode(self.store.read(name), "measurements")
+        return results.measured(trial.trial_id, [])
+
     def _write(self, trial: Trial, outcome: dict[str, Any], measurements: Callable[[], Any]) -> None:
         row = _row(trial, self.study, provenance.of_software()) | outcome
+        row |= {"started": self.tries.began.get(trial.trial_id)}  # by which one attempt is told from another
         try:
             schema = results.trials_schema(self.study)
             results.publish(self.store, schema, row, measurements(), final=self.study.adaptive)
-        except OSError as error:
+        except (OSError, results.ResultsError, parts.PartError) as error:
             self.unwritten = results.reason(error)
 
     def _ended(self, trial: Trial, ended: Ended) -> None:
