@@ -441,12 +441,15 @@ class Violation:
 
 @dataclass
 class Explored:
-    """What was visited, whether that was all there is, and what was found wrong, one of each kind."""
+    """What was visited, and what was found wrong, one of each kind."""
 
     states: int
     runs: int
+    """Of actors: as many series of answers were met."""
     whole: bool
+    """Whether all was visited that was asked for."""
     interruptions: int
+    """Of the state visited last, which takes the most."""
     violations: dict[str, Violation]
 
 
@@ -467,6 +470,8 @@ class Place(NamedTuple):
 
 
 class Visit(NamedTuple):
+    """A state and a way to it: the files, where each actor is, who came last, and the step that led here."""
+
     number: int
     places: tuple[Place, ...]
     last: int | None
@@ -555,7 +560,6 @@ def _explore(
     while queue and not (stop and violations):
         visit = queue.popleft()
         if interruptions is not None and visit.interruptions > interruptions:
-            whole = False
             break
         key = (visit.number, visit.places)
         if key not in reached:
@@ -574,7 +578,8 @@ def _explore(
         alone = [
             mover
             for mover, place in enumerate(visit.places)
-            if (place.node is not actors[mover].first or not actors[mover].observes)
+            # from when a reader begins counts what it has to see
+            if not (actors[mover].observes and place.node is actors[mover].first)
             and is_private(mover, place.node.operation, visit.number)
         ][:1]
         for mover in alone or movers:

@@ -367,7 +367,7 @@ SCENARIOS = {
     "a failure is published": Scenario(
         FAILED, lambda: [publisher("a", ONE), publisher("F", ONE, "failed", True), publisher("g", ONE, "failed")]
     ),
-    "published while a driver begins": Scenario(EMPTY, lambda: [publisher("a", ONE), *actors("upkeep", "reader")], 3),
+    "published while a driver begins": Scenario(EMPTY, lambda: [publisher("a", ONE), *actors("upkeep", "reader")], 2),
     "published after a failure while a driver begins": Scenario(
         FAILED, lambda: [publisher("a", ONE), *actors("upkeep", "reader")], 2
     ),
@@ -375,7 +375,7 @@ SCENARIOS = {
         TWO_DONE, lambda: [publisher("b", THREE), *actors("compaction", "reader")], 1
     ),
     "published twice while others are compacted": Scenario(
-        TWO_DONE, lambda: [publisher("b", THREE), publisher("c", THREE), *actors("compaction")], 3
+        TWO_DONE, lambda: [publisher("b", THREE), publisher("c", THREE), *actors("compaction")], 2
     ),
     "published again once it is compacted": Scenario(
         TWO_DONE, lambda: [publisher("a", ONE), *actors("compaction", "reader")], 1
@@ -463,15 +463,14 @@ def test_no_interleaving_loses_a_row_or_doubles_one(scenario: Scenario) -> None:
     explored = explore(scenario, scenario.interruptions)
     for violation in explored.violations.values():
         pytest.fail(readable(violation))
-    # all there are, or all of so many interruptions
-    assert explored.whole or explored.interruptions == scenario.interruptions
+    assert explored.whole
 
 
 @pytest.mark.parametrize("crowd", CROWDS.values(), ids=CROWDS)
 @pytest.mark.parametrize("atomic_rename", [False, True], ids=["as in object stores", "as in folders"])
 def test_nor_does_a_crowd(crowd: Scenario, atomic_rename: bool) -> None:
     """Schedules at random, in which interruptions are many."""
-    violation = interleaved.wander(*prepared(crowd, WAYS | {"atomic_rename": atomic_rename}), schedules=100, seed=0)
+    violation = interleaved.wander(*prepared(crowd, WAYS | {"atomic_rename": atomic_rename}), schedules=60, seed=0)
     assert violation is None, readable(violation)
 
 
