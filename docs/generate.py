@@ -165,8 +165,9 @@ compaction replaces parts, fewer trials than there are, never one twice; `metafa
 is gone by then, take the second away, and stop. Remove the parts that were put together, each in `trials` first. Give
 both their visible names. A part is removed only by a process whose own new pair has its rows, or, if it is a single
 trial's, when any pair has them: so a trial that was in a pair once is in one for ever. A pair that was begun and not
-finished is finished by whoever comes next; one whose second half is missing is ended by creating that half, empty,
-before the first is removed, so that its author, if it lives, is told.
+finished is finished by whoever comes next, who, if other pairs have some of its trials, first puts them all together
+while it is hidden; one whose second half is missing is ended by creating that half, empty, before the first is removed,
+so that its author, if it lives, is told.
 
 **Leases** keep work from being done twice; no row depends on them. To take one, to take it over and to give it back is
 each to create the file of the next number. A driver is gone when its process is, seen from the same machine, or when

@@ -67,10 +67,11 @@ def done(address: Path) -> int:
 
 def test_drivers_that_are_killed_stopped_and_begun_share_a_study(drivers: Crowd, tmp_path: Path) -> None:
     """Its tables are those of an undisturbed run, and no trial's work is done twice but what was in flight."""
-    (tmp_path / "shared.toml").write_text(crowd.STUDY.format(steps=[2500 + i for i in range(4)]))
+    (tmp_path / "shared.toml").write_text(crowd.STUDY.format(steps=[1200 + i for i in range(4)]))
     killed, stopped = drivers.begin(), drivers.begin()
-    drivers.until(lambda: drivers.begun(killed) > 0)
+    drivers.until(lambda: (tmp_path / "shared" / "study.toml").exists())
     late = drivers.begin()
+    drivers.until(lambda: drivers.begun(killed) > 0)
     killed.kill()
     drivers.until(lambda: drivers.begun(late) > 0 and drivers.begun(stopped) > 0)
     place = store.at(tmp_path / "shared")
