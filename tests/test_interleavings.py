@@ -215,8 +215,9 @@ class Tables:
 
     def __init__(self, files: Files, ways: Mapping[str, bool]):
         self.files, self.ways = files, ways
-        self.reader = self.actor(Actor("reader", results.load))
-        self.upkeep = self.actor(Actor("upkeep", recover))
+        # by names that no other has, of which what they draw at random depends
+        self.reader = self.actor(Actor("who reads in the end", results.load))
+        self.upkeep = self.actor(Actor("who clears up in the end", recover))
         self.viewed: dict[Node, Any] = {}
         self.decoded: dict[bytes, list[dict]] = {}
         self.good: set = set()
