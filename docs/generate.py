@@ -132,13 +132,14 @@ left out of means.
 KEPT = """
 ## How results are kept
 
-This is what processes agree on that share a study's results, with no server between them. A test drives all
-interleavings of two and three of them, killed anywhere (`tests/test_interleavings.py`).
+This is what processes agree on that share a study's results, with no server between them. A test drives the
+interleavings of two and three of them over a store in memory, killed anywhere, with leases that keep nobody away: all of
+them, or all with a few interruptions, and others at random (`tests/test_interleavings.py`).
 
 **What a store has to do.** A file is put in place whole or not at all; it can be *created*, which of several who try one
 does and the others are told; listings show what was there before they began and is still there when they end. A folder
 creates by a hard link, an object store by a conditional put (`If-None-Match`); a store that can do neither is named by
-`metafa run`, and wants one run at a time. Nothing depends on a clock, on locks, or on a process being as quick as it
+`metafa run`, and wants one run at a time. No row depends on a clock, on locks, or on a process being as quick as it
 seems: whoever is suspended may go on later, anywhere.
 
 | file | what it is |
@@ -151,7 +152,8 @@ seems: whoever is suspended may go on later, anywhere.
 | `drivers/TOKEN.json` | a driver's heartbeat: it changes every 5 seconds |
 | `partial/ID.*` | a trial's checkpoint, what it has measured so far, and the deaths of its process |
 
-**Publishing.** Create `measurements/ID`. Whoever is told that it is there leaves it as it is. Else put `trials/ID`; if
+**Publishing.** Create `measurements/ID`. Whoever is told that it is there leaves it as it is, and whoever finds the trial
+in a compacted pair takes its own part away again. Else put `trials/ID`; if
 `measurements/ID` is gone by then, it was compacted: take `trials/ID` away again. The file and its folder are written to
 the disk (`fsync`) before the trial counts as done.
 
@@ -159,7 +161,9 @@ the disk (`fsync`) before the trial counts as done.
 first had. Each trial is read from one place: a compacted pair that has it, else its own part. If a file is gone when it
 is opened, begin again. So a reader finds every trial that was published before it began, once; what fails in between,
 and is published later, it may find or not. Software that reads the folders by itself finds, in the moment in which a
-compaction replaces parts, fewer trials than there are, never one twice; `metafa.load` finds all.
+compaction replaces parts, fewer trials than there are; `metafa.load` finds all. It finds no trial twice, but where a
+driver was wrongly taken for gone and both went on, until somebody looks after the files again: a run does at its
+beginning and its end.
 
 **Compacting.** Check the digest of every part. Put `measurements/.compact-X`, create `trials/.compact-X`; if the first
 is gone by then, take the second away, and stop. Remove the parts that were put together, each in `trials` first. Give

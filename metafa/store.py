@@ -250,15 +250,12 @@ def at(address: str | Path) -> Store:
     root = root.rstrip("/")
     if isinstance(filesystem, fs.LocalFileSystem):  # file://
         return Store(root, filesystem, root, root)
-    return Store(
-        shown(address), filesystem, root, address, _exclusive(scheme, filesystem, root.partition("/")[0], address)
-    )
+    return Store(shown(address), filesystem, root, address, _exclusive(address, filesystem, root.partition("/")[0]))
 
 
-def _exclusive(
-    scheme: str, filesystem: fs.FileSystem, bucket: str, address: str
-) -> Callable[[str, bytes], bool] | None:
+def _exclusive(address: str, filesystem: fs.FileSystem, bucket: str) -> Callable[[str, bytes], bool] | None:
     """How a file is put where there is none, in a store that knows conditional puts: pyarrow knows none."""
+    scheme, _, rest = address.partition("://")
     if scheme not in ("s3", "gs", "gcs", "abfs", "abfss", "az"):
         return None
     import obstore

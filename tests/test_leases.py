@@ -31,7 +31,7 @@ def test_a_lease_is_one_driver_s_until_it_gives_it_back(address: str) -> None:
     assert first.take(ONE, note="a point")
     assert not second.take(ONE)
     assert not first.take(ONE), "also to its holder"
-    assert second.note(ONE, second.numbers()[ONE]) == "a point"
+    assert second.held() == {ONE: (first.token, "a point")}
     second.give_back(ONE)  # which is not its to give
     assert not second.take(ONE)
     first.give_back(ONE)
