@@ -39,9 +39,8 @@ def run(
     """
     with contextlib.ExitStack() as stack:
         here = _Here(study, store, screen, stack)
-        if store.exists("study.toml"):
-            for sentence in results.remove_damaged(store, here.driver()):
-                errors.print(f"{store.address}/{sentence}", markup=False)
+        for sentence in results.mend(store):
+            errors.print(f"{store.address}/{sentence}", markup=False)
         rows = results.continued_rows(store)
         found = data.here([trial.settings for trial in study.trials] or study.examples)
         results.check_images(store, rows, found.digests)
@@ -49,12 +48,16 @@ def run(
         known = proposals.known_trials(rows)
         known = {id_: one for id_, one in known.items() if study.adaptive or one.status in results.FINISHED}
         if len(known) >= study.total:
+            if not results.is_tidy(store):
+                results.look_after(store, here.driver())
             return False
         left = [trial.settings for trial in study.trials if trial.trial_id not in known]
         found = data.check(left or study.examples, download=True, already=found.images)
         results.check_images(store, rows, found.digests)
         for sentence in data.overlaps(left or study.examples, found):
             screen.print(f"note: {sentence}", soft_wrap=True)
+        if store.exists("study.toml"):
+            results.look_after(store, here.driver())
         here.failed = {row["trial_id"]: row["started"] for row in rows if row["trial_id"] not in known}
         sweep(study.over(study.digests | found.digests), store, known, screen, workers, address, found.images, here)
         number = len(results.statuses(store))

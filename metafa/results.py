@@ -524,15 +524,16 @@ class Compacted(NamedTuple):
 
 
 _known_pairs: dict[tuple[str, str, str], list[str]] = {}
-"""The trials of compacted parts that this process has read: what has such a name never changes."""
+"""The trials of compacted parts that this process has read, by the store and the name: what has one never changes."""
 
 
 def _trial_ids(store: Store, name: str, file: str) -> list[str]:
     key = (store.address, store.root, name)
     if key not in _known_pairs:
+        trial_ids = _decoded(store, file, ["trial_id"])["trial_id"].to_pylist()
         if len(_known_pairs) >= PAIRS:
             _known_pairs.clear()
-        _known_pairs[key] = _decoded(store, file, ["trial_id"])["trial_id"].to_pylist()
+        _known_pairs[key] = trial_ids
     return _known_pairs[key]
 
 
@@ -937,9 +938,22 @@ def remove_damaged(store: Store, driver: leases.Driver | None = None) -> list[st
     """Takes damaged parts, and parts without their fellow in the other table, out of both tables, so that their trials
     are to be done; says which, a sentence each. Finishes what others have left unfinished."""
     sentences = mend(store)  # which reads everything, and others need not wait for
-    with _upkeep(store, driver, "looks for damage"):
-        tidy(store)
+    look_after(store, driver)
     return sentences
+
+
+def look_after(store: Store, driver: leases.Driver | None = None) -> None:
+    """Finishes what others have left unfinished."""
+    with _upkeep(store, driver, "clears up"):
+        tidy(store)
+
+
+def is_tidy(store: Store) -> bool:
+    """Whether whoever reads the folders finds all that is published, once: nothing is left to be finished there."""
+    parts_of = [
+        {name for name in store.names(table) if OWN.fullmatch(name) or COMPACTED.fullmatch(name)} for table in TABLES
+    ]
+    return parts_of[0] == parts_of[1] and not any(name.startswith(".") for name in parts_of[0])
 
 
 @contextlib.contextmanager

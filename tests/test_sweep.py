@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from disturbances import METAFA, STUDY, assert_equal, metafa, trial_processes
 
-from metafa import parts, results, stopping, store, sweep
+from metafa import heartbeat, parts, results, stopping, store, sweep
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,9 @@ def test_status_and_check_tell_what_is_done(undisturbed: Path) -> None:
 def test_a_part_of_each_table_is_left_and_nothing_of_the_way_there(undisturbed: Path) -> None:
     files = [path for path in (undisturbed / "results/small").rglob("*") if path.is_file()]
     kinds = sorted(str(path.relative_to(undisturbed / "results/small")).split("-")[0] for path in files)
-    assert kinds == ["images.json", "measurements/compact", "progress.json", "study.toml", "trials/compact"]
+    ours = ["images.json", "leases/upkeep", "measurements/compact", "study.toml", "trials/compact"]
+    assert [kind.partition(".")[0] if kind.startswith("leases") else kind for kind in kinds[1:]] == ours
+    assert kinds[0].startswith(heartbeat.FOLDER), "the last word of the run"
 
 
 def test_rows_tell_what_made_them(undisturbed: Path) -> None:

@@ -4,7 +4,7 @@ from collections import defaultdict
 import pytest
 
 from metafa import checkpoints, credit, study, trial
-from metafa.settings import METRICS, OF_THE_BATCH, EarlyStoppingSettings, inputs_of, metrics_of
+from metafa.settings import METRICS, OF_THE_BATCH, EarlyStoppingSettings, TrialSettings, inputs_of, metrics_of
 
 TEXT = """\
 seeds = 2
@@ -185,12 +185,18 @@ def test_losses_on_batches_and_on_test_images_are_held_to_the_bound() -> None:
 def test_what_is_no_number_by_design_is_no_divergence() -> None:
     """Feedback that float32 rounds to 0 has no direction, and weights that are not trained have no path."""
     text = SUPERVISED.replace("steps = 30", "steps = 0").replace("epochs = 2", "epochs = 0") + "weight_path = true\n"
-    settings = parsed(text.replace("[20]", '[20]\nrule = "feedback_alignment"\nfeedback_scale = 1e-60'))
+
+    def scaled(scale: float) -> TrialSettings:
+        """At a scale that no study may say."""
+        settings = parsed(text.replace("[20]", '[20]\nrule = "feedback_alignment"'))
+        return settings.model_copy(update={"network": settings.network.model_copy(update={"feedback_scale": scale})})
+
+    settings = scaled(1e-60)
     outcome = trial.run(settings, trial.prepared(trial.load_sources(settings)))
     none = {row["metric"] for row in outcome.rows if not math.isfinite(row["value"])}
     assert none == {"alignment_angle", "weight_path", "weight_path_variance"}
     assert not outcome.divergences
-    infinite = parsed(text.replace("[20]", '[20]\nrule = "feedback_alignment"\nfeedback_scale = 1e39'))
+    infinite = scaled(1e39)
     outcome = trial.run(infinite, trial.prepared(trial.load_sources(infinite)))
     assert set(outcome.divergences.values()) == {trial.Divergence(seed, None, "noise", 0) for seed in (0, 1)}
 
