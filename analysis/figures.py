@@ -8,6 +8,7 @@ import functools
 import io
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from rich import box
 from rich.table import Table
 
-from metafa import appearance, conditions, files, screens
+from metafa import appearance, conditions, files, results, screens
 from metafa.appearance import Line
 from metafa.conditions import ResultsError, Tables
 
@@ -51,8 +52,10 @@ def script(main: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def checked() -> None:
+        # what a library warns of would stand before the sentence; where warnings are errors, they still are
+        warnings.showwarning = lambda *said, **options: None
         try:
-            with conditions.of_a_study("the results"):
+            with results.of_a_study("the results"):
                 main()
         except (ResultsError, OSError) as error:
             screens.stop(2, str(error))

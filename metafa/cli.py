@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import random
+import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -20,7 +21,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from metafa import alike, conditions, data, files, heartbeat, launch, proposals, results, screens, stopping, study
+from metafa import alike, data, files, heartbeat, launch, proposals, results, screens, stopping, study
 from metafa import search as searches
 from metafa.settings import as_text, transports
 from metafa.store import Store, hidden, shown
@@ -145,7 +146,7 @@ def run(
         todo = launch.run(checked, store, screen, errors, workers, address)
     _summarise(checked, store)
     if todo:
-        screen.print(f"to look at them: metafa report {store.address}", soft_wrap=True)
+        screen.print(f"to look at them: metafa report {shlex.quote(store.address)}", soft_wrap=True)
 
 
 def _count(statuses: Iterable[str]) -> dict[str, int]:
@@ -156,7 +157,8 @@ def _count(statuses: Iterable[str]) -> dict[str, int]:
 def _summarise(checked: Study, store: Store) -> None:
     with _usable(store.address):
         counts = _count(results.statuses(store).values())
-    said = ", ".join(f"{n} of {checked.total} trials {name}" for name, n in counts.items() if n)
+    total = max(checked.total, sum(counts.values()))  # it may have grown meanwhile
+    said = ", ".join(f"{n} of {total} trials {name}" for name, n in counts.items() if n)
     fewer = f" ({checked.fewer})" if checked.fewer else ""
     screen.print(_named(checked, f": {said}{fewer}; results in {store.address}"), soft_wrap=True)
     if counts["failed"]:
@@ -243,7 +245,7 @@ def _transports(checked: Study) -> Table:
 @app.command()
 def status(results_address: ResultsArgument) -> None:
     """Say how far a study is, while it runs, from any machine, and after: trials done, diverged, failed and left."""
-    with _usable(results_address), conditions.of_a_study(shown(results_address)):
+    with _usable(results_address), results.of_a_study(shown(results_address)):
         store = results.open_store(results_address)
         checked = results.read_study(store)
         rows = results.trial_rows(store, results.CONTINUED)
@@ -297,7 +299,7 @@ def report(
 
     with _usable(results_address):
         store = results.open_store(results_address)
-        with conditions.of_a_study(store.address):
+        with results.of_a_study(store.address):
             text = reports.render(store)
         if output is None:
             path = Path(store.address) / "report.html" if store.local else Path(f"{Path(store.root).name}.html")
@@ -368,7 +370,7 @@ def verify(
         _stop(UNUSABLE, f"metafa: {store.address}: no trial is done yet")
     chosen = sorted(random.Random(checked.fingerprint).sample(whole, min(trials, len(whole))))
     listed = {trial.trial_id: trial for trial in checked.trials}  # in a grid that has grown a point says less than now
-    with _usable(store.address), conditions.of_a_study(store.address):
+    with _usable(store.address), results.of_a_study(store.address):
         again = checked.of_trials([listed.get(one) or checked.trial(known[one].point) for one in chosen])
     with _usable(store.address, Path(store.address) / "study.toml"):
         found = data.check([trial.settings for trial in again.trials], download=True)
@@ -397,7 +399,7 @@ def tensorboard(
     with _usable(results_address):
         store = results.open_store(results_address)
         results.read_study(store)
-        with conditions.of_a_study(store.address):
+        with results.of_a_study(store.address):
             written = tensorboard.write(store, folder)
     screen.print(f"{written} trials written; to look at them: tensorboard --logdir {folder}", soft_wrap=True)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import graphlib
 import itertools
-import re
-import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +24,6 @@ EVALUATED = ["phase", "task"]  # what tells one evaluation of a network from ano
 RULE, NOISE, RATE, ORDER = "network.rule", "noise_steps", "learning_rate", "phase_order"
 # settings of a trial whose names mean something else in the table `measurements`, and what they are called here
 RENAMED = {"seed": "study_seed", "seeds": "number_of_seeds"}
-OURS = re.compile(r"[/\\](metafa|analysis)[/\\]\w+\.py$")  # files of metafa
 SHOWN = 12  # conditions that a figure can tell apart
 # by the kind of a phase, the setting that only such a phase has
 SETTING_OF = {
@@ -223,23 +219,6 @@ class Tables:
         """What figures of the conditions shown leave out, in words; empty where nothing."""
         every = len(self.ended[RATE].explode()) if RATE in self.ended else len(self.ended)
         return f"the best {len(self.shown)} of {every} conditions" if len(self.shown) < every else ""
-
-
-@contextlib.contextmanager
-def of_a_study(which: str) -> Iterator[None]:
-    """Within it, whatever fails over results raises `ResultsError`, which names the place in metafa: their types and
-    names are checked where they are read, and not that rows, settings and study fit each other."""
-    try:
-        yield
-    except (ResultsError, OSError):
-        raise
-    except Exception as error:
-        ours = [frame for frame in traceback.extract_tb(error.__traceback__) if OURS.search(frame.filename)]
-        place = f" at {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
-        said = (str(error).splitlines() or [""])[0][:200]
-        raise ResultsError(
-            f"{which}: the tables hold what no study of metafa writes ({type(error).__name__}{place}: {said})"
-        ) from error
 
 
 def read(address: str | Path) -> Tables:

@@ -9,7 +9,7 @@ import stat
 import uuid
 from pathlib import Path
 
-LIMIT = 2**33  # bytes of any file that is read whole
+LIMIT = 2**30  # bytes of any file that is read whole
 
 
 def read(path: str | Path, limit: int = LIMIT) -> bytes:
@@ -21,7 +21,8 @@ def read(path: str | Path, limit: int = LIMIT) -> bytes:
     with open(os.open(path, flags), "rb") as file:
         found = os.fstat(file.fileno())
         _check_kind(path, found)  # it may be another by now
-        content = b"" if found.st_size > limit else file.read(limit + 1) or b""
+        # no more is asked for than there is: so much memory may not be given
+        content = b"" if found.st_size > limit else file.read(min(limit, max(found.st_size, 2**20)) + 1) or b""
     if found.st_size > limit or len(content) > limit:
         raise OSError(errno.EFBIG, f"it is larger than the {limit:,} bytes that such a file has at most", path)
     return content

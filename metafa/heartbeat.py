@@ -125,7 +125,7 @@ class Heartbeat(BaseModel):
         return f"{self.host}{job}, {self._when(now, alive)}"
 
     def _when(self, now: datetime.datetime, alive: bool) -> str:
-        if alive and not self.fresh(now):
+        if alive and not self.fresh(now) and not self.process.here():
             by, side = abs(now - self.written), "ahead of" if self.written > now else "behind"
             return f"just now, by a clock that is {ago(by).removesuffix(' ago')} {side} this one"
         return ago(self.silent(now))

@@ -13,6 +13,7 @@ those that are published first.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import re
 import threading
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 
 from metafa import heartbeat
 from metafa.heartbeat import BYTES, EVERY, GONE_AFTER, Heartbeat
-from metafa.store import Store
+from metafa.store import Store, digest
 
 FOLDER = "leases"
 UPKEEP = "upkeep"  # of the files of the results
@@ -46,7 +47,7 @@ class Driver:
     store: Store
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _seen: dict[str, tuple[bytes, float]] = field(default_factory=dict)
-    """Of each driver the heartbeat seen last, and when it was first seen, in seconds of a clock that runs forward."""
+    """Of each driver a digest of the heartbeat seen last, and when it was first seen, by a clock that runs forward."""
 
     def numbers(self) -> dict[str, int]:
         """The highest number of each lease."""
@@ -70,12 +71,17 @@ class Driver:
 
     def take(self, name: str, note: str = "") -> bool:
         """Takes a lease that nobody holds, or whose holder is gone, with a ``note`` for the others, and says whether it
-        did."""
+        did. Raises OSError, also where something that is no lease has its name."""
         number = self.numbers().get(name, 0)
         holder = self.holder(name, number) if number else ""
         if holder and self.alive(holder):
             return False
-        if not self.store.create(f"{FOLDER}/{name}.{number + 1}", f"{self.token}\n{note}".encode()):
+        file = f"{name}.{number + 1}"
+        if not NAME.fullmatch(file):
+            raise OSError(errno.EINVAL, "it is no lease of metafa", f"{FOLDER}/{name}.{number}")
+        if not self.store.create(f"{FOLDER}/{file}", f"{self.token}\n{note}".encode()):
+            if self.numbers().get(name, 0) <= number:  # what is there is no file, which is said by reading it
+                self.store.read(f"{FOLDER}/{file}", BYTES)
             return False
         return self.numbers().get(name) == number + 1  # what it was held by may have been removed meanwhile
 
@@ -123,13 +129,16 @@ class Driver:
         except FileNotFoundError:
             content = b""
         except OSError:  # it was replaced while it was read, or the store has too much to do: nothing new was seen
-            content, _ = self._seen.setdefault(token, (b"?", time.monotonic()))
+            _, since = self._seen.setdefault(token, (b"?", time.monotonic()))
+            return time.monotonic() - since < GONE_AFTER
         if not content:  # none, and a driver leaves one before it takes a lease
             return False
-        before, since = self._seen.get(token, (b"", 0.0))
-        if content != before:
-            self._seen[token] = content, (since := time.monotonic())
         beat = heartbeat.parse(content)
+        # what is no heartbeat may change as it likes
+        told = digest(content) if beat is not None else b"?"
+        before, since = self._seen.get(token, (b"", 0.0))
+        if told != before:
+            self._seen[token] = told, (since := time.monotonic())
         if beat is not None and (beat.ended or beat.process.gone()):
             return False
         return time.monotonic() - since < GONE_AFTER

@@ -130,7 +130,7 @@ class Watcher:
 
     def _seconds_left(self) -> float | None:
         rate = self._rate()
-        return None if rate is None else (self.total - self.ended - sum(self.running.values())) / rate
+        return None if rate is None else max(0.0, self.total - self.ended - sum(self.running.values())) / rate
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import io
 import itertools
 import json
@@ -21,6 +22,7 @@ import secrets
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +36,7 @@ import pyarrow.parquet as pq
 
 from metafa import heartbeat, leases, notebook
 from metafa import store as stores
-from metafa.parts import PartError, check_file, check_rows, check_schema, check_total, decode, read_metadata
+from metafa.parts import PartError, check_rows, check_schema, check_total, decode, read_metadata
 from metafa.settings import DIVERGED_TIMES_CHANCE, NUMERICS, flatten
 from metafa.store import Store, StoreError
 from metafa.study import Study, StudyError, parse
@@ -65,6 +67,7 @@ HELD_BYTES = 2**27  # of parts that are read whole, at a time
 NOTE_BYTES = 2**21  # of what stands beside the tables, at most: a study file has half of it
 READERS = 16  # parts read at a time
 ITEMS = 16  # of them by each reader, one after the other
+PLACES = 5  # attempts at a place where something stands that is no part
 PAIRS = 64  # of which is remembered which trials they have
 LISTINGS = 50  # of both folders, until two agree
 TRIES = 20  # at reading parts that others put together meanwhile
@@ -72,6 +75,8 @@ ABANDONED = 60.0  # seconds, after which a file that is being written is taken f
 OWN = re.compile(r"([0-9a-f]{16})\.parquet")  # a trial's part, by its trial_id
 FAILED = re.compile(r"failed-([0-9a-f]{16})\.parquet")  # in `trials`, of a trial that is to be tried again
 COMPACTED = re.compile(r"(\.?)(compact-[0-9a-f]{16}\.parquet)")  # hidden until what it takes the place of is gone
+
+OURS = re.compile(r"[/\\](metafa|analysis)[/\\]\w+\.py$")  # files of metafa
 
 MEASUREMENTS = pa.schema(
     [
@@ -221,6 +226,23 @@ def load(address: str | Path) -> Results:
     return Results(trials.to_pandas(), measurements.to_pandas())
 
 
+@contextlib.contextmanager
+def of_a_study(which: str) -> Iterator[None]:
+    """Within it, whatever fails over results raises `ResultsError`, which names the place in metafa: their types and
+    names are checked where they are read, and not that rows, settings and study fit each other."""
+    try:
+        yield
+    except (ResultsError, OSError):
+        raise
+    except Exception as error:
+        ours = [frame for frame in traceback.extract_tb(error.__traceback__) if OURS.search(frame.filename)]
+        place = f" at {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
+        said = (str(error).splitlines() or [""])[0][:200]
+        raise ResultsError(
+            f"{which}: the tables hold what no study of metafa writes ({type(error).__name__}{place}: {said})"
+        ) from error
+
+
 def open_store(address: str | Path) -> Store:
     """The store at ``address``. Raises `ResultsError`."""
     try:
@@ -302,7 +324,7 @@ def _study_text(store: Store) -> str:
     except UnicodeDecodeError as error:
         raise ResultsError(f"{store.address}/study.toml is damaged: it is not UTF-8") from error
     except OSError as error:
-        raise ResultsError(f"{store.address} cannot be read: {reason(error)}") from error
+        raise ResultsError(f"{store.address}/study.toml cannot be read: {reason(error)}") from error
 
 
 def _texts_of_parts(store: Store) -> list[str]:
@@ -436,15 +458,12 @@ def _read_trials(columns: Sequence[str] | None, store: Store) -> pa.Table:
     own = [one for one in found.own if one not in known]
     rows = _each(partial(_own_row, store, found), own)
     known |= {one for one, row in zip(own, rows, strict=True) if row is not None}
-    failed = [f"trials/failed-{one}.parquet" for one in found.failed if one not in known]
+    rows += _each(partial(_failed_row, store), [one for one in found.failed if one not in known])
     tables += _as_tables([row for row in rows if row is not None], columns)
-    tables += [_chosen(table, columns) for table in _each(partial(_decoded, store), failed)]
     return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
 
 
 def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | None, store: Store) -> pa.Table:
-    from pyarrow import dataset  # which imports pandas
-
     found, compacted = _listed(store)
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     own = {one for one in found.own if one not in known}
@@ -464,7 +483,7 @@ def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | No
                 values += _metadata(content).num_rows * len(MEASUREMENTS)
                 size += len(content)
                 check_total(values, "measurements", size)
-            table = decode(content, "measurements")
+            table = decode(_sound(content), "measurements")
         if set(pc.unique(table["trial_id"]).to_pylist()) - {trial_id}:
             raise PartError(f"{name} is of another trial")
         return (table if filter is None else table.filter(filter)).select(there).replace_schema_metadata(None)
@@ -472,11 +491,11 @@ def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | No
     tables = _each(own_rows, sorted(own))
     for pair in compacted:
         name = found.path("measurements", pair.name)
-        with store.filesystem.open_input_file(store.path(name)) as file, _naming(name):
-            check_file(pq.ParquetFile(file), "measurements", file.size())
-        part = dataset.dataset([store.path(name)], filesystem=store.filesystem, format="parquet", schema=MEASUREMENTS)
+        table = _decoded(store, name)
+        if set(pc.unique(table["trial_id"]).to_pylist()) - {*pair.trial_ids, *pair.doubled}:
+            raise PartError(f"{name} has measurements of trials that its fellow in `trials` does not name")
         chosen = _both(filter, _among(pair.trial_ids)) if pair.doubled else filter
-        tables.append(part.to_table(columns=there, filter=chosen))
+        tables.append((table if chosen is None else table.filter(chosen)).select(there).replace_schema_metadata(None))
     return pa.concat_tables(tables) if tables else MEASUREMENTS.empty_table().select(there)
 
 
@@ -486,8 +505,17 @@ def _among(trial_ids: list[str]) -> pc.Expression:
 
 def _decoded(store: Store, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a part, which may be anybody's. Raises `PartError`."""
+    content = store.read(name)
     with _naming(name):
-        return decode(store.read(name), name.partition("/")[0], columns)
+        return decode(_sound(content), name.partition("/")[0], columns)
+
+
+def _sound(content: bytes) -> bytes:
+    """The content of a part, if it is as it was written: a flipped bit might read as another number. Raises
+    `PartError`."""
+    if not stores.sealed(content):
+        raise PartError("is damaged")
+    return content
 
 
 @contextlib.contextmanager
@@ -531,6 +559,8 @@ def _trial_ids(store: Store, name: str, file: str) -> list[str]:
     key = (store.address, store.root, name)
     if key not in _known_pairs:
         trial_ids = _decoded(store, file, ["trial_id"])["trial_id"].to_pylist()
+        if len(set(trial_ids)) < len(trial_ids):
+            raise PartError(f"{file} has two rows of one trial")
         if len(_known_pairs) >= PAIRS:
             _known_pairs.clear()
         _known_pairs[key] = trial_ids
@@ -581,12 +611,23 @@ def _own_row(store: Store, found: Parts, trial_id: str) -> Row | None:
     """A trial's row of `trials`, as its part of `measurements` carries it; None where it is not published. Raises
     `PartError`."""
     name = f"measurements/{trial_id}.parquet"
-    with store.filesystem.open_input_file(store.path(name)) as file, _naming(name):
-        row = carried(read_metadata(file))
+    content = store.read(name)
+    with _naming(name):
+        row = carried(_metadata(_sound(content)))
     if row is None and trial_id in found.rows:  # of an earlier version
         row = _row_of(_decoded(store, f"trials/{trial_id}.parquet"))
     if row is not None and row.values.get("trial_id") != trial_id:
         raise PartError(f"{name} is of another trial")
+    return row
+
+
+def _failed_row(store: Store, trial_id: str) -> Row:
+    """The row of a trial that has failed and is to be tried again. Raises `PartError`."""
+    name = f"trials/failed-{trial_id}.parquet"
+    with _naming(name):
+        row = _row_of(_decoded(store, name))
+        if (row.values.get("trial_id"), row.values.get("status")) != (trial_id, "failed"):
+            raise PartError("is of no failure of that trial")
     return row
 
 
@@ -608,7 +649,7 @@ def carried(metadata: pq.FileMetaData) -> Row | None:
         values = {name: value for name, value in said["values"].items() if name in types}
         for name, kind in types.items():
             if pa.types.is_timestamp(kind) and name in values:
-                values[name] = datetime.datetime.fromisoformat(values[name])
+                values[name] = datetime.datetime.fromisoformat(values[name]).astimezone(datetime.UTC)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise PartError("carries no row of `trials`") from error
     return Row(types, values, {key: kept[key] for key in OF_STUDY if key in kept})
@@ -771,9 +812,11 @@ def publish(
         return True
     kept = {**(schema.metadata or {}), ROW: _carry(table)}
     part = encode(measurements.replace_schema_metadata(kept))
-    while not (first := store.create(f"measurements/{own}", part, durable=True)):
-        if _is_kept(store, trial_id, final):
+    for attempt in range(PLACES):
+        if (first := store.create(f"measurements/{own}", part, durable=True)) or _is_kept(store, trial_id, final):
             break
+        if attempt + 1 == PLACES:
+            raise OSError(errno.EEXIST, "something that is no file stands in its place", f"measurements/{own}")
     if first and _is_in_a_pair(store, trial_id):  # of a driver that took this one for gone, whose rows were compacted
         store.remove_same(f"measurements/{own}", part)
         first = False
@@ -846,8 +889,9 @@ def rows_of(
         of_own = [row for row in _each(partial(_own_row, store, found), own) if row is not None]
         _as_tables(of_own, columns)  # which looks whether they can be
         known.update(row.values["trial_id"] for row in of_own)
-        failed = [f"trials/failed-{one}.parquet" for one in found.failed if wanted(one) and one not in known]
-        of_failed = _each(lambda name: _row_of(_decoded(store, name)), failed)
+        of_failed = _each(
+            partial(_failed_row, store), [one for one in found.failed if wanted(one) and one not in known]
+        )
         return rows + [row.chosen(columns) for row in [*of_own, *of_failed]]
 
     return _again(read)(store)
@@ -960,15 +1004,33 @@ def is_tidy(store: Store) -> bool:
 def _upkeep(store: Store, driver: leases.Driver | None, doing: str) -> Iterator[None]:
     """Within it this process looks after the files of the results, and no other does."""
     with contextlib.ExitStack() as stack:
-        if driver is None:
-            driver = stack.enter_context(leases.driver(store, lambda: heartbeat.now(doing)))
-        stack.enter_context(driver.holding(leases.UPKEEP))
+        try:
+            if driver is None:
+                driver = stack.enter_context(leases.driver(store, lambda: heartbeat.now(doing)))
+            stack.enter_context(driver.holding(leases.UPKEEP))
+        except OSError as error:
+            raise unwritten(store, reason(error)) from error
         leases.clear(driver)
+        with _in_a_sentence(store):
+            yield
+
+
+@contextlib.contextmanager
+def _in_a_sentence(store: Store) -> Iterator[None]:
+    """Has what cannot be read of results end as `ResultsError`."""
+    try:
         yield
+    except (PartError, pa.ArrowException) as error:
+        raise ResultsError(_damage(store, error)) from error
 
 
 def mend(store: Store) -> list[str]:
-    """Takes out what is damaged or has lost its fellow, and says what, a sentence each."""
+    """Takes out what is damaged or has lost its fellow, and says what, a sentence each. Raises `ResultsError`."""
+    with _in_a_sentence(store):
+        return _mended(store)
+
+
+def _mended(store: Store) -> list[str]:
     sentences = []
     for name, content in _contents(store, _every_part(store)):
         table, _, file = name.partition("/")
@@ -1188,8 +1250,12 @@ def _small_parts(store: Store, found: Parts, own: list[str]) -> Iterator[Small |
     for name, content in _contents(store, [f"measurements/{trial_id}.parquet" for trial_id in own]):
         file = posixpath.basename(name)
         measurements = _whole(store, name, content)
+        trial_id = file.removesuffix(".parquet")
         row: pa.Table | Row | None = carried(_metadata(content))
-        if row is None and file.removesuffix(".parquet") in found.rows:  # of an earlier version
+        told = {trial_id} if row is None else {trial_id, row.values.get("trial_id")}
+        if len(told | set(pc.unique(measurements["trial_id"]).to_pylist())) > 1:
+            raise ResultsError(f"{store.address}/{name} is of another trial")
+        if row is None and trial_id in found.rows:  # of an earlier version
             with contextlib.suppress(FileNotFoundError):
                 there = _whole(store, f"trials/{file}", store.read(f"trials/{file}"))
                 # what failed may be published meanwhile: that the row belongs to these measurements
@@ -1212,7 +1278,12 @@ def _together(some: list[Small]) -> tuple[pa.Table, pa.Table]:
     rows = [part.trials for part in some if isinstance(part.trials, Row)]
     tables = [part.trials for part in some if isinstance(part.trials, pa.Table)]
     trials = pa.concat_tables([*tables, *_as_tables(rows)], promote_options="permissive")
+    trial_ids = trials["trial_id"].to_pylist()
+    if len(set(trial_ids)) < len(trial_ids):
+        raise PartError(f"trials/{some[0].name} and those after it have two rows of one trial")
     measurements = pa.concat_tables([part.measurements.replace_schema_metadata(None) for part in some])
+    if foreign := set(pc.unique(measurements["trial_id"]).to_pylist()) - set(trial_ids):
+        raise PartError(f"measurements/{some[0].name} and those after it are of a trial without a row, {min(foreign)}")
     # so that whoever asks for one metric reads little more
     ordered = measurements.sort_by([("metric", "ascending"), ("phase", "ascending")])
     return trials, ordered.replace_schema_metadata(

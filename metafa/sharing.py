@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from metafa import leases, results
@@ -99,8 +100,14 @@ class Share:
         """Adds rows of `trials` to what is known, but for failures of before, and says whether there were any."""
         known = known_trials([row for row in rows if row["status"] != "failed" or not self._failed_before(row)])
         self.ended.update(known)
-        self.news(known)
+        # of a study that has grown meanwhile there may be others
+        ours = self._ours
+        self.news(known if ours is None else {trial_id: one for trial_id, one in known.items() if trial_id in ours})
         return bool(known)
+
+    @cached_property
+    def _ours(self) -> frozenset[str] | None:
+        return None if self.study.adaptive else frozenset(trial.trial_id for trial in self.study.trials)
 
     def _failed_before(self, row: Mapping[str, Any]) -> bool:
         return row["trial_id"] in self.failed and row["started"] == self.failed[row["trial_id"]]

@@ -22,6 +22,7 @@ from metafa import files
 DIGEST_BYTES = 16
 PARTIAL = re.compile(r"\..*\.[0-9a-f]{32}")  # a file that is being written, in a folder; hidden from its readers
 ATTEMPTS = 3  # at placing a file whose partial one somebody cleared away meanwhile
+OF_PYARROW = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # what it opens by itself
 OF_THIS_PROCESS = ("memory", "mem", "mock")  # addresses of what no other process ever sees
 HIDDEN = "***"  # in place of a key
 SECRET_LETTERS = 4  # at least, of what is hidden wherever it stands
@@ -147,7 +148,7 @@ class Store:
                 error.filename, error.filename2 = path, None  # which a full disk does not say
                 raise
             finally:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     os.unlink(partial)
         raise AssertionError
 
@@ -232,22 +233,27 @@ def at(address: str | Path) -> Store:
     if not found:
         root = os.path.abspath(address)
         return Store(address, fs.LocalFileSystem(), root, root)
-    if scheme in OF_THIS_PROCESS:
+    if not set(re.split("::|://", address)[:-1]).isdisjoint(OF_THIS_PROCESS):
         raise StoreError(
             f"{shown(address)} is of one process alone, and nothing is kept there: give a folder or a store"
         )
     try:
         filesystem, root = fs.FileSystem.from_uri(address)
-    except (ValueError, OSError):
+    except Exception as error:  # each kind of address has its own
+        if scheme in OF_PYARROW:
+            said = hidden(str(error), address).splitlines()[0]
+            raise StoreError(f"{shown(address)} cannot be opened: {said}") from error
         try:
             import fsspec
 
             inner, root = fsspec.core.url_to_fs(address)
             filesystem = fs.PyFileSystem(fs.FSSpecHandler(inner))
-        except (ImportError, ValueError, OSError) as error:
-            said = hidden(str(error), address).splitlines()[0]
+        except Exception as error:
+            said = (hidden(str(error), address).splitlines() or [type(error).__name__])[0]
             raise StoreError(f"{shown(address)} cannot be opened: {said}") from error
     root = root.rstrip("/")
+    if not root:
+        raise StoreError(f"{shown(address)} names no folder in it: give one, such as s3://BUCKET/FOLDER")
     if isinstance(filesystem, fs.LocalFileSystem):  # file://
         return Store(root, filesystem, root, root)
     return Store(shown(address), filesystem, root, address, _exclusive(address, filesystem, root.partition("/")[0]))

@@ -241,6 +241,8 @@ class Study:
         paths = {name: path for path, name in self._maker.names.items()}
         if unknown := point.keys() - paths.keys():
             raise StudyError([f"{self.name}: no search space {_listed(unknown)}"])
+        if missing := paths.keys() - point.keys():
+            raise StudyError([f"{self.name}: no value of the search space {_listed(missing)}"])
         mistakes = _Mistakes(self.name, self.text, self.tree)
         trial = self._maker.trial(self._maker.at({paths[name]: value for name, value in point.items()}), mistakes)
         mistakes.raise_if_any()

@@ -127,7 +127,8 @@ def test_a_study_that_claims_nothing_is_said_in_a_line(tmp_path: Path) -> None:
 def test_a_study_of_which_too_little_is_done_is_said_in_a_line(made: Path, tmp_path: Path) -> None:
     for trial in results.read_study(store.at(made)).trials:
         if trial.varied["noise.steps"] == 0:
-            (made / "trials" / f"{trial.trial_id}.parquet").unlink()
+            for table in results.TABLES:
+                (made / table / f"{trial.trial_id}.parquet").unlink()
     done = run(made, "--output", tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.strip() == f"{made}: claim 2: not all of the trials that it compares are done"

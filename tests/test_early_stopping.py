@@ -107,7 +107,6 @@ points = 4
 [early_stopping]
 method = "METHOD"
 metric = "supervised.loss"
-grace_period = 4
 """
 
 
@@ -123,6 +122,9 @@ class Watcher:
         pass
 
     def resources(self, cpus, gpus) -> None:
+        pass
+
+    def waits(self) -> None:
         pass
 
     def finished(self, one, ended) -> None:
@@ -197,7 +199,7 @@ def test_every_mixture_of_outcomes_ends_in_its_rows(
     """Done, diverged before it was judged or after, stopped, failed, too short to be judged: each has its row and its
     measurements, those that were stopped up to a step at which all are judged."""
     text = STUDY.replace("RATES", f"[{rates}]").replace("STEPS", steps).replace("METHOD", method)
-    checked = study.parse(text)
+    checked = study.parse(text + "grace_period = 4\n")
     watcher, (trials, measurements) = run(checked, tmp_path / "results", monkeypatch)
     assert len(trials) == len(watcher.ended) == len(checked.trials)
     assert set(trials["status"]) == expected

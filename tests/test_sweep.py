@@ -479,7 +479,7 @@ def test_a_study_that_is_stopped_leaves_a_last_word_and_goes_on_under_uv(tmp_pat
 def test_failed_and_diverged_trials_are_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     """One hidden layer is larger than any memory; one learning rate sends the weights to infinity."""
     text = (
-        STUDY.replace("hidden = [20]", "hidden = { choices = [[20], [1_000_000_000_000]] }")
+        STUDY.replace("hidden = [20]", "hidden = { choices = [[20], [1_000_000, 1_000_000]] }")
         .replace('{ choices = ["feedback_alignment", "backprop"] }', '"feedback_alignment"')
         .replace("{ choices = [0, 600] }", '20\noptimizer = "sgd"\nlearning_rate = { choices = [1e-3, 1e30] }')
     )
@@ -493,8 +493,8 @@ def test_failed_and_diverged_trials_are_recorded_and_the_others_go_on(tmp_path: 
     assert by_condition["status"].to_dict() == {
         (20, 1e-3): "done",
         (20, 1e30): "diverged",
-        (10**12, 1e-3): "failed",
-        (10**12, 1e30): "failed",
+        (10**6, 1e-3): "failed",
+        (10**6, 1e30): "failed",
     }
     diverged = by_condition.loc[(20, 1e30)]
     assert (diverged["diverged_phase"], list(diverged["diverged_seeds"])) == ("noise", [0, 1])
@@ -506,6 +506,6 @@ def test_failed_and_diverged_trials_are_recorded_and_the_others_go_on(tmp_path: 
     assert min(one["step"] for one in diverged["divergences"]) == diverged["diverged_step"]
     assert list(by_condition.loc[(20, 1e-3)]["divergences"]) == []
     assert trials["divergence_bound"].tolist() == pytest.approx([1000 * math.log(5)] * 4)
-    assert "RuntimeError" in by_condition.loc[(10**12, 1e-3)]["error"]
+    assert "RuntimeError" in by_condition.loc[(10**6, 1e-3)]["error"]
     failed = trials.loc[trials["status"] == "failed", "trial_id"]
     assert not measurements["trial_id"].isin(failed).any()
