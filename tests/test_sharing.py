@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as fs
 import pytest
 from test_leases import driver
 
-from metafa import conditions, leases, proposals, report, results, sharing, store, study
+from metafa import conditions, leases, parts, proposals, report, results, sharing, store, study
 from metafa.proposals import Known
 from metafa.settings import NUMERICS, flatten
 from metafa.study import Study, Trial
@@ -157,7 +158,7 @@ def test_a_heartbeat_that_cannot_be_read_for_once_is_no_death(tmp_path: Path, mo
     assert second.take(checked.trials[1])
 
 
-@pytest.mark.parametrize("note", ['{"x": 1}', '{"noise.steps": 5}', "[1]", "no JSON", "[" * 100_000, ""])
+@pytest.mark.parametrize("note", ['{"x": 1}', '{"noise.steps": 5}', "{}", "[1]", "no JSON", "[" * 100_000, ""])
 def test_a_lease_that_is_of_no_trial_of_a_search_is_in_nobody_s_way(note: str, tmp_path: Path) -> None:
     """As another version may have left it."""
     checked = begun(tmp_path, f"{SEARCH}synchronous = false\n")
@@ -263,3 +264,89 @@ def test_conditional_puts_of_which_the_answer_was_lost(object_store: str, tmp_pa
     assert place.create("leases/a.1", b"token")
     assert not place.create("leases/a.1", b"another")
     assert not place.create("leases/a.1", b"")
+
+
+# What is none of ours among it
+
+
+def rewritten(place: store.Store, name: str, table: pa.Table) -> None:
+    """Puts other rows into a part, with their digest, and what it carries."""
+    kept = parts.read_metadata(pa.BufferReader(place.read(name))).metadata
+    metadata = {key: text for key, text in kept.items() if key.startswith(b"metafa.")}
+    place.put(name, results.encode(table.replace_schema_metadata(metadata)))
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_rows_of_another_trial_are_read_and_compacted_nowhere(compacted: bool, tmp_path: Path) -> None:
+    place, checked = filled(tmp_path)
+    if compacted:
+        results.compact(place)
+        first = checked.trials[0]
+        publish(place, study.parse(GRID.replace("300", "400"), default_name="shared"), first)
+    name = f"measurements/{results.parts(place, 'measurements')[0]}"
+    table = parts.decode(place.read(name), "measurements")
+    other = pa.array(["f" * 16] * len(table))
+    rewritten(place, name, table.set_column(0, "trial_id", other))
+    before = {table: place.names(table) for table in results.TABLES}
+    for reads in (lambda: results.load(tmp_path), lambda: list(results.in_parts(place))):
+        with pytest.raises((results.ResultsError, parts.PartError), match=r"another trial|does not name|without a row"):
+            reads()
+    if not compacted:
+        with pytest.raises(results.ResultsError, match="another trial"):
+            results.compact(place)
+        assert before == {table: place.names(table) for table in results.TABLES}
+
+
+def test_no_flipped_bit_is_read_as_another_number(tmp_path: Path) -> None:
+    place, _ = filled(tmp_path)
+    results.compact(place)
+    for table in results.TABLES:
+        name = f"{table}/{results.parts(place, table)[0]}"
+        content = place.read(name)
+        for at in range(4, len(content), 97):
+            flipped = bytearray(content)
+            flipped[at] ^= 1 << at % 8
+            place.put(name, bytes(flipped))
+            results._known_pairs.clear()
+            with pytest.raises(results.ResultsError, match="damaged"):
+                results.load(tmp_path)
+        place.put(name, content)
+
+
+@pytest.mark.parametrize("name", ["upkeep.999999999", "upkeep.1"])
+def test_what_is_no_lease_is_said_in_a_line_and_waited_for_by_nobody(name: str, tmp_path: Path) -> None:
+    place, _ = filled(tmp_path)
+    if name == "upkeep.1":
+        (tmp_path / leases.FOLDER / name).mkdir()
+    else:
+        (tmp_path / leases.FOLDER / name).write_text("")
+    with pytest.raises((results.ResultsError, OSError), match=r"upkeep|directory|lease"):
+        results.compact(place)
+
+
+def test_a_heartbeat_that_is_none_keeps_nobody_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it changes, as a link to some file of the system does."""
+    clock, one = [0.0], driver(tmp_path)
+    monkeypatch.setattr(leases.time, "monotonic", lambda: clock[0])
+    for second in range(61):
+        clock[0] = float(second)
+        one.store.put(f"drivers/{'a' * 32}.json", str(second).encode())
+        alive = one.alive("a" * 32)
+    assert not alive
+
+
+def test_a_link_in_a_part_s_place_is_said_in_a_line(tmp_path: Path) -> None:
+    checked, place = begun(tmp_path), store.at(tmp_path)
+    (tmp_path / "measurements" / f"{checked.trials[0].trial_id}.parquet").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OSError, match="no file stands in its place"):
+        publish(place, checked, checked.trials[0])
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["simplecache::memory://x", "filecache::memory://x", "github://", "dir://x", "hf://datasets/x/y", "s3://"],
+)
+def test_addresses_that_are_none_are_said_in_a_line(address: str) -> None:
+    with pytest.raises(store.StoreError) as caught:
+        store.at(address)
+    assert "\n" not in str(caught.value)
