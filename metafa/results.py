@@ -65,7 +65,7 @@ SMALL_BYTES = 2**24  # a part below this size is worth compacting
 SHOWN = 3  # settings that differ, in a sentence
 HELD_BYTES = 2**27  # of parts that are read whole, at a time
 NOTE_BYTES = 2**21  # of what stands beside the tables, at most: a study file has half of it
-READERS = 16  # parts read at a time
+READERS, LOCAL_READERS = 16, 2  # parts read at a time: more would take each other's interpreter
 ITEMS = 16  # of them by each reader, one after the other
 PLACES = 5  # attempts at a place where something stands that is no part
 PAIRS = 64  # of which is remembered which trials they have
@@ -456,9 +456,9 @@ def _read_trials(columns: Sequence[str] | None, store: Store) -> pa.Table:
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     tables = [_read_compacted(store, found, pair, columns) for pair in compacted]
     own = [one for one in found.own if one not in known]
-    rows = _each(partial(_own_row, store, found), own)
+    rows = _each(store, partial(_own_row, store, found), own)
     known |= {one for one, row in zip(own, rows, strict=True) if row is not None}
-    rows += _each(partial(_failed_row, store), [one for one in found.failed if one not in known])
+    rows += _each(store, partial(_failed_row, store), [one for one in found.failed if one not in known])
     tables += _as_tables([row for row in rows if row is not None], columns)
     return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
 
@@ -468,7 +468,7 @@ def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | No
     known = {trial_id for pair in compacted for trial_id in pair.trial_ids}
     own = {one for one in found.own if one not in known}
     unsure = sorted(own - found.rows)  # without a row in `trials`, as one that is being published, or never was
-    rows = _each(partial(_own_row, store, found), unsure)
+    rows = _each(store, partial(_own_row, store, found), unsure)
     own -= {one for one, row in zip(unsure, rows, strict=True) if row is None}
     there = MEASUREMENTS.names if columns is None else [name for name in MEASUREMENTS.names if name in columns]
 
@@ -488,7 +488,7 @@ def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | No
             raise PartError(f"{name} is of another trial")
         return (table if filter is None else table.filter(filter)).select(there).replace_schema_metadata(None)
 
-    tables = _each(own_rows, sorted(own))
+    tables = _each(store, own_rows, sorted(own))
     for pair in compacted:
         name = found.path("measurements", pair.name)
         table = _decoded(store, name)
@@ -535,10 +535,10 @@ def _chosen(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
     return table if columns is None else table.select([name for name in columns if name in table.column_names])
 
 
-def _each(do: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
-    """What ``do`` makes of each item, several at a time: most of it is waiting for files."""
+def _each(store: Store, do: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+    """What ``do`` makes of each item, several at a time: of an object store most of it is waiting."""
     some = [items[i : i + ITEMS] for i in range(0, len(items), ITEMS)]
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(LOCAL_READERS if store.local else READERS) as pool:
         return [one for made in pool.map(lambda group: [do(item) for item in group], some) for one in made]
 
 
@@ -722,7 +722,7 @@ def _contents(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes]]
             some.append(name)
             held += sizes.get(name, 0)
         if name is None or held >= HELD_BYTES or len(some) >= READERS * ITEMS:
-            yield from ((one, content) for one, content in _each(read, some) if content is not None)
+            yield from ((one, content) for one, content in _each(store, read, some) if content is not None)
             some, held = [], 0
 
 
@@ -886,11 +886,11 @@ def rows_of(
                 rows += [dict.fromkeys(columns) | row for row in there if wanted(row["trial_id"])]
             known.update(pair.trial_ids)
         own = [one for one in found.own if wanted(one) and one not in known]
-        of_own = [row for row in _each(partial(_own_row, store, found), own) if row is not None]
+        of_own = [row for row in _each(store, partial(_own_row, store, found), own) if row is not None]
         _as_tables(of_own, columns)  # which looks whether they can be
         known.update(row.values["trial_id"] for row in of_own)
         of_failed = _each(
-            partial(_failed_row, store), [one for one in found.failed if wanted(one) and one not in known]
+            store, partial(_failed_row, store), [one for one in found.failed if wanted(one) and one not in known]
         )
         return rows + [row.chosen(columns) for row in [*of_own, *of_failed]]
 
