@@ -40,29 +40,10 @@ class Shared(Protocol):
         """Within it nobody else proposes trials."""
 
 
-class Alone:
-    """`Shared` of a driver that has a study for itself."""
-
-    def __init__(self, ended: dict[str, Known]):
-        self.ended, self.taken = ended, dict[str, search.Point]()
-
-    def take(self, trial: Trial) -> bool:
-        free = trial.trial_id not in self.taken
-        self.taken[trial.trial_id] = trial.varied
-        return free
-
-    def running(self) -> dict[str, search.Point]:
-        return {trial_id: point for trial_id, point in self.taken.items() if trial_id not in self.ended}
-
-    def proposing(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-
-def to_try(study: Study, ended: dict[str, Known], shared: Shared | None = None) -> Iterator[Trial | None]:
+def to_try(study: Study, ended: dict[str, Known], shared: Shared) -> Iterator[Trial | None]:
     """The trials that are not yet in ``ended``, by trial_id, one at a time, each of them taken from those that are
     ``shared``; None where it depends on trials that have yet to be put there, or that others run, which one is next.
     Those of an adaptive search that failed are not tried again, so that it goes on as it went."""
-    shared = shared or Alone(ended)
     if not study.adaptive:
         yield from _taken(study.trials, ended, shared)
     elif study.search.synchronous:
@@ -114,20 +95,21 @@ def _by_batches(study: Study, ended: dict[str, Known], shared: Shared) -> Iterat
 
 
 def _as_they_end(study: Study, ended: dict[str, Known], shared: Shared) -> Iterator[Trial | None]:
-    asked = len(ended)
+    asked, ours = len(ended), set[str]()
     while True:
         with shared.proposing():  # so that all together try no more than there are to be
             running = shared.running()  # first, since it brings `ended` up to date
             known = {trial_id: one.point for trial_id, one in ended.items()} | running
             # those of a driver that is gone come first
-            trial = next((one for one in _abandoned(study, ended, known, shared)), None)
+            trial = next(_abandoned(study, ended, known, shared), None)
             if trial is None and len(known) < study.total:
                 trial, asked = _proposed(study, ended, known, asked)
                 if trial is not None and not shared.take(trial):
                     continue
         if trial is not None:
+            ours.add(trial.trial_id)
             yield trial
-        elif known.keys() <= ended.keys():
+        elif known.keys() <= ended.keys() | ours:  # those of others may yet be abandoned
             return
         else:
             yield None

@@ -333,7 +333,7 @@ def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
     settings = mistakes.validate(_replaced(tree, first))
     firsts = maker.at(first)
     for part in (*firsts, *maker.parts):
-        part.explained = True  # as what is wrong with the whole
+        mistakes.explained.add(part)  # as what is wrong with the whole
     examples = [maker.trial(firsts, mistakes)]
     for path in maker.names:
         others = [part for part in firsts if part.place != maker.home(path)]
@@ -455,7 +455,6 @@ class _Part:
     adds leaves the trials of earlier ones theirs."""
     outlines: Outlines = ()
     error: ValidationError | None = None
-    explained: bool = False
 
 
 # Of each part a model of its own, so that it is checked, and written down, as it is in a whole study.
@@ -588,6 +587,8 @@ class _Mistakes:
         self.file, self.text, self.tree, self.named = file, text, tree, named
         self.messages: list[str] = []
         self.more = 0
+        self.explained: set[_Part] = set()
+        """The parts of which is said what is wrong: many trials may share one."""
 
     @cached_property
     def lines(self) -> dict[Path_, int]:
@@ -675,8 +676,8 @@ class _Mistakes:
             return
         if len(self.messages) > MAX_MESSAGES:
             self.more += part.error.error_count()
-        elif not part.explained:
-            part.explained = True
+        elif part not in self.explained:
+            self.explained.add(part)
             found = part.error.errors(include_url=False)
             for mistake in found if len(part.place) > 1 else ():
                 mistake["loc"] = (*part.place, *mistake["loc"][2:])
