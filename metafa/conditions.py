@@ -240,12 +240,16 @@ def of_trials(store: Store, trials: pd.DataFrame) -> Tables:
     return Tables(store, trials, *_with_conditions(store, ended))
 
 
+def as_frame(trials: pa.Table) -> pd.DataFrame:
+    """The table of trials as a data frame, in which whole numbers stay whole where some have none."""
+    return trials.to_pandas(integer_object_nulls=True)
+
+
 def read_trials(store: Store) -> pd.DataFrame:
     """The table of trials. Raises `ResultsError`."""
     try:
         if (table := results.read_table(store, "trials")).num_rows:
-            # so that whole numbers stay whole where some have none
-            return table.to_pandas(integer_object_nulls=True)
+            return as_frame(table)
         said = "no trial has ended yet"
     except OSError as error:
         said = results.reason(error)

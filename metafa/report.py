@@ -127,9 +127,8 @@ def _without_template(layout: dict[str, Any]) -> dict[str, Any]:
 
 def _trials(store: Store) -> pd.DataFrame:
     """The table of trials, which may be empty while a study is young."""
-    if not results.trial_rows(store):
-        return pd.DataFrame({"trial_id": [], "status": []}, dtype=str)
-    return conditions.read_trials(store)
+    table = results.read_table(store, "trials")
+    return conditions.as_frame(table) if table.num_rows else pd.DataFrame({"trial_id": [], "status": []}, dtype=str)
 
 
 def _running(store: Store, study: Study, trials: pd.DataFrame) -> str:

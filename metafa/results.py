@@ -47,19 +47,11 @@ if TYPE_CHECKING:
 TABLES = ("trials", "measurements")
 PARTIAL = "partial"  # the folder of what trials under way keep
 IMAGES = "images.json"  # the digests of the images that its trials draw on
-PLAN = ".compacting.json"  # of a compaction, as versions before 0.2 left it when they were interrupted
+PLAN = ".compacting.json"  # of a compaction, as earlier versions left it when they were interrupted
 OF_STUDY = (b"metafa.study", b"metafa.fingerprint")  # in the metadata of every part
 ROW = b"metafa.trial"  # in the metadata of a trial's part of `measurements`: its row of `trials`
-CONTINUED = (
-    "trial_id",
-    "status",
-    "point",
-    "objectives",
-    "started",
-    "numerics",
-    "data",
-    "search",
-)  # what continuing has to know
+# what continuing has to know
+CONTINUED = ("trial_id", "status", "point", "objectives", "started", "numerics", "data")
 ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
 SMALL_BYTES = 2**24  # a part below this size is worth compacting
 SHOWN = 3  # settings that differ, in a sentence
@@ -478,14 +470,11 @@ def _read_measurements(columns: Sequence[str] | None, filter: pc.Expression | No
         nonlocal values, size
         name = f"measurements/{trial_id}.parquet"
         content = store.read(name)
-        with _naming(name):
-            with counting:  # each of many may hold little, and all of them more than there is memory for
-                values += _metadata(content).num_rows * len(MEASUREMENTS)
-                size += len(content)
-                check_total(values, "measurements", size)
-            table = decode(_sound(content), "measurements")
-        if set(pc.unique(table["trial_id"]).to_pylist()) - {trial_id}:
-            raise PartError(f"{name} is of another trial")
+        with _naming(name), counting:  # each of many may hold little, and all of them more than there is memory for
+            values += _metadata(content).num_rows * len(MEASUREMENTS)
+            size += len(content)
+            check_total(values, "measurements", size)
+        table = _own_measurements(trial_id, content)
         return (table if filter is None else table.filter(filter)).select(there).replace_schema_metadata(None)
 
     tables = _each(store, own_rows, sorted(own))
@@ -504,10 +493,23 @@ def _among(trial_ids: list[str]) -> pc.Expression:
 
 
 def _decoded(store: Store, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of a part, which may be anybody's. Raises `PartError`."""
-    content = store.read(name)
+    """The rows of a part. Raises `PartError`."""
+    return _table(name, store.read(name), columns)
+
+
+def _table(name: str, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a part that has this content, and may be anybody's. Raises `PartError`."""
     with _naming(name):
         return decode(_sound(content), name.partition("/")[0], columns)
+
+
+def _own_measurements(trial_id: str, content: bytes) -> pa.Table:
+    """The rows of a trial's part of `measurements`. Raises `PartError`."""
+    name = f"measurements/{trial_id}.parquet"
+    table = _table(name, content)
+    if set(pc.unique(table["trial_id"]).to_pylist()) - {trial_id}:
+        raise PartError(f"{name} is of another trial")
+    return table
 
 
 def _sound(content: bytes) -> bytes:
@@ -951,13 +953,13 @@ def in_parts(store: Store) -> Iterator[tuple[pa.Table, pa.Table]]:
             for pair in compacted
             if not given.issuperset(pair.trial_ids)
         ]
-        for part in itertools.chain(
-            (_small_pair(store, found, pair) for pair in pairs), _small_parts(store, found, own)
-        ):
-            if part is not None:
-                trials, measurements = _together([part])
-                given.update(trials["trial_id"].to_pylist())
-                yield trials, measurements
+        some = itertools.chain((_small_pair(store, found, pair) for pair in pairs), _small_parts(store, found, own))
+        with _in_a_sentence(store):
+            for part in some:
+                if part is not None:
+                    trials, measurements = _together([part])
+                    given.update(trials["trial_id"].to_pylist())
+                    yield trials, measurements
         left = (known | set(own)) - given
 
 
@@ -1086,7 +1088,9 @@ def tidy(store: Store) -> None:
         covered = [trial_id for trial_id in pair.trial_ids if trial_id in own]
         if pair.name in found.compacted and (covered or found.compacted[pair.name] != (pair.name, pair.name)):
             with contextlib.suppress(FileNotFoundError):  # somebody else finishes it
-                _check_sealed(store, pair.name, found)
+                for table in TABLES:
+                    with _naming(found.path(table, pair.name)):
+                        _sound(store.read(found.path(table, pair.name)))
                 # of pairs with trials in common one stays hidden until they are one: who reads the folder would find
                 # those trials in both
                 _take_the_place(
@@ -1100,7 +1104,9 @@ def tidy(store: Store) -> None:
             with contextlib.suppress(FileNotFoundError):
                 name = f"measurements/{trial_id}.parquet"
                 content = store.read(name)
-                if (row := carried(_metadata(content))) is not None:
+                with _naming(name):
+                    row = carried(_metadata(_sound(content)))
+                if row is not None:
                     _put_row(store, trial_id, *_as_tables([row]))
                 elif store.age(name) > ABANDONED:  # of an earlier version, which was interrupted
                     store.remove_same(name, content)
@@ -1144,12 +1150,6 @@ def _end_begun(store: Store) -> None:
 def _end(store: Store, name: str) -> None:
     store.remove(f"measurements/.{name}")
     store.remove(f"trials/.{name}")
-
-
-def _check_sealed(store: Store, name: str, found: Parts) -> None:
-    for table in TABLES:
-        if not stores.sealed(store.read(found.path(table, name))):
-            raise ResultsError(_damage(store, OSError(f"{found.path(table, name)} is damaged")))
 
 
 def _take_the_place(store: Store, name: str, old: Iterable[str], show: bool = True) -> None:
@@ -1240,7 +1240,7 @@ def _small_pair(store: Store, found: Parts, pair: Compacted) -> Small | None:
     contents = dict(_contents(store, [found.path(table, pair.name) for table in TABLES]))
     if len(contents) < len(TABLES):
         return None  # put together with others meanwhile
-    tables = [_whole(store, name, content) for name, content in contents.items()]
+    tables = [_table(name, content) for name, content in contents.items()]
     if pair.doubled:
         tables = [table.filter(_among(pair.trial_ids)) for table in tables]
     return Small(pair.name, *tables)
@@ -1249,29 +1249,17 @@ def _small_pair(store: Store, found: Parts, pair: Compacted) -> Small | None:
 def _small_parts(store: Store, found: Parts, own: list[str]) -> Iterator[Small | None]:
     for name, content in _contents(store, [f"measurements/{trial_id}.parquet" for trial_id in own]):
         file = posixpath.basename(name)
-        measurements = _whole(store, name, content)
         trial_id = file.removesuffix(".parquet")
+        measurements = _own_measurements(trial_id, content)
         row: pa.Table | Row | None = carried(_metadata(content))
-        told = {trial_id} if row is None else {trial_id, row.values.get("trial_id")}
-        if len(told | set(pc.unique(measurements["trial_id"]).to_pylist())) > 1:
-            raise ResultsError(f"{store.address}/{name} is of another trial")
+        if row is not None and row.values.get("trial_id") != trial_id:
+            raise PartError(f"{name} is of another trial")
         if row is None and trial_id in found.rows:  # of an earlier version
             with contextlib.suppress(FileNotFoundError):
-                there = _whole(store, f"trials/{file}", store.read(f"trials/{file}"))
+                there = _decoded(store, f"trials/{file}")
                 # what failed may be published meanwhile: that the row belongs to these measurements
                 row = there if store.read(name) == content else None
         yield None if row is None else Small(file, row, measurements)
-
-
-def _whole(store: Store, name: str, content: bytes) -> pa.Table:
-    """The table of a part that is to be put together with others. Raises `ResultsError` where it is damaged: once it
-    is in a new part, with a digest of that, nobody would find out."""
-    if not stores.sealed(content):
-        raise ResultsError(_damage(store, OSError(f"{name} is damaged")))
-    try:
-        return decode(content, name.partition("/")[0])
-    except PartError as error:
-        raise ResultsError(f"{store.address}/{name} {error}") from error
 
 
 def _together(some: list[Small]) -> tuple[pa.Table, pa.Table]:

@@ -1,11 +1,14 @@
 """Points of a search: spread, repeatable, and proposed from what was found."""
 
+import contextlib
 import math
+from typing import Any
 
 import pytest
 
 from metafa import proposals, search, settings, study
 from metafa.proposals import Known
+from metafa.study import Trial
 
 SPACES = {
     "rate": {"low": 1e-4, "high": 1.0, "log": True},
@@ -13,6 +16,24 @@ SPACES = {
     "rule": {"choices": ["a", "b"]},
     "hidden": {"choices": [[10], [10, 10], [20]]},
 }
+
+
+class Alone:
+    """A driver that has a study for itself."""
+
+    def __init__(self, ended: dict[str, Known]):
+        self.ended, self.taken = ended, dict[str, Any]()
+
+    def take(self, trial: Trial) -> bool:
+        free = trial.trial_id not in self.taken
+        self.taken[trial.trial_id] = trial.varied
+        return free
+
+    def running(self) -> dict[str, Any]:
+        return {trial_id: point for trial_id, point in self.taken.items() if trial_id not in self.ended}
+
+    def proposing(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
 
 def searching(method: str, **how) -> settings.SearchSettings:
@@ -119,7 +140,7 @@ objectives = ["evaluate.meta_loss"]
 
 def test_a_batch_waits_for_the_one_before() -> None:
     checked, ended = study.parse(TEXT), {}
-    trials = proposals.to_try(checked, ended)
+    trials = proposals.to_try(checked, ended, Alone(ended))
     first = [next(trials) for _ in range(3)]
     assert len({trial.trial_id for trial in first}) == 3
     for trial in first:
@@ -134,7 +155,7 @@ def test_a_search_goes_on_whatever_of_a_batch_is_done() -> None:
 
     def follow(ended: dict[str, Known]) -> list[str]:
         tried = []
-        for trial in proposals.to_try(checked, ended):
+        for trial in proposals.to_try(checked, ended, Alone(ended)):
             assert trial is not None
             tried.append(trial.trial_id)
             value = None if len(trial.settings.network.hidden) == 0 else (float(trial.varied["noise.steps"]),)
@@ -155,16 +176,16 @@ def test_a_search_goes_on_whatever_of_a_batch_is_done() -> None:
 
 def test_an_asynchronous_search_never_waits_and_tries_nothing_twice() -> None:
     checked, ended = study.parse(TEXT + "synchronous = false\n"), {}
-    tried = [trial for trial in proposals.to_try(checked, ended) if trial]
+    tried = [trial for trial in proposals.to_try(checked, ended, Alone(ended)) if trial]
     assert len({trial.trial_id for trial in tried}) == len(tried) == 6
     # stopped when some had ended, not the first ones: as many trials all the same
     for through in ([0], [1], [0, 2], [2, 3, 5]):
         ended = {tried[i].trial_id: Known("done", tried[i].varied, (1.0,)) for i in through}
-        left = {trial.trial_id for trial in proposals.to_try(checked, ended) if trial}
+        left = {trial.trial_id for trial in proposals.to_try(checked, ended, Alone(ended)) if trial}
         assert len(left | ended.keys()) == 6
     # there are but two
     small = study.parse(TEXT.replace("{ low = 0, high = 1000 }", "10") + "synchronous = false\n")
-    assert len({trial.trial_id for trial in proposals.to_try(small, {}) if trial}) == 2
+    assert len({trial.trial_id for trial in proposals.to_try(small, {}, Alone({})) if trial}) == 2
 
 
 SMALL = """\
@@ -190,7 +211,7 @@ SPACES_OF = [("1", 2), ("{ low = 1, high = 4 }", 8), ("{ low = 1, high = 8 }", 1
 def follow(checked: study.Study, ended: dict[str, Known]) -> list[str]:
     """The trials that a search runs, by trial_id, each of which ends at once."""
     found = []
-    for trial in proposals.to_try(checked, ended):
+    for trial in proposals.to_try(checked, ended, Alone(ended)):
         if trial is not None:
             found.append(trial.trial_id)
             ended[trial.trial_id] = Known("done", trial.varied, (float(sum(trial.varied.values())),))
@@ -258,11 +279,11 @@ def test_points_that_do_not_fit_take_no_trials_place(method: str, synchronous: b
         checked = study.parse(MISFITS.format(steps=steps, method=method, synchronous=str(synchronous).lower(), **sizes))
         assert checked.total == there_are
         ended: dict[str, Known] = {}
-        for trial in proposals.to_try(checked, ended):
+        for trial in proposals.to_try(checked, ended, Alone(ended)):
             if trial is not None:
                 ended[trial.trial_id] = Known("done", trial.varied, (1.0,))
         assert len(ended) == there_are
-        assert list(proposals.to_try(checked, ended)) == []
+        assert list(proposals.to_try(checked, ended, Alone(ended))) == []
 
 
 HUGE = 20261125225044
