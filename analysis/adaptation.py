@@ -25,9 +25,10 @@ from figures import (
 )
 from rich.table import Table
 
-from metafa import appearance, comparison
-from metafa.appearance import named, short, value
-from metafa.conditions import EVALUATED, RULE, ResultsError, Tables
+from metafa.errors import ResultsError
+from metafa.reporting import appearance, comparison
+from metafa.reporting.appearance import named, short, value
+from metafa.reporting.conditions import EVALUATED, RULE, Tables
 
 METRICS = ["meta_loss", "meta_accuracy"]
 

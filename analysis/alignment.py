@@ -27,9 +27,10 @@ from figures import (
 )
 from rich.table import Table
 
-from metafa import appearance, comparison
-from metafa.appearance import named, short, value
-from metafa.conditions import RULE, ResultsError, Tables
+from metafa.errors import ResultsError
+from metafa.reporting import appearance, comparison
+from metafa.reporting.appearance import named, short, value
+from metafa.reporting.conditions import RULE, Tables
 
 METRICS = ["alignment_angle", "effective_dimensionality", "readout_probability", "readout_deviation"]
 WHERE = ["layer", "task"]  # what a metric is of: one of the two

@@ -30,10 +30,12 @@ from figures import (
 from rich.table import Table
 from rich.text import Text
 
-from metafa import claims, results, statistics
-from metafa.appearance import COLOURS, in_words, named
-from metafa.conditions import ResultsError, Tables
-from metafa.settings import ClaimSettings
+from metafa.errors import ResultsError
+from metafa.reporting import claims, statistics
+from metafa.reporting.appearance import COLOURS, in_words, named
+from metafa.reporting.conditions import Tables
+from metafa.results import results
+from metafa.studies.settings import ClaimSettings
 
 STYLES = {"holds": "green", "fails": "red", "undecided": "yellow"}
 PANELS = 12  # of a figure at most; the table has all conditions

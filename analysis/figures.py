@@ -25,9 +25,12 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from rich import box
 from rich.table import Table
 
-from metafa import appearance, conditions, files, results, screens
-from metafa.appearance import Line
-from metafa.conditions import ResultsError, Tables
+from metafa.errors import ResultsError
+from metafa.reporting import appearance, conditions
+from metafa.reporting.appearance import Line
+from metafa.reporting.conditions import Tables
+from metafa.results import files, results
+from metafa.running import screens
 
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 SCREEN_ROWS = 60  # of a longer table the CSV has the rest

@@ -37,10 +37,11 @@ from figures import (
 from rich.table import Table
 from rich.text import Text
 
-from metafa import appearance, comparison, statistics
-from metafa.appearance import named, short
-from metafa.comparison import bounds, significant
-from metafa.conditions import EVALUATED, NOISE, RULE, ResultsError, Tables
+from metafa.errors import ResultsError
+from metafa.reporting import appearance, comparison, statistics
+from metafa.reporting.appearance import named, short
+from metafa.reporting.comparison import bounds, significant
+from metafa.reporting.conditions import EVALUATED, NOISE, RULE, Tables
 
 
 @script

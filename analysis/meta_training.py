@@ -29,9 +29,10 @@ from figures import (
 )
 from rich.table import Table
 
-from metafa import statistics
-from metafa.appearance import COLOURS, Line, key, named
-from metafa.conditions import NOISE, RULE, ResultsError, Tables
+from metafa.errors import ResultsError
+from metafa.reporting import statistics
+from metafa.reporting.appearance import COLOURS, Line, key, named
+from metafa.reporting.conditions import NOISE, RULE, Tables
 
 TRAINED_ON = "trained on"
 KEYS = [TRAINED_ON, RULE, NOISE]

@@ -30,11 +30,12 @@ from matplotlib.ticker import NullFormatter
 from matplotlib.tri import Triangulation
 from rich.table import Table
 
-from metafa import importance, results
-from metafa.appearance import EVALUATORS, beyond, choice_labels, reach, short, ticks, value, with_room
-from metafa.conditions import ResultsError
-from metafa.objectives import Objective, chosen, front, points
-from metafa.study import Study
+from metafa.errors import ResultsError
+from metafa.reporting import importance
+from metafa.reporting.appearance import EVALUATORS, beyond, choice_labels, reach, short, ticks, value, with_room
+from metafa.reporting.objectives import Objective, chosen, front, points
+from metafa.results import results
+from metafa.studies.study import Study
 
 SHARE = 0.2  # of trials, the best, that contours and lines bring forward
 CONTOURS = 4  # settings, the most important, of which pairs are drawn

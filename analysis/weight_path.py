@@ -14,8 +14,9 @@ import pandas as pd
 from figures import Output, label, output_folder, panels, parse_arguments, read, script
 from matplotlib.lines import Line2D
 
-from metafa.appearance import in_words
-from metafa.conditions import ResultsError, Tables
+from metafa.errors import ResultsError
+from metafa.reporting.appearance import in_words
+from metafa.reporting.conditions import Tables
 
 NOISE, DATA = "#E69F00", ("#0072B2", "#000000", "#999999", "#8B5A2B")  # of Okabe and Ito, but for the last
 

@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from metafa.results import MEANINGS, MEASUREMENTS, OUTCOME, RUN_COLUMNS
-from metafa.schema import json_schema
-from metafa.settings import (
+from metafa.results.results import MEANINGS, MEASUREMENTS, OUTCOME, RUN_COLUMNS
+from metafa.studies.schema import json_schema
+from metafa.studies.settings import (
     MAX_SIZE,
     MAX_STEPS,
     MAX_WHOLE,

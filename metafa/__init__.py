@@ -7,15 +7,23 @@ From Python: `initialise` networks, `pretrain` them on noise, `evaluate` their m
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from metafa.errors import (
+    DataAbsent,
+    DataBroken,
+    DataError,
+    LaunchError,
+    MetafaError,
+    ResourcesError,
+    ResultsError,
+    StoreError,
+    StudyError,
+)
+
 if TYPE_CHECKING:
     from metafa.api import (
-        DataAbsent,
-        DataBroken,
         Replicas,
         Results,
-        ResultsError,
         Study,
-        StudyError,
         define,
         evaluate,
         initialise,
@@ -30,9 +38,14 @@ __version__ = version("metafa")
 __all__ = [
     "DataAbsent",
     "DataBroken",
+    "DataError",
+    "LaunchError",
+    "MetafaError",
     "Replicas",
+    "ResourcesError",
     "Results",
     "ResultsError",
+    "StoreError",
     "Study",
     "StudyError",
     "define",

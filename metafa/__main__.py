@@ -1,6 +1,6 @@
 """The command `metafa`, and ``python -m metafa``: what can stop it is heeded before anything large is imported."""
 
-from metafa import stopping
+from metafa.running import stopping
 
 
 def main() -> None:

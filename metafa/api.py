@@ -20,16 +20,26 @@ import tomli_w
 import torch
 from torch import Tensor
 
-from metafa import episodes, feedback, launch, meta, networks, noise, notebook, results, screens, study, tasks, trial
-from metafa.credit import RULES
-from metafa.feedback import Feedback
-from metafa.networks import Network
-from metafa.optimizers import Optimizer
-from metafa.results import Results
-from metafa.results import ResultsError as ResultsError
-from metafa.results import load as load
-from metafa.sentences import shown
-from metafa.settings import (
+from metafa import tasks
+from metafa.errors import DataAbsent as DataAbsent
+from metafa.errors import DataBroken as DataBroken
+from metafa.errors import ResultsError as ResultsError
+from metafa.errors import StudyError as StudyError
+from metafa.learning import episodes, feedback, meta, networks, noise
+from metafa.learning.credit import RULES
+from metafa.learning.feedback import Feedback
+from metafa.learning.networks import Network
+from metafa.learning.optimizers import Optimizer
+from metafa.learning.streams import Streams
+from metafa.learning.training import Step
+from metafa.results import results
+from metafa.results.results import Results
+from metafa.results.results import load as load
+from metafa.running import launch, screens
+from metafa.studies import study
+from metafa.studies.card import card
+from metafa.studies.sentences import shown
+from metafa.studies.settings import (
     ActivationName,
     Count,
     EvaluatePhase,
@@ -44,12 +54,8 @@ from metafa.settings import (
     TaskDistributionName,
     TrialSettings,
 )
-from metafa.streams import Streams
-from metafa.study import Study
-from metafa.study import StudyError as StudyError
-from metafa.tasks import DataAbsent as DataAbsent
-from metafa.tasks import DataBroken as DataBroken
-from metafa.training import Step
+from metafa.studies.study import Study
+from metafa.trials import trial
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Replicas:
 
     def _repr_html_(self) -> str:
         rows = {"rule": self.rule, "units": " - ".join(map(str, self.sizes)), "activation": self.network.activation}
-        return notebook.card(f"{len(self.seeds)} networks", rows | {"device": self.streams.device})
+        return card(f"{len(self.seeds)} networks", rows | {"device": self.streams.device})
 
 
 Checked = TypeVar("Checked", bound=Settings)
@@ -438,7 +444,7 @@ def run(
         afterwards, or else one of its own on this machine.
 
     Trials that failed or diverged are in the column `status` of `trials`. Raises `ResultsError` where the results
-    cannot be used, `data.DataError` and `launch.LaunchError` where it cannot start; what is done by then is kept.
+    cannot be used, `DataError` and `LaunchError` where it cannot start; what is done by then is kept.
     Raises TypeError where ``study`` is no study, and ValueError where ``workers`` is less than 1.
     """
     if not isinstance(study, Study):

@@ -21,11 +21,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from metafa import alike, data, files, heartbeat, launch, proposals, results, screens, stopping, study
-from metafa import search as searches
-from metafa.settings import as_text, transports
-from metafa.store import Store, hidden, shown
-from metafa.study import Study
+from metafa.errors import DataAbsent, DataBroken, DataError, LaunchError, ResultsError, StudyError
+from metafa.results import files, heartbeat, results
+from metafa.results.store import Store, hidden, shown
+from metafa.running import launch, proposals, screens, stopping
+from metafa.studies import alike, study
+from metafa.studies import search as searches
+from metafa.studies.settings import as_text, transports
+from metafa.studies.study import Study
+from metafa.tasks import data
 
 DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
 STATUSES = {"done": "green", "diverged": "yellow", "stopped": "cyan", "failed": "red"}
@@ -81,7 +85,7 @@ def _stop(status: int, *messages: str) -> NoReturn:
 def _read(path: Path) -> Study:
     try:
         return study.read(path if path.exists() else bundled(str(path)) or path)
-    except study.StudyError as error:
+    except StudyError as error:
         _stop(UNUSABLE, *error.messages)
 
 
@@ -96,9 +100,10 @@ def _studies() -> Path:
 
 
 def _folder(name: str) -> Path:
-    """A folder that comes with metafa: in the package, or, in a checkout, beside it."""
+    """A folder that comes with metafa: in a checkout beside the package, installed within it."""
     package = Path(__file__).parent
-    return package / name if (package / name).is_dir() else package.parent / name
+    installed = package / "bundled" / name
+    return installed if installed.is_dir() else package.parent / name
 
 
 @contextlib.contextmanager
@@ -106,9 +111,9 @@ def _usable(address: str, study_file: Path | None = None) -> Iterator[None]:
     """Stops with what is said of what cannot be used."""
     try:
         yield
-    except (results.ResultsError, launch.LaunchError, data.DataAbsent, data.DataBroken) as error:
+    except (ResultsError, LaunchError, DataAbsent, DataBroken) as error:
         _stop(UNUSABLE, f"metafa: {error}")
-    except data.DataError as error:
+    except DataError as error:
         _stop(UNUSABLE, *(f"{study_file}: {message}" for message in error.messages))
     except OSError as error:
         # not all that goes wrong goes wrong with the results; what names no path says it in its words, but for stores
@@ -295,7 +300,7 @@ def report(
 
     It needs no network, and opens in any browser.
     """
-    from metafa import report as reports
+    from metafa.reporting import report as reports
 
     with _usable(results_address):
         store = results.open_store(results_address)
@@ -394,7 +399,7 @@ def tensorboard(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where event files go, a folder a trial.")],
 ) -> None:
     """Write the trials that have ended as TensorBoard's event files; call it again for those that end later."""
-    from metafa import tensorboard
+    from metafa.results import tensorboard
 
     with _usable(results_address):
         store = results.open_store(results_address)
@@ -419,7 +424,7 @@ def studies() -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON schema of study files, with which editors complete, explain and check them."""
-    from metafa.schema import json_schema
+    from metafa.studies.schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
 

@@ -29,7 +29,7 @@ import pandas as pd
 from disturbances import METAFA, in_order, tables
 from pyarrow import fs
 
-from metafa import results, store
+from metafa.results import results, store
 
 STUDY = """\
 seeds = 2
@@ -75,7 +75,7 @@ def published(publish):
     return noted
 
 
-HOOKED = {"metafa.sweep": ("_go_on", begun), "metafa.results": ("publish", published)}
+HOOKED = {"metafa.running.sweep": ("_go_on", begun), "metafa.results.results": ("publish", published)}
 AHEAD = float(os.environ.get("CROWD_CLOCK", 0))
 
 

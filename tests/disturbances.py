@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from metafa import results, store
+from metafa.results import results, store
 
 METAFA = [str(Path(sys.executable).with_name("metafa"))]
 STUDY = """\

@@ -35,7 +35,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import dataset, fs
 
-from metafa import parts, results
+from metafa.results import parts, results
 
 ROOT = "results"
 LISTED_AT_MOST = 6  # changed entries of a listing of which every combination is tried

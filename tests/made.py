@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from metafa import results, store, study
-from metafa.settings import NUMERICS, flatten
-from metafa.study import Study, Trial
+from metafa.results import results, store
+from metafa.studies import study
+from metafa.studies.settings import NUMERICS, flatten
+from metafa.studies.study import Study, Trial
 
 ANALYSIS = Path(__file__).parents[1] / "analysis"
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from metafa.networks import Network
+from metafa.learning.networks import Network
 
 
 class FeedbackAlignmentLinear(torch.autograd.Function):

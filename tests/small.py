@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from metafa import credit, feedback, networks
-from metafa.episodes import Episodes
-from metafa.feedback import Feedback
-from metafa.networks import Network
-from metafa.streams import Streams
+from metafa.learning import credit, feedback, networks
+from metafa.learning.episodes import Episodes
+from metafa.learning.feedback import Feedback
+from metafa.learning.networks import Network
+from metafa.learning.streams import Streams
 
 
 def initialise(

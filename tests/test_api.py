@@ -18,7 +18,9 @@ from ray._private import ray_constants
 from torch.nn.functional import cross_entropy
 
 import metafa
-from metafa import launch, settings, tasks
+from metafa import tasks
+from metafa.errors import LaunchError
+from metafa.studies import settings
 
 ROWS = ["seed", "step", "metric", "layer", "task", "value"]
 STUDY = dict(
@@ -50,7 +52,7 @@ def of_ray() -> tuple:
 def test_step_by_step_gives_what_a_study_gives(tmp_path: Path) -> None:
     """To the bit: the same streams, and the same arithmetic."""
     study, before = metafa.define(STUDY), of_ray()
-    with pytest.raises(launch.LaunchError, match="gpus_per_trial is 9"):
+    with pytest.raises(LaunchError, match="gpus_per_trial is 9"):
         metafa.run(metafa.define(STUDY | {"resources": {"gpus_per_trial": 9}}), tmp_path / "greedy")
     trials, measurements = metafa.run(study, tmp_path / "small")
     assert trials["status"].tolist() == ["done", "done"]
@@ -344,7 +346,7 @@ def test_mistakes_are_said(tmp_path: Path) -> None:
         metafa.run("study.toml")
     with pytest.raises(ValueError, match="workers: found 0"):
         metafa.run(metafa.define(STUDY), tmp_path / "none", workers=0)
-    with pytest.raises(launch.LaunchError, match=r"no Ray cluster at 'no.such.host.invalid:1'"):
+    with pytest.raises(LaunchError, match=r"no Ray cluster at 'no.such.host.invalid:1'"):
         metafa.run(metafa.define(STUDY), tmp_path / "none", address="no.such.host.invalid:1")
     with pytest.raises(metafa.StudyError, match=r"nowhere\.toml: no such study file"):
         metafa.read("nowhere.toml")

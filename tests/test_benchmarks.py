@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metafa import sweep
+from metafa.running import sweep
 
 ROOT = Path(__file__).parents[1]
 

@@ -20,9 +20,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from metafa import cli, heartbeat, progress, report, results, search, store, study
-from metafa.study import Study, Trial
-from metafa.sweep import Ended, final_measurement
+from metafa import cli
+from metafa.reporting import report
+from metafa.results import heartbeat, results, store
+from metafa.running import progress
+from metafa.running.sweep import Ended, final_measurement
+from metafa.studies import search, study
+from metafa.studies.study import Study, Trial
 
 STUDY = """\
 [[phases]]

@@ -13,8 +13,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from metafa import results, study
-from metafa.schema import json_schema
+from metafa.errors import StudyError
+from metafa.results import results
+from metafa.studies import study
+from metafa.studies.schema import json_schema
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted((ROOT / "studies").rglob("*.toml"))
@@ -70,7 +72,7 @@ def test_the_schema_refuses_what_the_checker_refuses(written: str, instead: str,
     text = (ROOT / "studies" / "quickstart.toml").read_text().replace(written, instead)
     messages = [e.message for e in jsonschema.Draft202012Validator(json_schema()).iter_errors(tomllib.loads(text))]
     assert any(said in message for message in messages), messages
-    with pytest.raises(study.StudyError):
+    with pytest.raises(StudyError):
         study.parse(text)
 
 

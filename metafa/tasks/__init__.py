@@ -1,12 +1,14 @@
-"""Task distributions by name. A new one is a function that loads its images and a row of this table."""
+"""Where images come from: task distributions and datasets, a file a source, and whether their data is here.
+
+It may import `studies`, and knows no torch. A new source is a file, and a row of the table below.
+"""
 
 from functools import partial
 
+from metafa.errors import DataAbsent, DataBroken
 from metafa.tasks import glyphs, mnist, omniglot
 from metafa.tasks.base import (
     SPLITS,
-    DataAbsent,
-    DataBroken,
     LabelledImages,
     TaskDistribution,
     data_folder,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
-from metafa.data import DataAbsent as DataAbsent
-from metafa.data import DataBroken as DataBroken
+from metafa.errors import DataAbsent as DataAbsent
+from metafa.errors import DataBroken as DataBroken
 
 if TYPE_CHECKING:
     from learn2learn.data import Taskset

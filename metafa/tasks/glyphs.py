@@ -13,23 +13,17 @@ import unicodedata
 import uuid
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import platformdirs
-from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.ft2font import FT2Font, LoadFlags
-from matplotlib.path import Path as Outline
-from matplotlib.transforms import Affine2D
 
 from metafa.tasks.base import SIDE, LabelledImages
 
 VARIANTS = 20
 DIGIT_VARIANTS = {"training": 500, "test": 100}  # of each, where digits are classified
-INK = 20  # pixels of the longer side of an undistorted character, as in MNIST
 ALIKE = 0.93  # cosine of two rasters above which two characters count as drawn alike
-_UNCHANGED = np.eye(2)
 FACES = tuple(
     f"DejaVu{family}{style}.ttf"
     for family, styles in {
@@ -81,7 +75,9 @@ def load(split: str, download: bool = True) -> LabelledImages:
 
 
 def _cache_path() -> Path:
-    source = Path(__file__).read_bytes() + matplotlib.__version__.encode() + unicodedata.unidata_version.encode()
+    here = Path(__file__)
+    source = here.read_bytes() + here.with_name("drawing.py").read_bytes()
+    source += version("matplotlib").encode() + unicodedata.unidata_version.encode()
     return platformdirs.user_cache_path("metafa") / f"glyphs-{hashlib.sha256(source).hexdigest()[:12]}.npz"
 
 
@@ -119,12 +115,14 @@ def _drawn() -> dict[str, np.ndarray]:
 @cache
 def characters() -> tuple[Character, ...]:
     """Every character that is a class, in a fixed order: of those drawn alike in any face, the first."""
+    from metafa.tasks import drawing
+
     candidates = _candidates()
     alike = np.zeros((len(candidates), len(candidates)), bool)
     for face in FACES:
         members = np.flatnonzero([face in candidate.faces for candidate in candidates])
         # products of bytes, added up in float64, are exact: no machine rounds a pair across the limit
-        rasters = np.stack([_raster(face, candidates[i].codepoint).ravel() for i in members]).astype(np.float64)
+        rasters = np.stack([drawing.raster(face, candidates[i].codepoint).ravel() for i in members]).astype(np.float64)
         products = rasters @ rasters.T
         squares = np.diag(products)
         alike[np.ix_(members, members)] |= products**2 > ALIKE**2 * np.outer(squares, squares)
@@ -136,7 +134,9 @@ def characters() -> tuple[Character, ...]:
 
 
 def _candidates() -> list[Character]:
-    coverage = {face: set(_face(face).get_charmap()) for face in FACES}
+    from metafa.tasks import drawing
+
+    coverage = {face: set(drawing.font(face).get_charmap()) for face in FACES}
     found = []
     for split, scripts in SCRIPTS.items():
         for script, prefix in scripts.items():
@@ -168,6 +168,8 @@ def draw(character: Character, variants: int = VARIANTS) -> np.ndarray:
     The faces take turns; each image is rotated by up to 12 degrees, sheared by up to 0.2, scaled by
     0.8 to 1.1 along each axis and moved by up to 2 pixels, all uniform.
     """
+    from metafa.tasks import drawing
+
     random = np.random.default_rng(character.codepoint)
     images = []
     for variant in range(variants):
@@ -178,39 +180,5 @@ def draw(character: Character, variants: int = VARIANTS) -> np.ndarray:
         # rounded, so that the last bit of a machine's sine cannot change a pixel
         matrix = np.round(rotate @ [[width, shear * height], [0, height]], 6)
         face = character.faces[variant % len(character.faces)]
-        images.append(_raster(face, character.codepoint, matrix, np.array([right, up])))
+        images.append(drawing.raster(face, character.codepoint, matrix, np.array([right, up])))
     return np.stack(images)
-
-
-@cache
-def _face(face: str) -> FT2Font:
-    font = FT2Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / face))
-    font.set_size(100, 72)
-    return font
-
-
-@cache
-def _outline(face: str, codepoint: int) -> Outline:
-    """A character's outline, centred on the origin, its longer side INK pixels."""
-    font = _face(face)
-    font.load_char(codepoint, flags=LoadFlags.NO_HINTING)
-    outline = Outline(*font.get_path())
-    corners = np.asarray(outline.vertices)[outline.codes != Outline.CLOSEPOLY]
-    low, high = corners.min(0), corners.max(0)
-    return Affine2D().translate(*-(low + high) / 2).scale(INK / max(high - low)).transform_path(outline)
-
-
-@cache
-def _renderer() -> RendererAgg:
-    return RendererAgg(SIDE, SIDE, 72)
-
-
-def _raster(face: str, codepoint: int, matrix: np.ndarray = _UNCHANGED, shift: float | np.ndarray = 0.0) -> np.ndarray:
-    """A character changed by ``matrix`` and moved by ``shift`` pixels: uint8 ``[SIDE, SIDE]``."""
-    renderer = _renderer()
-    renderer.clear()
-    context = renderer.new_gc()
-    context.set_linewidth(0)
-    transform = Affine2D.from_values(*matrix.T.ravel(), *np.broadcast_to(shift + SIDE / 2, 2))
-    renderer.draw_path(context, _outline(face, codepoint), transform, (0.0, 0.0, 0.0))
-    return np.asarray(renderer.buffer_rgba())[..., 3].copy()

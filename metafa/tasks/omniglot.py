@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from metafa.data import DataAbsent, DataBroken, shared
+from metafa.errors import DataAbsent, DataBroken
 from metafa.tasks.base import SIDE, SPLITS, LabelledImages, data_folder, quiet_download
+from metafa.tasks.data import shared
 
 DRAWINGS = 20  # of every character
 PUBLISHED = {  # alphabets and characters

@@ -15,7 +15,8 @@ import pytest
 import torch
 from workloads import WORKLOADS, Workload
 
-from metafa import memory, products
+from metafa.learning import products
+from metafa.running import memory
 
 NUMBERS = 2**22  # that the rates of drawing and of passing over memory are measured on
 

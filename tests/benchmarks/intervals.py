@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy import stats
 
-from metafa import statistics
+from metafa.reporting import statistics
 
 Statistic = Callable[..., np.ndarray]
 SEEDS = (4, 8, 12, 16, 32)

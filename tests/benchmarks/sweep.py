@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from metafa import results, store, study
-from metafa.settings import NUMERICS, flatten
+from metafa.results import results, store
+from metafa.studies import study
+from metafa.studies.settings import NUMERICS, flatten
 
 METAFA = str(Path(sys.executable).with_name("metafa"))
 LITTLE = """\

@@ -16,11 +16,12 @@ from small import initialise
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from metafa import credit, episodes, meta, noise, tasks
-from metafa.episodes import Episodes, EpisodeSource
-from metafa.networks import Network
-from metafa.optimizers import Optimizer
-from metafa.streams import Streams
+from metafa import tasks
+from metafa.learning import credit, episodes, meta, noise
+from metafa.learning.episodes import Episodes, EpisodeSource
+from metafa.learning.networks import Network
+from metafa.learning.optimizers import Optimizer
+from metafa.learning.streams import Streams
 from metafa.tasks.base import import_learn2learn
 
 QUERIES, INNER_STEPS, RATE = 10, 5, 0.1

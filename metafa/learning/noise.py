@@ -1,0 +1,96 @@
+"""Noise pretraining: training on random inputs with random labels, before any data (Cheon, Lee and Paik 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metafa.learning import credit, training
+from metafa.learning.feedback import Feedback
+from metafa.learning.networks import Network
+from metafa.learning.optimizers import Optimizer
+from metafa.learning.streams import Streams
+from metafa.learning.training import Generators, Step, Taken
+
+# Steps whose noise is drawn at once. Labels are few. Inputs are best used while they are in a CPU's cache, but a GPU
+# wants few and large calls; there the numbers drawn depend on this one, so that it does not follow the replicas.
+LABEL_STEPS = 64
+INPUT_STEPS = {"cpu": 1, "cuda": 8}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What noise is: inputs ``normal`` or ``uniform`` with a mean and a standard deviation; labels ``hard``
+    (a class drawn uniformly) or ``soft`` (probabilities drawn uniformly from the simplex)."""
+
+    inputs: Literal["normal", "uniform"] = "normal"
+    mean: float = 0.0
+    standard_deviation: float = 1.0
+    labels: Literal["hard", "soft"] = "hard"
+
+
+def pretrain(
+    network: Network,
+    rule: credit.Rule,
+    noise: Noise,
+    streams: Streams,
+    *,
+    steps: int,
+    batch_size: int,
+    optimizer: Optimizer,
+    how: Feedback = Feedback(),
+    taken: Taken = Taken(),
+) -> Iterator[Step]:
+    """Trains ``network`` in place, a fresh batch of noise a step, and yields after each step. Raises ValueError where
+    the steps ``taken`` are not a multiple of those whose noise is drawn at once."""
+    if taken.steps % LABEL_STEPS:
+        raise ValueError(f"noise pretraining goes on from multiples of {LABEL_STEPS} steps, not from {taken.steps}")
+    generators = {name: streams.generators(f"noise/{name}") for name in ("inputs", "labels", "feedback")}
+    drawn = batches(network, noise, generators, range(taken.steps, steps), batch_size)
+    return training.train(network, rule, drawn, optimizer, how, generators, taken)
+
+
+def batches(
+    network: Network, noise: Noise, generators: Generators, steps: range, batch_size: int
+) -> Iterator[tuple[Float[Tensor, "replica image pixel"], Float[Tensor, "replica image way"]]]:
+    """The inputs and targets of each step."""
+    pixels, ways = network.weights[0].shape[-1], network.biases[-1].shape[-1]
+    at_once = INPUT_STEPS[generators["inputs"][0].device.type]
+    for step in steps:
+        if step % at_once == 0:
+            inputs = draw_inputs(noise, at_once * batch_size, pixels, generators["inputs"]).split(batch_size, 1)
+        if step % LABEL_STEPS == 0:
+            targets = draw_labels(noise, LABEL_STEPS * batch_size, ways, generators["labels"]).split(batch_size, 1)
+        yield inputs[step % at_once], targets[step % LABEL_STEPS]
+
+
+def draw_inputs(
+    noise: Noise, batch_size: int, pixels: int, generators: list[torch.Generator]
+) -> Float[Tensor, "replica image pixel"]:
+    """A batch of random inputs for each replica, from its generator."""
+    drawn = torch.empty(len(generators), batch_size, pixels, device=generators[0].device)
+    half_length = 3**0.5 * noise.standard_deviation  # of an interval of that standard deviation
+    for batch, generator in zip(drawn, generators, strict=True):
+        if noise.inputs == "normal":
+            batch.normal_(noise.mean, noise.standard_deviation, generator=generator)
+        else:
+            batch.uniform_(noise.mean - half_length, noise.mean + half_length, generator=generator)
+    return drawn
+
+
+def draw_labels(
+    noise: Noise, batch_size: int, ways: int, generators: list[torch.Generator]
+) -> Float[Tensor, "replica image way"]:
+    """A batch of random targets for each replica, independent of its inputs."""
+    if noise.labels == "hard":
+        classes = torch.stack([torch.randint(ways, (batch_size,), generator=g, device=g.device) for g in generators])
+        return torch.nn.functional.one_hot(classes, ways).float()
+    # exponential variables divided by their sum are uniform on the simplex
+    uniform = torch.stack([torch.rand(batch_size, ways, generator=g, device=g.device) for g in generators])
+    exponential = -torch.log1p(-uniform)
+    return exponential / exponential.sum(-1, keepdim=True)

@@ -1,0 +1,113 @@
+"""Training on data: the images and labels of a classification dataset, after noise pretraining or without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from metafa.learning import credit, networks, training
+from metafa.learning.feedback import Feedback
+from metafa.learning.networks import Network
+from metafa.learning.optimizers import Optimizer
+from metafa.learning.streams import Streams
+from metafa.learning.training import Step, Taken
+
+# of the images that one replica sees at once in an evaluation; results are equal, to rounding, whatever it is
+BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images with their classes; pixels in 0 to 1."""
+
+    images: Float[Tensor, "image pixel"]
+    labels: Int[Tensor, "image"]
+
+    def to(self, device: str) -> Labelled:
+        return Labelled(self.images.to(device), self.labels.to(device))
+
+
+def choose(data: Labelled, number: int | None, streams: Streams) -> Int[Tensor, "replica chosen"]:
+    """The images that each replica trains on: ``number`` of them at random, or all. Of the same seed, a smaller
+    number is part of a larger one."""
+    total = len(data.labels)
+    if number is None or number == total:
+        return torch.arange(total, device=data.labels.device).expand(len(streams.replica_seeds), -1)
+    orders = [torch.randperm(total, generator=g)[:number] for g in streams.generators("supervised/images", "cpu")]
+    return torch.stack(orders).to(data.labels.device)
+
+
+def train(
+    network: Network,
+    rule: credit.Rule,
+    data: Labelled,
+    chosen: Int[Tensor, "replica chosen"],
+    streams: Streams,
+    *,
+    steps: int,
+    batch_size: int,
+    optimizer: Optimizer,
+    how: Feedback = Feedback(),
+    taken: Taken = Taken(),
+) -> Iterator[Step]:
+    """Trains ``network`` in place on the images ``chosen``, and yields after each step.
+
+    Each epoch visits every chosen image once, in an order of its own for each seed, in batches of ``batch_size``; a
+    last, smaller batch is left out. Raises ValueError where a batch is larger than an epoch.
+    """
+    if batch_size > chosen.shape[1]:
+        raise ValueError(f"a batch of {batch_size} images, but only {chosen.shape[1]} to train on")
+    drawn = batches(data, network.biases[-1].shape[-1], chosen, streams, range(taken.steps, steps), batch_size)
+    generators = {"feedback": streams.generators("supervised/feedback")}
+    return training.train(network, rule, drawn, optimizer, how, generators, taken)
+
+
+def batches(
+    data: Labelled, ways: int, chosen: Int[Tensor, "replica chosen"], streams: Streams, steps: range, batch_size: int
+) -> Iterator[tuple[Float[Tensor, "replica image pixel"], Float[Tensor, "replica image way"]]]:
+    """The inputs and targets of each step."""
+    images = chosen.shape[1]
+    per_epoch, orders_from = images // batch_size, streams.generators("supervised/batches", "cpu")
+    epochs = 0
+    for step in steps:
+        epoch_number, place = divmod(step, per_epoch)
+        while epochs <= epoch_number:  # the orders of epochs that are past are drawn too
+            epochs += 1
+            order = torch.stack([torch.randperm(images, generator=g) for g in orders_from]).to(chosen.device)
+            epoch = chosen.gather(1, order).split(batch_size, 1)
+        yield data.images[epoch[place]], _one_hot(data.labels[epoch[place]], ways, data.images.dtype)
+
+
+def _one_hot(labels: Int[Tensor, "*shape"], ways: int, dtype: torch.dtype) -> Float[Tensor, "*shape way"]:
+    return torch.nn.functional.one_hot(labels, ways).to(dtype)
+
+
+@torch.no_grad()
+def readout(
+    network: Network, images: Float[Tensor, "image pixel"], chosen: Int[Tensor, "replica chosen"] | None = None
+) -> Float[Tensor, "replica _seen way"]:
+    """Every replica's logits for ``images``, or for those it has ``chosen`` there."""
+    if chosen is None:
+        chosen = torch.arange(len(images), device=images.device).expand(len(network.biases[0]), -1)
+    block = max(1, BLOCK_BYTES[images.device.type] // (images.shape[1] * images.element_size()))
+    return torch.cat([networks.forward(network, images[indices]).logits for indices in chosen.split(block, 1)], 1)
+
+
+def loss_and_accuracy(
+    logits: Float[Tensor, "replica image way"], labels: Int[Tensor, "*_replica image"]
+) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
+    """The mean cross-entropy, in nats, and the accuracy of every replica's readout."""
+    targets = _one_hot(labels, logits.shape[-1], logits.dtype).expand(logits.shape)
+    return credit.cross_entropy(logits, targets), credit.accuracy(logits, targets)
+
+
+def evaluate(
+    network: Network, data: Labelled, chosen: Int[Tensor, "replica chosen"] | None = None
+) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
+    """The mean loss, in nats, and the accuracy of every replica on ``data``, or on those it has ``chosen`` there."""
+    labels = data.labels if chosen is None else data.labels[chosen]
+    return loss_and_accuracy(readout(network, data.images, chosen), labels)

@@ -1,0 +1,157 @@
+"""From a checked study to its results, whoever asks: the command or a notebook."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from metafa.errors import LaunchError, ResourcesError
+from metafa.results import heartbeat, leases, results
+from metafa.results.heartbeat import Heartbeat
+from metafa.results.store import Store
+from metafa.running import notebook, proposals, screens, stopping
+from metafa.running.proposals import Known
+from metafa.running.sharing import Share
+from metafa.studies.study import Study
+from metafa.tasks import data
+
+if TYPE_CHECKING:
+    from metafa.tasks.base import LabelledImages
+
+
+@screens.forgiving()
+def run(
+    study: Study,
+    store: Store,
+    screen: Console,
+    errors: Console,
+    workers: int | None = None,
+    address: str | None = None,
+) -> bool:
+    """Runs what is left of ``study``, shows how far it is on ``screen``, and returns whether there was anything left.
+
+    Raises `ResultsError`, `DataError`, `LaunchError`, OSError and KeyboardInterrupt; what is done by then is kept.
+    """
+    with contextlib.ExitStack() as stack:
+        here = _Here(study, store, screen, stack)
+        for sentence in results.mend(store):
+            errors.print(f"{store.address}/{sentence}", markup=False)
+        rows = results.continued_rows(store)
+        found = data.here([trial.settings for trial in study.trials] or study.examples)
+        results.check_images(store, rows, found.digests)
+        study = study.over(results.digests_of(rows) | found.digests)
+        known = proposals.known_trials(rows)
+        known = {id_: one for id_, one in known.items() if study.adaptive or one.status in results.FINISHED}
+        if len(known) >= study.total:
+            if not results.is_tidy(store):
+                results.look_after(store, here.driver())
+            return False
+        left = [trial.settings for trial in study.trials if trial.trial_id not in known]
+        found = data.check(left or study.examples, download=True, already=found.images)
+        results.check_images(store, rows, found.digests)
+        for sentence in data.overlaps(left or study.examples, found):
+            screen.print(f"note: {sentence}", soft_wrap=True)
+        if store.exists("study.toml"):
+            results.look_after(store, here.driver())
+        here.failed = {row["trial_id"]: row["started"] for row in rows if row["trial_id"] not in known}
+        sweep(study.over(study.digests | found.digests), store, known, screen, workers, address, found.images, here)
+        number = len(results.statuses(store))
+        if study.adaptive and number < study.total:
+            screen.print(
+                f"the search finds no more than {number} trials, of {study.total} asked for: settings do not fit"
+            )
+        results.compact(store, here.driver())
+    return True
+
+
+class _Here:
+    """This process as one of the drivers of a study, from when that is known to be possible."""
+
+    def __init__(self, study: Study, store: Store, screen: Console, stack: contextlib.ExitStack):
+        self.study, self.store, self.screen, self.stack = study, store, screen, stack
+        self.failed: Mapping[str, Any] = {}
+        self.watcher: Any = None
+        self._driver: leases.Driver | None = None
+
+    def driver(self) -> leases.Driver:
+        if self._driver is None:
+            try:
+                self._driver = self.stack.enter_context(leases.driver(self.store, self._say, last_word=True))
+            except OSError as error:
+                raise results.unwritten(self.store, results.reason(error)) from error
+            if not self.store.tells_apart(f"{leases.FOLDER}/.trying.{self._driver.token}"):
+                self._note(
+                    f"{self.store.address} knows neither links nor conditional puts, and cannot keep two runs of a "
+                    "study apart: have one at a time"
+                )
+            elif self.study.early_stopping and self._driver.others():
+                self._note("early stopping compares the trials of this run with each other, not with those of others")
+        return self._driver
+
+    def join(self, ended: dict[str, Known]) -> Share:
+        """Its share of the study, of which ``ended`` is known; what it has taken and not done it gives back."""
+        share = Share(self.driver(), self.study, ended, self.failed, self.watcher.elsewhere)
+
+        def give_back() -> None:
+            with stopping.held():
+                share.give_back()
+
+        self.stack.callback(give_back)
+        return share
+
+    def _say(self) -> Heartbeat:
+        return self.watcher.state() if self.watcher else heartbeat.now("starting")
+
+    def _note(self, sentence: str) -> None:
+        self.screen.print(f"note: {sentence}", soft_wrap=True, markup=False)
+
+
+def sweep(
+    study: Study,
+    store: Store,
+    known: Mapping[str, Known],
+    screen: Console,
+    workers: int | None,
+    address: str | None,
+    images: Mapping[str, LabelledImages],
+    here: _Here | None = None,
+) -> None:
+    """Runs the trials that are not ``known`` over these ``images``. Raises as `run` does."""
+    from metafa.running import progress
+
+    if here is None:
+        with contextlib.ExitStack() as stack:
+            return sweep(study, store, known, screen, workers, address, images, _Here(study, store, screen, stack))
+
+    said = f": {study.total} trials of {seeds(study)} seeds"
+    said += (f" ({study.fewer})" if study.fewer else "") + (f", {len(known)} done before" if known else "")
+    screen.print(Text.assemble((study.name, "bold"), f"{said}; results in {store.address}"), soft_wrap=True)
+    with progress.watch(screen, total=study.total, already=len(known)) as watcher:
+        here.study, here.watcher = study, watcher
+        with notebook.without_advice():
+            from metafa.running import sweep as sweeps
+
+        try:
+            sweeps.run(study, store, known, watcher, here.join, workers, address, images)
+        except ConnectionError as error:
+            raise LaunchError(
+                f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; a cluster that asks for a token "
+                "wants RAY_AUTH_MODE=token; without an address, studies run on this machine"
+            ) from error
+        except ResourcesError as error:
+            raise LaunchError(str(error)) from error
+        except KeyboardInterrupt:
+            watcher.stop()
+            raise
+        finally:
+            watcher.over = True
+
+
+def seeds(study: Study) -> str:
+    """How many seeds its trials have, in words."""
+    counts = sorted({settings.seeds for settings in study.examples})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"

@@ -1,0 +1,196 @@
+"""Which trials of a study are the same in other words: by facts of what settings do, each stated once, in `FACTS`.
+
+Compared, such trials count as several, in Holm's correction too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from metafa.studies.settings import (
+    EvaluatePhase,
+    MetaPhase,
+    NetworkSettings,
+    NoisePhase,
+    Settings,
+    SupervisedPhase,
+    TaskSettings,
+    TrialSettings,
+)
+from metafa.studies.study import Study
+
+
+class Around(NamedTuple):
+    """What of a trial decides, beside a table of settings itself, which of these have an effect."""
+
+    rule: str
+    has_tasks: bool
+    first_noise: str | None
+
+
+class Fact(NamedTuple):
+    """What is the same, in a sentence: where it ``applies`` to a table of a ``kind``, a network or a phase,
+    settings are ``without_effect``, and as good as at their defaults, or may be called otherwise, ``instead``."""
+
+    sentence: str
+    kind: type[Settings]
+    applies: Callable[[Around, Any], bool]
+    without_effect: tuple[str, ...] = ()
+    instead: Mapping[str, Any] = MappingProxyType({})
+
+    def changes(self, around: Around, table: Settings) -> dict[str, Any]:
+        """Settings that would compute the same there. A list of learning rates is more replicas."""
+        if not isinstance(table, self.kind) or not self.applies(around, table):
+            return {}
+        free = [name for name in self.without_effect if not isinstance(getattr(table, name), list)]
+        return {name: type(table).model_fields[name].default for name in free} | dict(self.instead)
+
+
+def _trains_nothing(around: Around, phase: MetaPhase) -> bool:
+    return (phase.iterations == 0 or phase.outer_algorithm == "none") and not phase.learn_inner_rates
+
+
+OF_TRAINING = ("batch_size", "optimizer", "learning_rate", "weight_decay")
+OF_NOISE = ("inputs", "mean", "standard_deviation")
+FACTS = (
+    Fact(
+        "with one hidden layer direct_feedback_alignment is feedback_alignment",
+        NetworkSettings,
+        lambda around, network: network.rule == "direct_feedback_alignment" and len(network.hidden) == 1,
+        instead={"rule": "feedback_alignment"},
+    ),
+    Fact(
+        "without tasks nested_kolen_pollack is kolen_pollack",
+        NetworkSettings,
+        lambda around, network: network.rule == "nested_kolen_pollack" and not around.has_tasks,
+        instead={"rule": "kolen_pollack"},
+    ),
+    Fact(
+        "mirror_learning_rate and mirror_batch_size are for the rule weight_mirror alone",
+        NetworkSettings,
+        lambda around, network: network.rule != "weight_mirror",
+        ("mirror_learning_rate", "mirror_batch_size"),
+    ),
+    Fact(
+        "the feedback of sign_symmetry_uniform is of one size, whatever the feedback_distribution",
+        NetworkSettings,
+        lambda around, network: network.rule == "sign_symmetry_uniform",
+        ("feedback_distribution",),
+    ),
+    Fact(
+        "backprop sends no error by feedback, which but for the alignment angle tells nothing",
+        NetworkSettings,
+        lambda around, network: network.rule == "backprop",
+        ("feedback_distribution", "feedback_scale"),
+    ),
+    Fact(
+        "a noise phase of 0 steps has no learning rate and nothing else of training",
+        NoisePhase,
+        lambda around, phase: phase.steps == 0,
+        (*OF_TRAINING, "labels"),
+    ),
+    Fact(  # the first phase's inputs are those that the readout on noise is measured on
+        "a second noise phase of 0 steps has no inputs",
+        NoisePhase,
+        lambda around, phase: phase.steps == 0 and phase.name != around.first_noise,
+        OF_NOISE,
+    ),
+    Fact(
+        "a supervised phase of 0 steps has no learning rate and nothing else of training",
+        SupervisedPhase,
+        lambda around, phase: 0 in (phase.steps, phase.epochs),
+        OF_TRAINING,
+        {"steps": 0, "epochs": None},
+    ),
+    Fact(
+        'a meta phase of 0 iterations is one of outer_algorithm = "none"',
+        MetaPhase,
+        _trains_nothing,
+        (
+            *("inner_steps", "inner_learning_rate", "tasks_per_batch", "outer_rule", "outer_optimizer"),
+            *("outer_learning_rate", "outer_momentum", "outer_schedule", "outer_weight_decay"),
+        ),
+        {"outer_algorithm": "none", "iterations": 0},
+    ),
+    Fact(
+        "outer_rule is for first_order alone, and is the same for backprop",
+        MetaPhase,
+        lambda around, phase: phase.outer_algorithm != "first_order" or around.rule == "backprop",
+        ("outer_rule",),
+    ),
+    Fact(
+        "an inner loop of 0 steps has no learning rate",
+        TaskSettings,
+        lambda around, phase: phase.inner_steps == 0,
+        ("inner_learning_rate",),
+    ),
+    Fact(
+        "where nothing adapts, it is the same which layers do",
+        EvaluatePhase,
+        lambda around, phase: phase.inner_steps == 0,
+        ("adapted_layers",),
+    ),
+)
+
+
+def sentences(study: Study) -> list[str]:
+    """What a study compares with itself, a sentence for each of `FACTS` by which trials of it are the same."""
+    forms = _Forms()
+    trials = [forms.of_trial(settings) for settings in _settings(study)]
+    found, before = [], len({tuple(of_table[0] for of_table in trial) for trial in trials})
+    for number in sorted(forms.telling):
+        after = len({tuple(of_table[number] for of_table in trial) for trial in trials})
+        if fewer := before - after:
+            what = "1 trial repeats another" if fewer == 1 else f"{fewer} trials repeat others"
+            found.append(
+                f"{what} under other names, and would count twice where conditions are compared: "
+                f"{FACTS[number - 1].sentence}"
+            )
+        before = after
+    return found
+
+
+def _settings(study: Study) -> Iterator[TrialSettings]:
+    yield from (trial.settings for trial in study.trials) if study.trials else study.examples
+
+
+class _Forms:
+    """Tables of settings as they would be by the first fact, by the first two, and so on: worked out once for each
+    table, of which many trials have the same."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, Around], tuple[Settings, list[bytes]]] = {}  # by identity, so tables are kept
+        self.telling: set[int] = set()
+        """How many facts it takes to change a table of them."""
+
+    def of_trial(self, trial: TrialSettings) -> list[list[bytes]]:
+        """The forms of what a trial consists of: before any fact, after the first, after the second, ..."""
+        noises = (phase.name for phase in trial.phases if isinstance(phase, NoisePhase))
+        tasks = any(isinstance(phase, TaskSettings) for phase in trial.phases)
+        around = Around(trial.network.rule, tasks, next(noises, None))
+        seeds = [b"%d of %d" % (trial.seeds, trial.seed)] * (len(FACTS) + 1)
+        return [seeds, *(self._of_table(one, around) for one in (trial.measure, trial.network, *trial.phases))]
+
+    def _of_table(self, table: Settings, around: Around) -> list[bytes]:
+        found = self.known.get((id(table), around))
+        if found is None:
+            said = table.model_dump()
+            forms = [_digest(said)]
+            for number, fact in enumerate(FACTS, start=1):
+                changes = fact.changes(around, table)
+                if any(said[name] != value for name, value in changes.items()):
+                    said |= changes
+                    self.telling.add(number)
+                    forms.append(_digest(said))
+                else:
+                    forms.append(forms[-1])
+            found = self.known[id(table), around] = (table, forms)
+        return found[1]
+
+
+def _digest(said: dict[str, Any]) -> bytes:
+    return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16).digest()

@@ -1,0 +1,71 @@
+"""A trial's checkpoint as a file: tensors, and text; nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import safetensors.torch
+from pydantic import BaseModel, NonNegativeInt
+from safetensors import SafetensorError
+from typing_extensions import TypedDict
+
+from metafa.results.store import DIGEST_BYTES, digest
+from metafa.trials.trial import Checkpoint, Divergence, Outcome
+
+
+class _Row(TypedDict):
+    seed: int
+    learning_rate: float | None
+    phase: str
+    step: int
+    metric: str
+    layer: int | None
+    component: int | None
+    task: str | None
+    value: float
+
+
+class _Text(BaseModel):
+    """What a checkpoint holds besides tensors."""
+
+    phase: NonNegativeInt
+    step: NonNegativeInt
+    moments: list[tuple[str, int]]
+    rows: list[_Row]
+    divergences: dict[int, Divergence]
+    judged: list[tuple[str, int, float]]
+
+
+def encode(checkpoint: Checkpoint) -> bytes:
+    """A checkpoint as the content of a file, a digest of it at the end."""
+    divergences = {replica: asdict(found) for replica, found in checkpoint.outcome.divergences.items()}
+    text = json.dumps(
+        dict(
+            phase=checkpoint.phase,
+            step=checkpoint.step,
+            moments=checkpoint.moments,
+            rows=checkpoint.outcome.rows,
+            divergences=divergences,
+            judged=checkpoint.outcome.judged,
+        )
+    )
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in checkpoint.tensors.items()}
+    content = safetensors.torch.save(tensors, {"metafa": text})
+    return content + digest(content)
+
+
+def decode(content: bytes) -> Checkpoint | None:
+    """The checkpoint in a file, or None where that is damaged, or none that metafa writes."""
+    content, kept = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+    if kept != digest(content):
+        return None
+    try:
+        # safetensors reads what else is in its header from files alone
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        found = _Text.model_validate(json.loads(header["__metadata__"]["metafa"]))
+        tensors = safetensors.torch.load(content)
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError, SafetensorError):
+        return None
+    outcome = Outcome([dict(row) for row in found.rows], found.divergences, found.judged)
+    return Checkpoint(found.phase, found.step, tensors, found.moments, outcome)

@@ -1,0 +1,113 @@
+"""analysis/adaptation.py and analysis/alignment.py on results whose answers are known, in a folder and an object
+store."""
+
+from pathlib import Path
+
+import made
+import numpy as np
+import pandas as pd
+import pytest
+
+from metafa.reporting import appearance, charts, comparison, conditions, statistics
+from metafa.reporting.conditions import EVALUATED
+
+STUDY = """\
+seeds = 6
+[network]
+hidden = [20, 10]
+rule = { choices = ["feedback_alignment", "backprop"] }
+[[phases]]
+phase = "noise"
+steps = { choices = CHOICES }
+[[phases]]
+phase = "evaluate"
+inner_steps = 2
+task_distributions = ["glyphs"]
+"""
+RANDOM = np.random.default_rng(3)
+OFFSETS = RANDOM.normal(0, 0.1, 6)
+
+
+def measured(trial):
+    """The meta-loss falls with noise; a layer's angle falls from 90 by its number, each seed a little off."""
+    noise, turns = trial.varied["noise.steps"], trial.varied["network.rule"] == "feedback_alignment"
+    for seed, off in enumerate(OFFSETS):
+        row = {"seed": seed, "phase": "noise", "metric": "alignment_angle"}
+        for layer in (2, 3):
+            for step in sorted({0, 1, noise}):
+                yield row | {"layer": layer, "step": step, "value": 90 + off - layer * turns * step / 100}
+        row |= {"metric": "effective_dimensionality", "layer": 1, "step": 0, "value": 18.0}
+        yield row
+        row |= {"metric": "readout_probability", "layer": None, "task": "noise", "value": 0.3}
+        yield row
+        for step in range(3):
+            for metric, value in (("meta_loss", 2 - step / 2 - noise / 1e4 + off), ("meta_accuracy", 0.2 + step / 5)):
+                yield {
+                    "seed": seed,
+                    "phase": "evaluate",
+                    "step": step,
+                    "metric": metric,
+                    "task": "glyphs",
+                    "value": value,
+                }
+
+
+@pytest.mark.parametrize("choices", [[0, 1000], list(range(0, 2000, 200))], ids=["few", "more than figures show"])
+def test_curves_have_the_known_means_and_intervals(address: str, tmp_path: Path, choices: list[int]) -> None:
+    made.results_of(address, STUDY.replace("CHOICES", str(choices)), measured)
+    for script in ("adaptation.py", "alignment.py"):
+        done = made.run(script, address, "--output", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+    adaptation = pd.read_csv(tmp_path / "out" / "adaptation.csv")
+    assert len(adaptation) == 2 * len(choices) * 3 * 2
+    found = adaptation.set_index(["network.rule", "noise_steps", "metric", "step"])
+    low, high = statistics.interval([1.5 - 0.1 + OFFSETS])
+    row = found.loc[("backprop", 1000, "meta_loss", 1)]
+    assert row["mean"] == pytest.approx(1.4 + OFFSETS.mean())
+    assert row["deviation"] == pytest.approx(OFFSETS.std(ddof=1))
+    if len(choices) == 2:  # else among those that figures leave out
+        assert (row["low"], row["high"]) == pytest.approx((low, high))
+    else:
+        assert np.isnan(found.loc[("backprop", 400, "meta_loss", 1), "low"])
+        assert "the best 12 of 20" in done.stdout
+    alignment = pd.read_csv(tmp_path / "out" / "alignment.csv").set_index(
+        ["network.rule", "noise_steps", "metric", "layer", "step"]
+    )
+    for layer in (2, 3):
+        row = alignment.loc[("feedback_alignment", 1000, "alignment_angle", layer, 1000)]
+        assert row["value"] == pytest.approx(90 + OFFSETS.mean() - 10 * layer)
+    assert alignment.loc[("backprop", 0, "effective_dimensionality", 1, 0), "value"] == 18
+    figures = {path.name for path in (tmp_path / "out").glob("*.svg")}
+    assert figures == {
+        "adaptation.svg",
+        "alignment_angle.svg",
+        "effective_dimensionality.svg",
+        "readout_probability.svg",
+    }
+
+
+def test_bands_stay_on_a_logarithmic_axis(tmp_path: Path) -> None:
+    """The interval of two seeds far apart begins below 0, where such an axis has no place and a band would be torn."""
+    text = STUDY.replace("CHOICES", "[0]").replace("seeds = 6", "seeds = 2")
+    row = {"phase": "evaluate", "task": "glyphs", "metric": "meta_loss"}
+    made.results_of(
+        tmp_path / "made",
+        text,
+        lambda _: [row | {"seed": s, "step": n, "value": 1.5 + s} for s in (0, 1) for n in (0, 1)],
+    )
+    tables = conditions.read(tmp_path / "made")
+    curves = comparison.curves(tables.adaptation, tables, [*EVALUATED, "metric", "step"])
+    assert (curves["low"] < 0).all()
+    titles, lines = {("evaluate", "glyphs"): "glyphs"}, appearance.lines(tables)
+    figure = charts.by_steps(curves, tables, lines, titles, EVALUATED, "meta_loss", "inner steps", 3)
+    for band in figure.data[::2]:
+        assert min(band.y) == 2.0 / 2, "half of the least value shown"
+        assert max(band.y) == pytest.approx(curves["high"].iloc[0])
+
+
+def test_what_was_not_measured_is_said_in_a_line(tmp_path: Path) -> None:
+    made.results_of(tmp_path / "made", STUDY.replace("CHOICES", "[0]"), lambda trial: [])
+    for script, said in (("adaptation.py", "no phase evaluated a meta-loss"), ("alignment.py", "no phase trained")):
+        done = made.run(script, tmp_path / "made")
+        assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+        assert said in done.stderr

@@ -1,0 +1,417 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from oracles import Perceptron, slow_gradients, slowly_adapted
+from small import initialise, random_episodes, random_network
+from torch.nn.functional import cross_entropy
+
+from metafa.learning import adaptation, credit, episodes, meta, noise
+from metafa.learning.networks import Network
+from metafa.learning.optimizers import Optimizer
+from metafa.learning.streams import Streams
+from metafa.studies.transport import TRANSPORT
+from metafa.tasks.base import import_learn2learn
+
+
+def parameters_of(network: Network) -> list[torch.Tensor]:
+    return [*network.weights, *network.biases]
+
+
+BACKPROP, ALIGNMENT = credit.RULES["backprop"], credit.RULES["feedback_alignment"]
+
+
+def some_entries(tensor: torch.Tensor, number: int, seed: int) -> list[tuple[int, ...]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [tuple(int(torch.randint(n, (), generator=generator)) for n in tensor.shape) for _ in range(number)]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("sizes", [[8, 6, 3], [8, 6, 5, 3]])
+@pytest.mark.parametrize("algorithm", ["exact", "anil"])
+@pytest.mark.parametrize("rule", credit.RULES)
+def test_exact_equals_finite_differences_of_the_meta_loss(
+    rule: str, algorithm: str, sizes: list[int], activation: str
+) -> None:
+    """For the weights, the biases and the inner learning rates of each step and layer."""
+    network, tasks = random_network(sizes, rule=rule, activation=activation), random_episodes(sizes[0])
+    inner = meta.inner_loop(network, credit.RULES[rule], 3, 0.5)
+    adapted_layers = "readout" if algorithm == "anil" else "all"
+    learned = replace(inner, learning_rates=inner.learning_rates.clone().requires_grad_())
+    outer = meta.OUTER_ALGORITHMS[algorithm](network, learned, credit.RULES[rule], tasks)
+
+    def loss(parameters: list[torch.Tensor], replica: int) -> torch.Tensor:
+        *rest, rates = parameters
+        layers = len(network.weights)
+        shifted = Network(tuple(rest[:layers]), tuple(rest[layers:]), network.feedback, activation)
+        changed = replace(inner, learning_rates=rates, adapted_layers=adapted_layers)
+        return meta.meta_loss(shifted, changed, tasks)[0][replica]
+
+    parameters = [*parameters_of(network), inner.learning_rates]
+    step = 1e-6
+    for index, (parameter, found) in enumerate(zip(parameters, (*outer.gradients, *outer.learning_rates), strict=True)):
+        for where in some_entries(parameter, 6, seed=index):
+            losses = []
+            for sign in (1, -1):
+                moved = parameter.clone()
+                moved[where] += sign * step
+                losses.append(loss([moved if i == index else p for i, p in enumerate(parameters)], where[0]))
+            expected = (losses[0] - losses[1]) / (2 * step)
+            # central differences in float64: truncation 1e-12, cancellation 1e-16 / 1e-6
+            torch.testing.assert_close(found[where], expected, rtol=1e-6, atol=2e-9)
+
+
+def maml_gradients(
+    network: Network,
+    tasks: episodes.Episodes,
+    replica: int,
+    steps: int,
+    rate: float,
+    first_order: bool,
+    align: bool = False,
+) -> tuple[list[torch.Tensor], float]:
+    """learn2learn's outer gradient: weights, then biases; and its meta-loss."""
+    l2l = import_learn2learn()
+    module = Perceptron(network, replica, align)
+    maml = l2l.algorithms.MAML(module, lr=rate, first_order=first_order)
+    total = 0.0
+    number = tasks.support.shape[1]
+    for task in range(number):
+        learner = maml.clone()
+        for _ in range(steps):
+            images = tasks.images[tasks.support[replica, task]]
+            learner.adapt(cross_entropy(learner(images), tasks.support_labels[replica, task]))
+        loss = cross_entropy(learner(tasks.images[tasks.query[replica, task]]), tasks.query_labels[replica, task])
+        (loss / number).backward()
+        total += loss.item() / number
+    return [p.grad for p in (*module.weights, *module.biases)], total
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rule"),
+    [("exact", "backprop"), ("first_order", "backprop"), ("first_order", "feedback_alignment")],
+)
+def test_one_outer_step_equals_learn2learns(algorithm: str, rule: str) -> None:
+    """`exact` is MAML and `first_order` MAML(first_order=True), on the same tasks, at full size in float32."""
+    network = random_network([784, 100, 5], dtype=torch.float32)
+    tasks = random_episodes(784, ways=5, shots=5, queries=10, dtype=torch.float32)
+    inner = meta.inner_loop(network, credit.RULES[rule], 5, 0.1)
+    outer = meta.OUTER_ALGORITHMS[algorithm](network, inner, credit.RULES[rule], tasks)
+    for replica in range(2):
+        expected, loss = maml_gradients(
+            network, tasks, replica, 5, 0.1, first_order=algorithm == "first_order", align=rule != "backprop"
+        )
+        assert outer.loss[replica].item() == pytest.approx(loss, rel=1e-5)
+        for found, wanted in zip(outer.gradients, expected, strict=True):
+            # float32 sums over 784 pixels and 150 images, through five steps: a few hundred roundings of 6e-8
+            scale = wanted.abs().max().item()
+            torch.testing.assert_close(found[replica], wanted, rtol=0, atol=1e-4 * scale)
+
+
+def adapted_module(network: Network, tasks: episodes.Episodes, replica: int, task: int, align: bool) -> Perceptron:
+    """A module after three steps of torch's SGD at 0.5 on a task's support set."""
+    module = Perceptron(network, replica, align)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        images = tasks.images[tasks.support[replica, task]]
+        cross_entropy(module(images), tasks.support_labels[replica, task]).backward()
+        optimizer.step()
+    return module
+
+
+def test_first_order_with_backprop_outside_a_feedback_alignment_loop() -> None:
+    network, tasks = random_network([8, 6, 3]), random_episodes(8)
+    inner = meta.inner_loop(network, ALIGNMENT, 3, 0.5)
+    outer = meta.first_order(network, inner, BACKPROP, tasks)
+    for replica in range(2):
+        total = [torch.zeros_like(p[replica]) for p in parameters_of(network)]
+        for task in range(3):
+            module = adapted_module(network, tasks, replica, task, align=True)
+            module.align = False
+            module.zero_grad()
+            images = tasks.images[tasks.query[replica, task]]
+            cross_entropy(module(images), tasks.query_labels[replica, task]).backward()
+            for sum_, p in zip(total, (*module.weights, *module.biases), strict=True):
+                sum_ += p.grad / 3
+        for found, wanted in zip(outer.gradients, total, strict=True):
+            torch.testing.assert_close(found[replica], wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["backprop", "feedback_alignment"])
+def test_reptile_points_from_the_adapted_weights(rule: str) -> None:
+    network, tasks = random_network([8, 6, 3]), random_episodes(8)
+    inner = meta.inner_loop(network, credit.RULES[rule], 3, 0.5)
+    outer = meta.reptile(network, inner, credit.RULES[rule], tasks)
+    for replica in range(2):
+        total = [torch.zeros_like(p[replica]) for p in parameters_of(network)]
+        for task in range(3):
+            module = adapted_module(network, tasks, replica, task, align=rule != "backprop")
+            for sum_, p, start in zip(total, (*module.weights, *module.biases), parameters_of(network), strict=True):
+                sum_ += (start[replica] - p.data) / 3
+        for found, wanted in zip(outer.gradients, total, strict=True):
+            torch.testing.assert_close(found[replica], wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_evaluation_in_blocks_equals_evaluation_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, tasks = random_network([8, 6, 3]), random_episodes(8, tasks=7)
+    inner = meta.inner_loop(network, BACKPROP, 3, 0.5)
+    whole = meta.evaluate(network, inner, tasks)
+    monkeypatch.setattr(meta, "EVALUATION_BYTES", {"cpu": 20_000})  # a task or two a block
+    blocks = meta.evaluate(network, inner, tasks)
+    for name in ("query_loss", "query_accuracy", "support_loss", "support_accuracy"):
+        torch.testing.assert_close(getattr(blocks, name), getattr(whole, name), rtol=1e-12, atol=0)
+
+
+def test_images_beyond_the_memory_for_their_base_are_sent_through_the_first_layer_task_by_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, drawn = random_network([8, 6, 3]), random_episodes(8, tasks=7)
+    tasks = replace(drawn, images=drawn.images[:20], support=drawn.support % 20, query=drawn.query % 20)
+    inner = meta.inner_loop(network, BACKPROP, 3, 0.5)
+    whole = meta.meta_loss(network, inner, tasks)
+    monkeypatch.setattr(meta, "BASE_BYTES", {"cpu": 20 * 2 * 6 * 8 - 1})
+    monkeypatch.setattr(adaptation, "base_of_all", None)  # never called
+    for found, wanted in zip(meta.meta_loss(network, inner, tasks), whole, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
+
+
+def test_the_adaptation_curve_begins_with_the_network_itself() -> None:
+    network, tasks = random_network([8, 6, 3]), random_episodes(8)
+    curve = meta.evaluate(network, meta.inner_loop(network, BACKPROP, 2, 0.5), tasks)
+    for replica in range(2):
+        module = Perceptron(network, replica, align=False)
+        for labels, indices, found in [
+            (tasks.query_labels, tasks.query, curve.query_loss),
+            (tasks.support_labels, tasks.support, curve.support_loss),
+        ]:
+            losses = [cross_entropy(module(tasks.images[indices[replica, t]]), labels[replica, t]) for t in range(3)]
+            torch.testing.assert_close(found[0, replica], torch.stack(losses).mean().detach())
+
+
+@pytest.mark.parametrize("algorithm", ["exact", "first_order"])
+def test_meta_training_equals_learn2learns_loop_with_torchs_adam(algorithm: str) -> None:
+    pixels = torch.rand(100, 20, generator=torch.Generator().manual_seed(0))
+    source = episodes.EpisodeSource(
+        pixels, torch.arange(100).view(10, 10), torch.full((10,), 10), ways=3, images_per_class=6
+    )
+    streams = Streams(7, (0, 1))
+    network = initialise([20, 12, 3], streams)
+    modules = [Perceptron(network, replica, align=False) for replica in range(2)]
+    inner = meta.inner_loop(network, BACKPROP, 3, 0.2)
+    steps = list(
+        meta.train(
+            network,
+            inner,
+            source,
+            streams,
+            shots=2,
+            tasks_per_batch=4,
+            outer_algorithm=algorithm,
+            outer_rule=BACKPROP,
+            optimizer=Optimizer("adam", (1e-2,)),
+            iterations=15,
+        )
+    )
+    optimizers = [torch.optim.Adam(module.parameters(), lr=1e-2) for module in modules]
+    tasks_from = streams.generators("meta/tasks")
+    l2l = import_learn2learn()
+    for step in steps:
+        tasks = episodes.draw(source, 4, 2, tasks_from)
+        for replica, (module, optimizer) in enumerate(zip(modules, optimizers, strict=True)):
+            maml = l2l.algorithms.MAML(module, lr=0.2, first_order=algorithm == "first_order")
+            optimizer.zero_grad()
+            losses = []
+            for task in range(4):
+                learner = maml.clone()
+                for _ in range(3):
+                    images = tasks.images[tasks.support[replica, task]]
+                    learner.adapt(cross_entropy(learner(images), tasks.support_labels[replica, task]))
+                images = tasks.images[tasks.query[replica, task]]
+                losses.append(cross_entropy(learner(images), tasks.query_labels[replica, task]))
+            loss = torch.stack(losses).mean()
+            loss.backward()
+            optimizer.step()
+            # fifteen steps of Adam in float32, which magnifies the rounding of small gradients
+            assert step.loss[replica].item() == pytest.approx(loss.item(), rel=1e-3)
+
+
+def test_replicas_are_apart() -> None:
+    """Meta-training several replicas together gives each the numbers that it has alone."""
+    pixels = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
+    source = episodes.EpisodeSource(
+        pixels, torch.arange(40).view(5, 8), torch.full((5,), 8), ways=3, images_per_class=6
+    )
+
+    def train(seeds: tuple[int, ...]) -> Network:
+        streams = Streams(7, seeds)
+        network = initialise([8, 6, 3], streams)
+        steps = meta.train(
+            network,
+            meta.inner_loop(network, ALIGNMENT, 2, 0.3),
+            source,
+            streams,
+            shots=2,
+            tasks_per_batch=4,
+            outer_algorithm="exact",
+            outer_rule=BACKPROP,
+            optimizer=Optimizer("adam", (1e-2,)),
+            iterations=5,
+        )
+        assert [step.number for step in steps] == [1, 2, 3, 4, 5]
+        return network
+
+    together, alone = train((0, 1, 2)), train((1,))
+    for a, b in zip(together.parameters, alone.parameters, strict=True):
+        # Adam divides by the gradient's own size, which magnifies the rounding of small gradients
+        torch.testing.assert_close(a[1], b[0], rtol=1e-3, atol=1e-5)
+
+
+def test_no_outer_algorithm_leaves_the_network_alone() -> None:
+    network = random_network([8, 6, 3])
+    before = [p.clone() for p in network.parameters]
+    source = episodes.TasksetSource(None, "cpu")
+    steps = meta.train(
+        replace(network),
+        meta.inner_loop(network, BACKPROP, 2, 0.3),
+        source,
+        Streams(0, (0, 1)),
+        shots=2,
+        tasks_per_batch=4,
+        outer_algorithm="none",
+        outer_rule=BACKPROP,
+        optimizer=Optimizer("adam", (1e-2,)),
+        iterations=5,
+    )
+    assert list(steps) == []
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters, strict=True))
+
+
+@pytest.mark.parametrize("algorithm", ["first_order", "reptile"])
+@pytest.mark.parametrize("rule", [name for name, transport in TRANSPORT.items() if transport == "none"])
+def test_no_step_of_it_reads_a_forward_weight_backwards(rule: str, algorithm: str) -> None:
+    """The audit of a whole trial: noise, inner loop and outer loop are the same to the bit where every weight that
+    a rule is shown is not a number."""
+    plain = credit.RULES[rule]
+    blind = replace(
+        plain,
+        send=lambda error, hidden, derivative, weights, feedback: plain.send(
+            error, hidden, derivative, tuple(torch.full_like(w, torch.nan) for w in weights), feedback
+        ),
+    )
+    pixels = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
+    source = episodes.EpisodeSource(
+        pixels, torch.arange(40).view(5, 8), torch.full((5,), 8), ways=3, images_per_class=6
+    )
+
+    def end_of_trial(used: credit.Rule) -> Network:
+        streams = Streams(7, (0, 1))
+        network = initialise([8, 6, 5, 3], streams, rule)
+        adam = Optimizer("adam", (1e-2,))
+        for _ in noise.pretrain(network, used, noise.Noise(), streams, steps=5, batch_size=4, optimizer=adam):
+            pass
+        for _ in meta.train(
+            network,
+            meta.inner_loop(network, used, 2, 0.3),
+            source,
+            streams,
+            shots=2,
+            tasks_per_batch=4,
+            outer_algorithm=algorithm,
+            outer_rule=used,
+            optimizer=adam,
+            iterations=5,
+        ):
+            pass
+        return network
+
+    one, two = end_of_trial(plain), end_of_trial(blind)
+    assert all(torch.equal(a, b) for a, b in zip(parameters_of(one), parameters_of(two), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one.feedback, two.feedback, strict=True))
+
+
+def test_first_order_under_nested_kolen_pollack_equals_the_slow_reference() -> None:
+    """The query errors go back through each task's own feedback, as its inner loop left it."""
+    rule = "nested_kolen_pollack"
+    network, tasks = random_network([8, 6, 5, 3], rule=rule), random_episodes(8)
+    inner = meta.inner_loop(network, credit.RULES[rule], 3, 0.5)
+    outer = meta.first_order(network, inner, credit.RULES[rule], tasks)
+    for replica in range(2):
+        total = [torch.zeros_like(p[replica]) for p in parameters_of(network)]
+        for task in range(3):
+            images, labels = tasks.images[tasks.support[replica, task]], tasks.support_labels[replica, task]
+            adapted = slowly_adapted(network, replica, rule, images, labels, [[0.5] * 3] * 3)
+            images, labels = tasks.images[tasks.query[replica, task]], tasks.query_labels[replica, task]
+            weights, biases = slow_gradients(adapted, 0, images, torch.nn.functional.one_hot(labels, 3), rule)
+            for sum_, gradient in zip(total, (*weights, *biases), strict=True):
+                sum_ += torch.tensor(gradient, dtype=torch.float64) / 3
+        for found, wanted in zip(outer.gradients, total, strict=True):
+            torch.testing.assert_close(found[replica], wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["exact", "anil", "first_order", "reptile"])
+def test_an_outer_gradient_in_blocks_equals_the_whole(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, tasks = random_network([8, 6, 3]), random_episodes(8, tasks=7)
+    inner = meta.inner_loop(network, ALIGNMENT, 3, 0.5)
+    if algorithm in ("exact", "anil"):
+        inner = replace(inner, learning_rates=inner.learning_rates.requires_grad_())
+    algorithm_ = meta.OUTER_ALGORITHMS[algorithm]
+    whole = meta.outer_gradient(algorithm_, network, inner, BACKPROP, tasks)
+    monkeypatch.setattr(meta, "TRAINING_BYTES", {"cpu": 40_000})  # two or three tasks a block
+    blocks = meta.outer_gradient(algorithm_, network, inner, BACKPROP, tasks)
+    ours, theirs = ((o.logits, o.targets, *o.gradients, *o.learning_rates) for o in (blocks, whole))
+    for found, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-14)
+
+
+def test_anil_equals_learn2learns_head_on_a_shared_body() -> None:
+    network = random_network([784, 100, 5], dtype=torch.float32)
+    tasks = random_episodes(784, ways=5, shots=5, queries=10, dtype=torch.float32)
+    inner = meta.inner_loop(network, ALIGNMENT, 5, 0.1)
+    outer = meta.anil(network, inner, ALIGNMENT, tasks)
+    l2l = import_learn2learn()
+    for replica in range(2):
+        layers = [torch.nn.Linear(784, 100), torch.nn.Linear(100, 5)]
+        for layer, weights, biases in zip(layers, network.weights, network.biases, strict=True):
+            layer.weight.data, layer.bias.data = weights[replica].clone(), biases[replica].clone()
+        body, head = torch.nn.Sequential(layers[0], torch.nn.ReLU()), l2l.algorithms.MAML(layers[1], lr=0.1)
+        for task in range(3):
+            learner = head.clone()
+            features = body(tasks.images[tasks.support[replica, task]])
+            for _ in range(5):
+                learner.adapt(cross_entropy(learner(features), tasks.support_labels[replica, task]))
+            shown = body(tasks.images[tasks.query[replica, task]])
+            (cross_entropy(learner(shown), tasks.query_labels[replica, task]) / 3).backward()
+        expected = [layers[0].weight.grad, layers[1].weight.grad, layers[0].bias.grad, layers[1].bias.grad]
+        for found, wanted in zip(outer.gradients, expected, strict=True):
+            torch.testing.assert_close(found[replica], wanted, rtol=0, atol=1e-4 * wanted.abs().max().item())
+
+
+def test_inner_learning_rates_are_learned_by_the_outer_optimizer() -> None:
+    pixels = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
+    source = episodes.EpisodeSource(
+        pixels, torch.arange(40).view(5, 8), torch.full((5,), 8), ways=3, images_per_class=6
+    )
+    streams = Streams(7, (0, 1))
+    network = initialise([8, 6, 3], streams)
+    inner = meta.inner_loop(network, ALIGNMENT, 2, 0.3)
+    learned = replace(inner, learning_rates=inner.learning_rates.requires_grad_())
+    before = [t.detach().clone() for t in (*parameters_of(network), learned.learning_rates)]
+    tasks = episodes.draw(source, 4, 2, streams.generators("meta/tasks"))
+    outer = meta.exact(network, learned, ALIGNMENT, tasks)
+    expected = [p - 0.5 * g for p, g in zip(before, (*outer.gradients, *outer.learning_rates), strict=True)]
+    for _ in meta.train(
+        network,
+        learned,
+        source,
+        streams,
+        shots=2,
+        tasks_per_batch=4,
+        outer_algorithm="exact",
+        outer_rule=ALIGNMENT,
+        optimizer=Optimizer("sgd", (0.5,)),
+        iterations=1,
+    ):
+        pass
+    for found, wanted in zip((*parameters_of(network), learned.learning_rates), expected, strict=True):
+        torch.testing.assert_close(found, wanted)

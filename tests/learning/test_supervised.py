@@ -1,0 +1,98 @@
+import math
+
+import pytest
+import torch
+from oracles import Perceptron
+from small import initialise, random_network
+from torch.nn.functional import cross_entropy
+
+from metafa.learning import credit, supervised
+from metafa.learning.optimizers import Optimizer
+from metafa.learning.streams import Streams
+from metafa.learning.supervised import Labelled
+
+
+def random_data(images: int = 50, pixels: int = 8, classes: int = 3, dtype: torch.dtype = torch.float32) -> Labelled:
+    generator = torch.Generator().manual_seed(0)
+    return Labelled(
+        torch.rand(images, pixels, generator=generator, dtype=dtype),
+        torch.randint(classes, (images,), generator=generator),
+    )
+
+
+def run(network, rule: str, data: Labelled, streams: Streams, images: int, steps: int, batch_size: int = 7) -> list:
+    chosen = supervised.choose(data, images, streams)
+    how = dict(steps=steps, batch_size=batch_size, optimizer=Optimizer("adam", (1e-2,)))
+    return list(supervised.train(network, credit.RULES[rule], data, chosen, streams, **how))
+
+
+@pytest.mark.parametrize("rule", ["backprop", "feedback_alignment"])
+def test_training_equals_a_plain_torch_loop(rule: str) -> None:
+    """Three epochs of three batches; the orders are those of the named streams, drawn here anew."""
+    data, streams = random_data(), Streams(3, (0, 5))
+    network = initialise([8, 6, 3], streams, rule)
+    modules = [Perceptron(network, replica, align=rule != "backprop") for replica in range(2)]
+    steps = run(network, rule, data, streams, images=25, steps=9)
+    for replica, module in enumerate(modules):
+        adam = torch.optim.Adam(module.parameters(), lr=1e-2)
+        subset = torch.randperm(50, generator=streams.generators("supervised/images")[replica])[:25]
+        orders = streams.generators("supervised/batches")[replica]
+        for epoch in range(3):
+            order = torch.randperm(25, generator=orders)
+            assert len(set(order[:21].tolist())) == 21, "no image comes twice in an epoch"
+            for number, batch in enumerate(order[:21].split(7)):
+                seen = subset[batch]
+                loss = cross_entropy(module(data.images[seen]), data.labels[seen])
+                found = steps[3 * epoch + number].loss[replica]
+                torch.testing.assert_close(found, loss.detach(), rtol=1e-5, atol=1e-6)
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+        for found, wanted in zip((*network.weights, *network.biases), module.parameters(), strict=False):
+            # nine steps of 1e-2, each off by float32's rounding at most
+            torch.testing.assert_close(found[replica], wanted.data, rtol=1e-4, atol=1e-5)
+
+
+def test_seeds_choose_their_images_whatever_else_is_asked() -> None:
+    """The same seed sees the same images in every trial, and a smaller number is part of a larger one."""
+    data = random_data()
+    few = supervised.choose(data, 10, Streams(0, (0, 1)))
+    more = supervised.choose(data, 30, Streams(0, (1, 2)))
+    assert torch.equal(few[1], more[0][:10])
+    assert not torch.equal(few[0], few[1])
+    assert torch.equal(supervised.choose(data, None, Streams(0, (4,)))[0], torch.arange(50))
+
+
+def test_a_batch_larger_than_an_epoch_is_refused() -> None:
+    data, streams = random_data(), Streams(0, (0,))
+    network = initialise([8, 6, 3], streams)
+    with pytest.raises(ValueError, match="a batch of 7 images, but only 5 to train on"):
+        run(network, "backprop", data, streams, images=5, steps=1)
+
+
+def test_evaluation_is_the_mean_over_images_in_blocks_or_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, data = random_network([8, 6, 3]), random_data(dtype=torch.float64)
+    chosen = torch.stack([torch.arange(20), torch.arange(30, 50)])
+    for block in (2**22, 7 * 8 * 8):  # all at once; seven images of eight pixels
+        monkeypatch.setattr(supervised, "BLOCK_BYTES", {"cpu": block})
+        everything, part = supervised.evaluate(network, data), supervised.evaluate(network, data, chosen)
+        for replica in range(2):
+            module = Perceptron(network, replica, align=False)
+            for (loss, accuracy), seen in ((everything, slice(None)), (part, chosen[replica])):
+                logits, labels = module(data.images[seen]), data.labels[seen]
+                torch.testing.assert_close(loss[replica], cross_entropy(logits, labels).detach(), rtol=1e-12, atol=0)
+                assert accuracy[replica].item() == pytest.approx((logits.argmax(1) == labels).double().mean().item())
+
+
+def test_a_network_that_memorized_has_the_test_loss_as_its_generalization_error() -> None:
+    """Random labels can be memorized and not generalized: the loss on them is nearly 0, on others at least chance's."""
+    data, others = random_data(images=21), random_data(images=400)
+    others = Labelled(others.images[200:], others.labels[200:])
+    streams = Streams(0, (0, 1))
+    network = initialise([8, 60, 3], streams)
+    run(network, "backprop", data, streams, images=21, steps=3000)
+    of_training, accuracy = supervised.evaluate(network, data)
+    on_others, _ = supervised.evaluate(network, others)
+    assert accuracy.tolist() == [1.0, 1.0]
+    assert (of_training < 0.01).all()
+    assert ((on_others - of_training) > math.log(3)).all()

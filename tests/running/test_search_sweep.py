@@ -1,0 +1,129 @@
+"""Adaptive searches and early stopping on a real Ray cluster, disturbed."""
+
+import json
+from pathlib import Path
+
+import disturbances
+import pandas as pd
+import pytest
+from disturbances import assert_equal, metafa
+
+from metafa.results import results
+from metafa.trials.trial import measuring_steps
+
+SEARCH = """\
+seeds = 2
+[network]
+hidden = [8]
+rule = { choices = ["feedback_alignment", "backprop"] }
+[[phases]]
+phase = "noise"
+steps = { low = 0, high = 64 }
+[[phases]]
+phase = "supervised"
+dataset = "digits"
+steps = 20
+learning_rate = { low = 1e-4, high = 1.0, log = true }
+[measure]
+points = 4
+[search]
+method = "tpe"
+trials = 12
+batch = 4
+objectives = ["supervised.loss"]
+"""
+
+
+def tried(address: Path) -> set[str]:
+    return set(results.load(address).trials["point"])
+
+
+def test_a_synchronous_search_tries_the_same_whatever_disturbs_it(tmp_path: Path) -> None:
+    """With one worker and with two, killed in the middle or not; and with more trials it goes on from what it has."""
+    (tmp_path / "small.toml").write_text(SEARCH)
+    assert metafa(tmp_path, "run", "small.toml", "--workers", "1", "--results", "one").returncode == 0
+    disturbances.kill_driver(tmp_path, "small.toml", "killed", lambda: disturbances.ended(tmp_path / "killed", 2))
+    done = metafa(tmp_path, "run", "small.toml", "--workers", "2", "--results", "killed")
+    assert done.returncode == 0, done.stderr
+    assert len(tried(tmp_path / "one")) == 12
+    assert_equal(tmp_path / "one", tmp_path / "killed")
+
+    (tmp_path / "small.toml").write_text(SEARCH.replace("trials = 12", "trials = 16"))
+    before = results.load(tmp_path / "one").trials.set_index("trial_id")["started"]
+    assert metafa(tmp_path, "run", "small.toml", "--results", "one").returncode == 0
+    after = results.load(tmp_path / "one").trials.set_index("trial_id")["started"]
+    assert (after[before.index] == before).all(), "what was done was not done again"
+
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    journal = JournalStorage(JournalFileBackend(str(tmp_path / "one" / "optuna.journal")))
+    learned = optuna.load_study(study_name="small", storage=journal)
+    trials = results.load(tmp_path / "one").trials
+    assert learned.best_value == min(objectives[0] for objectives in trials["objectives"])
+    assert len(learned.trials) == 16
+
+
+def test_an_asynchronous_search_goes_on_with_what_it_has_learned(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SEARCH + "synchronous = false\n")
+    disturbances.kill_driver(
+        tmp_path, "small.toml", "results/small", lambda: disturbances.ended(tmp_path / "results/small", 2)
+    )
+    done = metafa(tmp_path, "run", "small.toml")
+    assert done.returncode == 0, done.stderr
+    assert len(tried(tmp_path / "results/small")) == 12
+    assert set(results.load(tmp_path / "results/small").trials["search"]) == {"tpe, depends on timing"}
+    said = metafa(tmp_path, "check", "small.toml").stdout
+    assert "which trials are tried or run to their end depends on timing" in said
+
+
+def test_two_objectives_end_in_a_front(tmp_path: Path) -> None:
+    text = SEARCH.replace("tpe", "nsgaii").replace('["supervised.loss"]', '["supervised.loss", "noise.steps"]')
+    (tmp_path / "small.toml").write_text(text)
+    assert metafa(tmp_path, "run", "small.toml").returncode == 0
+    trials, measurements = results.load(tmp_path / "results/small")
+    last = measurements.query("phase == 'supervised' and metric == 'loss' and step == 20 and task == 'digits'")
+    losses = last.groupby("trial_id")["value"].mean()
+    for trial in trials.itertuples():
+        assert list(trial.objectives) == [
+            pytest.approx(losses[trial.trial_id], rel=1e-12),
+            json.loads(trial.point)["noise.steps"],
+        ]
+
+
+@pytest.mark.parametrize("method", ["asha", "median"])
+def test_trials_that_do_badly_are_stopped_early(method: str, tmp_path: Path) -> None:
+    """A stopped trial has rows up to the step it was stopped at, which is one at which all are judged; what analysis
+    reads has only those that finished. One diverges before it is judged, and one is too short to be."""
+    text = SEARCH.partition("[search]")[0]
+    for written, instead in {
+        'rule = { choices = ["feedback_alignment", "backprop"] }\n': "",
+        "{ low = 0, high = 64 }": "0",
+        "{ low = 1e-4, high = 1.0, log = true }": "{ choices = [1e-2, 5e-3, 2e-3, 1e-3, 1e-8, 2e-8, 1e30] }",
+        "steps = 20": "steps = { choices = [200, 2] }",
+    }.items():
+        text = text.replace(written, instead)
+    stopping = f'[early_stopping]\nmethod = "{method}"\nmetric = "supervised.loss"\ngrace_period = 2\n'
+    (tmp_path / "small.toml").write_text(text.replace("points = 4", "points = 8") + stopping)
+    done = metafa(tmp_path, "run", "small.toml", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    trials, measurements = results.load(tmp_path / "results/small")
+    assert set(trials.loc[trials["supervised.steps"] == 2, "status"]) == {"done", "diverged"}
+    every, trials = trials, trials[trials["supervised.steps"] == 200]
+    by_rate = trials.set_index("supervised.learning_rate")
+    assert by_rate.loc[1e30, "status"] == "diverged"
+    assert by_rate.loc[1e-2, "status"] == "done"
+    stopped = trials[trials["status"] == "stopped"]
+    assert len(stopped) >= 1
+    assert set(trials["status"]) == {"done", "stopped", "diverged"}
+    for trial in stopped.itertuples():
+        steps = measurements.query(f"trial_id == '{trial.trial_id}' and phase == 'supervised'")["step"]
+        factor = 4 if method == "asha" else 2
+        assert trial.stopped_step in {2 * factor**k for k in range(8)}
+        assert set(steps) == {step for step in measuring_steps(200, 8) if step <= trial.stopped_step}
+        assert trial.stopped_phase == "supervised"
+    assert "stopped at step" in done.stdout
+    again = metafa(tmp_path, "run", "small.toml")
+    assert f"{len(stopped)} of 14 trials stopped" in again.stdout
+    pd.testing.assert_frame_equal(results.load(tmp_path / "results/small").trials, every)

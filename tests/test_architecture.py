@@ -1,0 +1,78 @@
+"""Imports run one way, downwards through the folders of the package, and each folder needs no more than it says.
+
+What is held here is read from the folders themselves; docs/architecture.md shows it.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "metafa"
+
+FOLDERS = ("learning", "studies", "tasks", "results", "trials", "reporting", "running")
+"""From the lowest to the highest: a file imports its own folder's and those before it."""
+
+HEAVY = {"torch", "ray", "learn2learn", "optuna", "torchvision", "pandas", "pyarrow", "matplotlib", "pydantic"}
+CARRIED = {
+    "learning": {"torch"},
+    "studies": {"pydantic"},
+    "tasks": {"pydantic", "matplotlib"},
+    "results": {"pydantic", "pyarrow"},
+    "trials": {"torch", "pydantic", "pyarrow"},
+    "reporting": {"pydantic", "pyarrow", "pandas", "optuna"},
+    "running": HEAVY,
+}
+"""Of the packages that take long to import, or are not wanted everywhere, those that a folder's files bring with them
+when they are imported."""
+
+
+def imported(file: Path) -> Iterator[str]:
+    """The modules of metafa that a file imports, wherever in it, by their names."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "metafa")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "metafa":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_folder_has_its_place_and_says_what_it_is_for() -> None:
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == set(FOLDERS)
+    for folder in FOLDERS:
+        lines = (ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text())) or "").splitlines()
+        assert len(lines) == 3, f"metafa/{folder}/__init__.py: what is in it, an empty line, what it may import"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_imports_run_downwards(folder: str) -> None:
+    allowed = {"errors", *FOLDERS[: FOLDERS.index(folder) + 1]}
+    for file in sorted((PACKAGE / folder).rglob("*.py")):
+        above = {name for name in imported(file) if name.split(".")[1] not in allowed}
+        assert not above, f"{file.relative_to(PACKAGE)} imports {', '.join(sorted(above))}"
+
+
+def test_the_core_imports_nothing_else_of_metafa() -> None:
+    for file in sorted((PACKAGE / "learning").rglob("*.py")):
+        others = {name for name in imported(file) if name.split(".")[1] not in ("learning", "errors")}
+        assert not others, f"{file.relative_to(PACKAGE)} imports {', '.join(sorted(others))}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_brings_no_more_packages_than_it_says(folder: str) -> None:
+    files = sorted((PACKAGE / folder).rglob("*.py"))
+    modules = [".".join(("metafa", *file.relative_to(PACKAGE).with_suffix("").parts)) for file in files]
+    code = "; ".join(f"import {module.removesuffix('.__init__')}" for module in modules)
+    code += f"; import sys; print(*(set(sys.modules) & {HEAVY - CARRIED[folder]!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == ""
+
+
+def test_the_command_starts_without_what_takes_long_to_import() -> None:
+    slow = {"torch", "ray", "learn2learn", "optuna", "pandas", "matplotlib"}
+    code = f"import metafa.cli, sys; print(*(set(sys.modules) & {slow!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == ""
