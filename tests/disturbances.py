@@ -138,7 +138,8 @@ import sys, threading, time
 from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
-from metafa import cli, results
+from metafa import cli
+from metafa.results import results
 
 study, address = sys.argv[1:]
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})

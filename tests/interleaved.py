@@ -338,8 +338,8 @@ class Node:
 class Actor:
     """Whoever uses the store, by a ``name`` that no other has, on which depends what it draws at random.
 
-    ``call``: a function of a `metafa.store.Store`, or of whatever ``opened`` makes. ``observes``: what it returns is
-    what a reader has seen. ``promises``: the trials that have to be in the tables once it has returned.
+    ``call``: a function of a `metafa.results.store.Store`, or of whatever ``opened`` makes. ``observes``: what it
+    returns is what a reader has seen. ``promises``: the trials that have to be in the tables once it has returned.
     """
 
     name: str

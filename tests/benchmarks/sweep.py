@@ -81,7 +81,8 @@ def cost(folder: Path) -> None:
 TUNE = '''
 import time, ray
 from ray import tune
-from metafa import study, trial
+from metafa.studies import study
+from metafa.trials import trial
 text = """{text}"""
 checked = study.parse(text)
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
@@ -133,7 +134,9 @@ def workers(folder: Path) -> None:
 
 PLAIN = """
 import sys, time, torch
-from metafa import memory, study, trial
+from metafa.running import memory
+from metafa.studies import study
+from metafa.trials import trial
 memory.keep_freed()
 torch.set_num_threads(1)
 checked = study.parse(sys.argv[1])

@@ -472,7 +472,7 @@ def test_phases_are_in_one_order_in_every_process(tmp_path: Path) -> None:
     names = ("delta", "alpha", "charlie", "bravo")
     choices = ", ".join(f'[{{ phase = "noise", name = "{name}", steps = 64 }}, {evaluate}]' for name in names)
     made.results_of(tmp_path, f"seeds = 2\nphases = {{ choices = [{choices}] }}\n", measured(lambda _: 1.0, 2, ("z",)))
-    script = f"from metafa import conditions; print(conditions.read({str(tmp_path)!r}).phases)"
+    script = f"from metafa.reporting import conditions; print(conditions.read({str(tmp_path)!r}).phases)"
     said = {
         subprocess.run(
             [sys.executable, "-c", script], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True

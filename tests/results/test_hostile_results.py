@@ -277,7 +277,8 @@ def test_parts_that_would_be_gigabytes_are_refused_before_they_are(tmp_path: Pat
         (tmp_path / f"{number}.{table}").write_bytes(content)
     code = """if True:
         import pathlib, resource, sys
-        from metafa import parts, results
+        from metafa.errors import PartError
+        from metafa.results import parts
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
             try:
@@ -503,7 +504,10 @@ expect = "lower"
 SCRIPTS = sorted(path.stem for path in made.ANALYSIS.glob("*.py") if path.stem != "figures")
 SERVER = """if True:
     import importlib, io, json, os, resource, signal, sys, tempfile, time
-    from metafa import __main__, cli, report, tensorboard, stopping
+    from metafa import __main__, cli
+    from metafa.reporting import report
+    from metafa.results import tensorboard
+    from metafa.running import stopping
     sys.path.insert(0, cli._folder("analysis").as_posix())
     for script in json.loads(sys.argv[1]):
         importlib.import_module(script)

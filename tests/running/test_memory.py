@@ -6,7 +6,7 @@ import pytest
 
 SCRIPT = """
 import resource, torch
-from metafa import memory
+from metafa.running import memory
 if {keep}:
     memory.keep_freed()
 def step():

@@ -17,7 +17,7 @@ if scratch.fcntl is None:
 
 HOLD = """\
 import sys
-from metafa import scratch
+from metafa.running import scratch
 print(scratch.make().path, flush=True)
 sys.stdin.read()
 """

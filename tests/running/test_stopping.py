@@ -66,7 +66,7 @@ def test_a_command_is_stopped_while_it_is_imported(tmp_path: Path) -> None:
 def test_a_signal_that_comes_while_python_ends_changes_nothing() -> None:
     script = """\
 import os, signal, sys
-from metafa import stopping
+from metafa.running import stopping
 
 class Last:
     def __del__(self, kill=os.kill, process=os.getpid(), number=signal.SIGTERM):
@@ -85,7 +85,7 @@ def test_signals_wait_while_what_has_to_be_tidied_up_is(raised: type[BaseExcepti
     """And whatever it is that they come out as, the command was stopped."""
     script = f"""\
 import os, signal
-from metafa import stopping
+from metafa.running import stopping
 with stopping.said():
     try:
         with stopping.held():
