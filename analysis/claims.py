@@ -34,7 +34,7 @@ from metafa.errors import ResultsError
 from metafa.reporting import claims, statistics
 from metafa.reporting.appearance import COLOURS, in_words, named
 from metafa.reporting.conditions import Tables
-from metafa.results import results
+from metafa.results import preparation
 from metafa.studies.settings import ClaimSettings
 
 STYLES = {"holds": "green", "fails": "red", "undecided": "yellow"}
@@ -52,7 +52,7 @@ def main() -> None:
     for address in arguments.results:
         tables = read(address)
         where = tables.store.address
-        study = results.read_study(tables.store)
+        study = preparation.read_study(tables.store)
         if not study.claims:
             raise ResultsError(
                 f"{where}: this study claims nothing; say under [[claims]] what is to be judged, and how"

@@ -29,7 +29,7 @@ from metafa.errors import ResultsError
 from metafa.reporting import appearance, conditions
 from metafa.reporting.appearance import Line
 from metafa.reporting.conditions import Tables
-from metafa.results import files, results
+from metafa.results import damage, files
 from metafa.running import screens
 
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
@@ -58,7 +58,7 @@ def script(main: Callable[[], None]) -> Callable[[], None]:
         # what a library warns of would stand before the sentence; where warnings are errors, they still are
         warnings.showwarning = lambda *said, **options: None
         try:
-            with results.of_a_study("the results"):
+            with damage.of_a_study("the results"):
                 main()
         except (ResultsError, OSError) as error:
             screens.stop(2, str(error))

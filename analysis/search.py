@@ -34,7 +34,7 @@ from metafa.errors import ResultsError
 from metafa.reporting import importance
 from metafa.reporting.appearance import EVALUATORS, beyond, choice_labels, reach, short, ticks, value, with_room
 from metafa.reporting.objectives import Objective, chosen, front, points
-from metafa.results import results
+from metafa.results import preparation
 from metafa.studies.study import Study
 
 SHARE = 0.2  # of trials, the best, that contours and lines bring forward
@@ -51,7 +51,7 @@ def main() -> None:
     arguments = arguments.parse_args()
     tables = read(arguments.results)
     where = tables.store.address
-    study = results.read_study(tables.store)
+    study = preparation.read_study(tables.store)
     if not study.spaces:
         raise ResultsError(f"{where}: this study varies nothing; give a setting {{ choices = [...] }} or a range")
     objectives = chosen(tables, study, arguments.objective)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from metafa.results.results import MEANINGS, MEASUREMENTS, OUTCOME, RUN_COLUMNS
+from metafa.results.columns import MEANINGS, MEASUREMENTS, OUTCOME, RUN_COLUMNS
 from metafa.studies.schema import json_schema
 from metafa.studies.settings import (
     MAX_SIZE,

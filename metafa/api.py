@@ -32,9 +32,9 @@ from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
 from metafa.learning.training import Step
-from metafa.results import results
-from metafa.results.results import Results
-from metafa.results.results import load as load
+from metafa.results import addresses, preparation, tables
+from metafa.results.tables import Results
+from metafa.results.tables import load as load
 from metafa.running import launch, screens
 from metafa.studies import study
 from metafa.studies.card import card
@@ -455,9 +455,9 @@ def run(
 
 
 def _run(checked: Study, place: str, workers: int | None, address: str | None) -> Results:
-    store = results.open_store(place)
-    results.check(store, checked)
+    store = addresses.open_store(place)
+    preparation.check(store, checked)
     # plain text in a notebook too, where rich would make an output of every line
     screen = screens.console(force_jupyter=False)
     launch.run(checked, store, screen, screen, workers, address)
-    return results.load(place)
+    return tables.load(place)

@@ -22,12 +22,15 @@ from rich.table import Table
 from rich.text import Text
 
 from metafa.errors import DataAbsent, DataBroken, DataError, LaunchError, ResultsError, StudyError
-from metafa.results import files, heartbeat, results
-from metafa.results.store import Store, hidden, shown
+from metafa.results import addresses, continuing, damage, files, heartbeat, preparation, tables, upkeep, verification
+from metafa.results.addresses import hidden, shown
+from metafa.results.columns import CONTINUED, ENDED, FINISHED
+from metafa.results.store import Store
+from metafa.results.tables import trial_rows
 from metafa.running import launch, proposals, screens, stopping
 from metafa.studies import alike, study
 from metafa.studies import search as searches
-from metafa.studies.settings import as_text, transports
+from metafa.studies.settings import NUMERICS, as_text, transports
 from metafa.studies.study import Study
 from metafa.tasks import data
 
@@ -118,15 +121,15 @@ def _usable(address: str, study_file: Path | None = None) -> Iterator[None]:
     except OSError as error:
         # not all that goes wrong goes wrong with the results; what names no path says it in its words, but for stores
         place = os.fsdecode(error.filename) if error.filename else shown(address) if "://" in address else None
-        said = hidden(results.reason(error) if place else str(error), address)
+        said = hidden(damage.reason(error) if place else str(error), address)
         _stop(UNUSABLE, f"metafa: {place} cannot be used: {said}" if place else f"metafa: {said}")
 
 
 def _store(checked: Study, chosen: str | None) -> Store:
     address = chosen or f"results/{checked.name}"
     with _usable(address):
-        store = results.open_store(address)
-        results.check(store, checked)
+        store = addresses.open_store(address)
+        preparation.check(store, checked)
         return store
 
 
@@ -161,7 +164,7 @@ def _count(statuses: Iterable[str]) -> dict[str, int]:
 
 def _summarise(checked: Study, store: Store) -> None:
     with _usable(store.address):
-        counts = _count(results.statuses(store).values())
+        counts = _count(tables.statuses(store).values())
     total = max(checked.total, sum(counts.values()))  # it may have grown meanwhile
     said = ", ".join(f"{n} of {total} trials {name}" for name, n in counts.items() if n)
     fewer = f" ({checked.fewer})" if checked.fewer else ""
@@ -187,9 +190,9 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     store = _store(checked, results_address)
     with _usable(store.address, path):
         found = data.check(checked.examples, download=False)
-        rows = results.continued_rows(store)
-        results.check_images(store, rows, found.digests)
-        done = sum(row["status"] in results.FINISHED for row in rows)
+        rows = continuing.continued_rows(store)
+        continuing.check_images(store, rows, found.digests)
+        done = sum(row["status"] in FINISHED for row in rows)
     settings = checked.examples[0]
 
     screen.print(_named(checked, f": {checked.question}" if checked.question else ""), soft_wrap=True)
@@ -250,16 +253,16 @@ def _transports(checked: Study) -> Table:
 @app.command()
 def status(results_address: ResultsArgument) -> None:
     """Say how far a study is, while it runs, from any machine, and after: trials done, diverged, failed and left."""
-    with _usable(results_address), results.of_a_study(shown(results_address)):
-        store = results.open_store(results_address)
-        checked = results.read_study(store)
-        rows = results.trial_rows(store, results.CONTINUED)
-        checked = checked.over(checked.digests | results.digests_of(rows))
+    with _usable(results_address), damage.of_a_study(shown(results_address)):
+        store = addresses.open_store(results_address)
+        checked = preparation.read_study(store)
+        rows = trial_rows(store, CONTINUED)
+        checked = checked.over(checked.digests | continuing.digests_of(rows))
         ended = proposals.known_trials(rows)
         drivers, now = heartbeat.look(store), datetime.datetime.now(datetime.UTC)
     statuses = {trial_id: one.status for trial_id, one in ended.items()}
     known = {trial_id: one.point for trial_id, one in ended.items()}
-    of_before = any(row["numerics"] != results.NUMERICS for row in rows)  # whose trials this version knows by other ids
+    of_before = any(row["numerics"] != NUMERICS for row in rows)  # whose trials this version knows by other ids
     known |= {} if of_before else {trial.trial_id: trial.varied for trial in checked.trials}
     running = {trial_id: (part, beat) for beat, alive in drivers if alive for trial_id, part in beat.running.items()}
     names = list(checked.spaces)
@@ -303,8 +306,8 @@ def report(
     from metafa.reporting import report as reports
 
     with _usable(results_address):
-        store = results.open_store(results_address)
-        with results.of_a_study(store.address):
+        store = addresses.open_store(results_address)
+        with damage.of_a_study(store.address):
             text = reports.render(store)
         if output is None:
             path = Path(store.address) / "report.html" if store.local else Path(f"{Path(store.root).name}.html")
@@ -349,9 +352,9 @@ for _script in sorted(_folder("analysis").glob("*.py")):
 def compact(results_address: ResultsArgument) -> None:
     """Put the small files of finished trials together into larger ones, which are read faster."""
     with _usable(results_address):
-        store = results.open_store(results_address)
-        results.read_study(store)
-        screen.print(f"{results.compact(store)} files of each table put together")
+        store = addresses.open_store(results_address)
+        preparation.read_study(store)
+        screen.print(f"{upkeep.compact(store)} files of each table put together")
 
 
 @app.command()
@@ -365,26 +368,26 @@ def verify(
     Exit status: 0 all are equal, 1 some differ, 2 unusable input.
     """
     with _usable(results_address):
-        store = results.open_store(results_address)
-        checked = results.read_study(store)
-        results.check(store, checked)
-        rows = results.continued_rows(store)
+        store = addresses.open_store(results_address)
+        checked = preparation.read_study(store)
+        preparation.check(store, checked)
+        rows = continuing.continued_rows(store)
         known = proposals.known_trials(rows)
-    whole = sorted(trial_id for trial_id, one in known.items() if one.status in results.ENDED)
+    whole = sorted(trial_id for trial_id, one in known.items() if one.status in ENDED)
     if not whole:
         _stop(UNUSABLE, f"metafa: {store.address}: no trial is done yet")
     chosen = sorted(random.Random(checked.fingerprint).sample(whole, min(trials, len(whole))))
     listed = {trial.trial_id: trial for trial in checked.trials}  # in a grid that has grown a point says less than now
-    with _usable(store.address), results.of_a_study(store.address):
+    with _usable(store.address), damage.of_a_study(store.address):
         again = checked.of_trials([listed.get(one) or checked.trial(known[one].point) for one in chosen])
     with _usable(store.address, Path(store.address) / "study.toml"):
         found = data.check([trial.settings for trial in again.trials], download=True)
-        results.check_images(store, rows, found.digests)
+        continuing.check_images(store, rows, found.digests)
     with tempfile.TemporaryDirectory(prefix="metafa-") as folder:
-        other = results.open_store(f"{folder}/again")
+        other = addresses.open_store(f"{folder}/again")
         with _usable(store.address):
             launch.sweep(again.over(found.digests), other, {}, screen, workers, None, found.images)
-            differences = results.differences(store, other, chosen)
+            differences = verification.differences(store, other, chosen)
     for trial_id in chosen:
         said = differences.get(trial_id)
         outcome = (said, "red") if said else ("equal, to the bit", "green")
@@ -402,9 +405,9 @@ def tensorboard(
     from metafa.results import tensorboard
 
     with _usable(results_address):
-        store = results.open_store(results_address)
-        results.read_study(store)
-        with results.of_a_study(store.address):
+        store = addresses.open_store(results_address)
+        preparation.read_study(store)
+        with damage.of_a_study(store.address):
             written = tensorboard.write(store, folder)
     screen.print(f"{written} trials written; to look at them: tensorboard --logdir {folder}", soft_wrap=True)
 

@@ -29,7 +29,10 @@ import pandas as pd
 from disturbances import METAFA, in_order, tables
 from pyarrow import fs
 
-from metafa.results import results, store
+from metafa.results import addresses
+from metafa.results.columns import FINISHED, MEASUREMENTS
+from metafa.results.store import Store
+from metafa.results.tables import load, statuses
 
 STUDY = """\
 seeds = 2
@@ -75,7 +78,7 @@ def published(publish):
     return noted
 
 
-HOOKED = {"metafa.running.sweep": ("_go_on", begun), "metafa.results.results": ("publish", published)}
+HOOKED = {"metafa.running.sweep": ("_go_on", begun), "metafa.results.publishing": ("publish", published)}
 AHEAD = float(os.environ.get("CROWD_CLOCK", 0))
 
 
@@ -166,8 +169,8 @@ class Crowd:
         return self.folder / "log"
 
     @property
-    def place(self) -> store.Store:
-        return store.at(self.address if "://" in self.address else self.folder / self.address)
+    def place(self) -> Store:
+        return addresses.at(self.address if "://" in self.address else self.folder / self.address)
 
     def begin(self, ahead: float = 0.0, workers: int = 1) -> Driver:
         """A driver whose clock is ``ahead`` by so many seconds."""
@@ -224,7 +227,7 @@ def attempts_again(crowd: Crowd) -> Counter[str]:
         past = before.setdefault(event.trial_id, [])
         if event.what == "begun":
             for other in past:
-                assert other.what not in results.FINISHED, f"{event} again, after {other}"
+                assert other.what not in FINISHED, f"{event} again, after {other}"
                 driver = crowd.drivers[other.driver]
                 assert (driver.hurt or math.inf) < event.moment, f"{event} while {other} went on"
             if past:
@@ -278,7 +281,7 @@ def disturb(
                 if number < drivers - 2:
                     fates[number] = _drawn(chance)
                 if len(crowd.drivers) == drivers:
-                    left = len(results.statuses(place))
+                    left = len(statuses(place))
             for driver in alive:
                 fate = fates.get(driver.number)
                 if driver.hurt is not None or fate is None:
@@ -332,7 +335,7 @@ def _cleared(crowd: Crowd, over: threading.Event) -> Iterator[None]:
         crowd.end()
 
 
-def _load_again_and_again(place: store.Store, undisturbed: Path, over: threading.Event) -> int:
+def _load_again_and_again(place: Store, undisturbed: Path, over: threading.Event) -> int:
     """Reads both tables until it is over, and returns how often: what was seen once is seen again, and all that is seen
     is as in the undisturbed run."""
     whole, seen, readings = tables(undisturbed), set[str](), 0
@@ -340,7 +343,7 @@ def _load_again_and_again(place: store.Store, undisturbed: Path, over: threading
         if not place.exists("study.toml"):
             time.sleep(0.1)
             continue
-        found = results.load(place.opened)
+        found = load(place.opened)
         ids = set(found.trials.get("trial_id", []))
         assert seen <= ids, f"{seen - ids} have been there"
         seen = ids
@@ -352,9 +355,9 @@ def _load_again_and_again(place: store.Store, undisturbed: Path, over: threading
     return readings
 
 
-def _assert_once(place: store.Store) -> int:
+def _assert_once(place: Store) -> int:
     """Reads both folders with pandas; returns 0 where a file went away meanwhile."""
-    for table, keys in (("trials", ["trial_id"]), ("measurements", results.MEASUREMENTS.names[:-1])):
+    for table, keys in (("trials", ["trial_id"]), ("measurements", MEASUREMENTS.names[:-1])):
         try:
             found = pd.read_parquet(place.path(table), filesystem=place.filesystem)
         except (FileNotFoundError, OSError):
@@ -365,7 +368,7 @@ def _assert_once(place: store.Store) -> int:
     return 1
 
 
-def _read_with_pandas(place: store.Store, over: threading.Event) -> int:
+def _read_with_pandas(place: Store, over: threading.Event) -> int:
     readings = 0
     while not over.is_set():
         if place.exists("study.toml"):
@@ -374,7 +377,7 @@ def _read_with_pandas(place: store.Store, over: threading.Event) -> int:
     return readings
 
 
-def _compact_again_and_again(crowd: Crowd, place: store.Store, seed: float, over: threading.Event) -> Counter[str]:
+def _compact_again_and_again(crowd: Crowd, place: Store, seed: float, over: threading.Event) -> Counter[str]:
     """Begins compactions until it is over, and kills most of them: at a random moment, or when one has begun to put its
     parts there."""
     chance, counts = random.Random(seed), Counter[str]()
@@ -402,7 +405,7 @@ def _compact_again_and_again(crowd: Crowd, place: store.Store, seed: float, over
     return counts
 
 
-def _compacting(place: store.Store) -> bool:
+def _compacting(place: Store) -> bool:
     names: list[Any] = place.names("measurements")
     return any(name.startswith(".compact-") for name in names)
 

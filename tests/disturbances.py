@@ -22,7 +22,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from metafa.results import results, store
+from metafa.results import addresses
+from metafa.results.columns import RUN_COLUMNS
+from metafa.results.listing import PARTIAL
+from metafa.results.tables import Results, load, statuses
 
 METAFA = [str(Path(sys.executable).with_name("metafa"))]
 STUDY = """\
@@ -57,12 +60,12 @@ def metafa(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 def tables(address: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both tables, without what describes the run, in an order of their own."""
-    return in_order(results.load(address))
+    return in_order(load(address))
 
 
-def in_order(found: results.Results) -> tuple[pd.DataFrame, pd.DataFrame]:
+def in_order(found: Results) -> tuple[pd.DataFrame, pd.DataFrame]:
     trials, measurements = found
-    trials = trials.drop(columns=list(results.RUN_COLUMNS)).sort_values("trial_id", ignore_index=True)
+    trials = trials.drop(columns=list(RUN_COLUMNS)).sort_values("trial_id", ignore_index=True)
     return trials, measurements.sort_values([c for c in measurements if c != "value"], ignore_index=True)
 
 
@@ -84,13 +87,13 @@ def kill_driver(folder: Path, study: str, address: str, when: Callable[[], bool]
         time.sleep(0.02)
     driver.kill()
     driver.wait()
-    place = store.at(folder / address)
-    return set(results.statuses(place)) if place.exists("study.toml") else set()
+    place = addresses.at(folder / address)
+    return set(statuses(place)) if place.exists("study.toml") else set()
 
 
 def begun(address: Path) -> bool:
     """Whether a trial has left a checkpoint to go on from."""
-    return any((address / results.PARTIAL).glob("*.safetensors"))
+    return any((address / PARTIAL).glob("*.safetensors"))
 
 
 def ended(address: Path, trials: int = 1) -> bool:
@@ -139,7 +142,7 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 from metafa import cli
-from metafa.results import results
+from metafa.results.listing import PARTIAL
 
 study, address = sys.argv[1:]
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -147,7 +150,7 @@ nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 lost = []
 
 def lose():
-    while not any((Path(address) / results.PARTIAL).glob("*.safetensors")):
+    while not any((Path(address) / PARTIAL).glob("*.safetensors")):
         time.sleep(0.02)
     cluster.remove_node(nodes[0], allow_graceful=False)
     lost.append(nodes[0])
@@ -246,7 +249,7 @@ def disturb_one(folder: Path, kills: int, chance: random.Random) -> None:
         address = f"driver{kill // 5}"
         moment = time.time() + chance.uniform(0.4, 1) * whole
         through = kill_driver(folder, "small.toml", address, lambda moment=moment: time.time() > moment)
-        trials = results.load(folder / address).trials if through else pd.DataFrame({"trial_id": [], "started": []})
+        trials = load(folder / address).trials if through else pd.DataFrame({"trial_id": [], "started": []})
         started = dict(zip(trials["trial_id"], trials["started"], strict=True))
         before = kept.get(address, {})
         assert before.items() <= started.items(), "a trial that was done has been done again"

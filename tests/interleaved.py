@@ -35,7 +35,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import dataset, fs
 
-from metafa.results import parts, results
+from metafa.results import pairs, parts, preparation, publishing, reading, tables
 
 ROOT = "results"
 LISTED_AT_MOST = 6  # changed entries of a listing of which every combination is tried
@@ -294,6 +294,10 @@ def _decode(content: bytes, table: str, columns: tuple[str, ...] | None) -> pa.T
     return parts.decode(content, table, columns)
 
 
+def _decoded(content: bytes, table: str, columns: Iterable[str] | None = None) -> pa.Table:
+    return _decode(content, table, columns and (*columns,))
+
+
 @functools.cache
 def _read_metadata(content: bytes) -> pq.FileMetaData:
     return parts.read_metadata(pa.BufferReader(content))
@@ -338,8 +342,8 @@ class Node:
 class Actor:
     """Whoever uses the store, by a ``name`` that no other has, on which depends what it draws at random.
 
-    ``call``: a function of a `metafa.results.store.Store`, or of whatever ``opened`` makes. ``observes``: what it
-    returns is what a reader has seen. ``promises``: the trials that have to be in the tables once it has returned.
+    ``call``: a function of a `Store`, or of whatever ``opened`` makes. ``observes``: what it returns is
+    what a reader has seen. ``promises``: the trials that have to be in the tables once it has returned.
     """
 
     name: str
@@ -414,11 +418,11 @@ def _deterministic(run: Run) -> Iterator[None]:
             (time, "sleep", lambda seconds: None),
             (dataset, "dataset", _dataset),
             # the same content is decoded once
-            (results, "decode", lambda content, table, columns=None: _decode(content, table, columns and (*columns,))),
-            (results, "read_metadata", lambda file: _read_metadata(file.read())),
-            (results, "ThreadPoolExecutor", _Inline),
-            (results, "open_store", lambda store: store),
-            (results, "_known_pairs", _Forgetful()),  # here a name is used again in another schedule
+            *((place, "decode", _decoded) for place in (reading, publishing)),
+            *((place, "read_metadata", lambda file: _read_metadata(file.read())) for place in (reading, preparation)),
+            (reading, "ThreadPoolExecutor", _Inline),
+            (tables, "open_store", lambda store: store),
+            (pairs, "_known_pairs", _Forgetful()),  # here a name is used again in another schedule
         ):
             stack.enter_context(mock.patch.object(place, name, new))
         yield

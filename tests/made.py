@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from metafa.results import results, store
+from metafa.results import addresses, columns, preparation, publishing
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS, flatten
 from metafa.studies.study import Study, Trial
@@ -19,8 +19,8 @@ ANALYSIS = Path(__file__).parents[1] / "analysis"
 
 def results_of(address: object, text: str, measure: Callable[[Trial], Iterable[dict[str, Any]]]) -> Study:
     """Puts the results of the study ``text`` at ``address``, all trials done, ``measure`` saying what was measured."""
-    checked, place = study.parse(text, default_name="made"), store.at(str(address))
-    results.prepare(place, checked)
+    checked, place = study.parse(text, default_name="made"), addresses.at(str(address))
+    preparation.prepare(place, checked)
     for trial in checked.trials:
         put(address, checked, trial, measure(trial))
     return checked
@@ -30,7 +30,7 @@ def put(address: object, checked: Study, trial: Trial, rows: Iterable[dict[str, 
     """Puts the rows of one trial."""
     row = {"trial_id": trial.trial_id, "study": checked.name, "status": "done", "numerics": NUMERICS}
     row |= flatten(trial.settings) | {"point": json.dumps(trial.varied)} | outcome
-    results.write(store.at(str(address)), results.trials_schema(checked), row, rows)
+    publishing.write(addresses.at(str(address)), columns.trials_schema(checked), row, rows)
 
 
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess:

@@ -22,7 +22,9 @@ from typer.testing import CliRunner
 
 from metafa import cli
 from metafa.reporting import report
-from metafa.results import heartbeat, results, store
+from metafa.results import addresses, heartbeat, preparation, sealing, tables, upkeep
+from metafa.results.columns import TABLES
+from metafa.results.listing import OWN
 from metafa.running import progress
 from metafa.running.sweep import Ended, final_measurement
 from metafa.studies import search, study
@@ -239,7 +241,7 @@ def measured(trial: Trial) -> list[dict]:
 def half_done(address: Path, text: str = TWO) -> Study:
     """Results of which one of two trials is done."""
     checked = made.study.parse(text, default_name="made")
-    results.prepare(store.at(address), checked)
+    preparation.prepare(addresses.at(address), checked)
     made.put(address, checked, checked.trials[0], measured(checked.trials[0]))
     return checked
 
@@ -250,7 +252,7 @@ def beat(address: Path, trial_id: str, ago: float, **changed: object) -> None:
     written = datetime.datetime.now(zone) - datetime.timedelta(seconds=ago)
     said = {"written": written.isoformat(), "host": "node7", "summary": "1/2 trials", "running": {trial_id: 0.4}}
     (address / heartbeat.FOLDER).mkdir(exist_ok=True)
-    store.at(address).put(f"{heartbeat.FOLDER}/{TOKEN}.json", json.dumps(said | changed).encode())
+    addresses.at(address).put(f"{heartbeat.FOLDER}/{TOKEN}.json", json.dumps(said | changed).encode())
 
 
 TOKEN = "0" * 32
@@ -303,7 +305,7 @@ def test_status_tells_a_driver_that_runs_from_one_that_is_gone(
     assert done.stdout.splitlines()[-1] == said
     assert ("running, 40%, node7" in done.stdout) == (GONE not in said and STOPPED not in said)
     assert "1 done, 0 diverged, 0 stopped, 0 failed, 1 to do" in done.stdout
-    told = report._running(store.at(here / "made"), checked, results.load(here / "made").trials)
+    told = report._running(addresses.at(here / "made"), checked, tables.load(here / "made").trials)
     assert told.startswith("1 of 2 trials are still to do; as of 20")
     assert told.endswith(f" UTC: {said}.")
 
@@ -480,7 +482,7 @@ def littered(here: Path) -> Path:
     (here / "made.toml").write_text(TWO)
     checked = made.results_of(address, TWO, measured)
     part = address / "trials" / f"{checked.trials[0].trial_id}.parquet"
-    for table in results.TABLES:
+    for table in TABLES:
         for name in ("notes.txt", ".DS_Store", f"{part.name}.tmp", "odd.parquet", "Thumbs.db"):
             (address / table / name).write_text("not ours")
         for name in ("part (conflicted copy).parquet", f"{part.stem} (1).parquet", f"{part.stem}-mac.parquet"):
@@ -492,9 +494,7 @@ def littered(here: Path) -> Path:
 
 
 def test_what_stands_among_the_parts_and_is_none_is_passed_by_and_left_alone(littered: Path, here: Path) -> None:
-    strays = {
-        path for path in littered.rglob("*") if "compact" not in path.name and not results.OWN.fullmatch(path.name)
-    }
+    strays = {path for path in littered.rglob("*") if "compact" not in path.name and not OWN.fullmatch(path.name)}
     for command, said in [
         (["status", "results/made"], "2 done, 0 diverged, 0 stopped, 0 failed, 0 to do"),
         (["check", "made.toml"], "trials   2 of 2 seeds, 2 of them done"),
@@ -508,7 +508,7 @@ def test_what_stands_among_the_parts_and_is_none_is_passed_by_and_left_alone(lit
         assert (done.exit_code, done.stderr) == (0, ""), done.output
         assert said in done.stdout
     assert all(path.exists() for path in strays)
-    trials, measurements = results.load(littered)
+    trials, measurements = tables.load(littered)
     assert (len(trials), len(measurements)) == (2, 48)
     drawn = made.run("meta_loss.py", littered)
     assert drawn.returncode == 0, drawn.stderr
@@ -542,7 +542,7 @@ def test_every_command_names_a_damaged_part_and_what_it_advises_works(content: b
         done = run(*command)
         assert (done.exit_code, done.stderr) == (2, f"metafa: made: damaged: {name}{advice}\n"), done.output
     said = [f"{name}: damaged; its trials run again"]
-    assert results.remove_damaged(store.at(here / "made")) == said  # as `metafa run` begins
+    assert upkeep.remove_damaged(addresses.at(here / "made")) == said  # as `metafa run` begins
     assert "1 done, 0 diverged, 0 stopped, 0 failed, 1 to do" in run("status", "made").stdout
     for command in READERS:
         assert run(*command).exit_code == 0
@@ -553,8 +553,8 @@ def test_a_damaged_row_is_read_from_the_measurements(content: bytes | None, here
     name = damage(here, "trials", content)
     assert "2 done, 0 diverged, 0 stopped, 0 failed, 0 to do" in run("status", "made").stdout
     said = [f"{name}: damaged; it is made again of {name.replace('trials', 'measurements')}"]
-    assert results.remove_damaged(store.at(here / "made")) == said
-    assert store.sealed((here / "made" / name).read_bytes())
+    assert upkeep.remove_damaged(addresses.at(here / "made")) == said
+    assert sealing.sealed((here / "made" / name).read_bytes())
     for command in READERS:
         assert run(*command).exit_code == 0
 
@@ -587,7 +587,7 @@ def test_a_search_whose_space_is_exhausted_is_done_and_says_so(here: Path) -> No
         if point == {"supervised.batch_size": 9, "supervised.training_images": 8}:
             continue
         if number == 0:
-            results.prepare(store.at("results/small"), checked)
+            preparation.prepare(addresses.at("results/small"), checked)
         assert f"{3 - number} to do" in run("status", "results/small").output
         made.put("results/small", checked, checked.trial(point), rows, objectives=[1.0])
     for arguments in (("check", "small.toml"), ("run", "small.toml", "--address", "127.0.0.1:1")):

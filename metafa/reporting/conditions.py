@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metafa.errors import ResultsError
-from metafa.results import results
-from metafa.results.results import ENDED, MEASUREMENTS
+from metafa.results import addresses, damage, tables
+from metafa.results.columns import ENDED, MEASUREMENTS
 from metafa.results.store import Store
 from metafa.studies.settings import NUMERICS
 
@@ -159,7 +159,7 @@ class Tables:
             wanted &= pc.field("phase").isin(_strings(phases))
         if len(chosen) < len(self.trials):
             wanted &= pc.field("trial_id").isin(_strings(chosen))
-        rows = results.read_table(self.store, "measurements", MEASUREMENTS.names, wanted).to_pandas()
+        rows = tables.read_table(self.store, "measurements", MEASUREMENTS.names, wanted).to_pandas()
         if len(self.diverged):
             keys = list(self.diverged)
             rows = rows.merge(self.diverged.assign(lost=True), how="left", on=keys)
@@ -225,7 +225,7 @@ class Tables:
 def read(address: str | Path) -> Tables:
     """The tables at ``address``, a folder or an object store's. Raises `ResultsError` where there are none, or none of
     the trials has ended yet."""
-    store = results.open_store(address)
+    store = addresses.open_store(address)
     return of_trials(store, read_trials(store))
 
 
@@ -249,11 +249,11 @@ def as_frame(trials: pa.Table) -> pd.DataFrame:
 def read_trials(store: Store) -> pd.DataFrame:
     """The table of trials. Raises `ResultsError`."""
     try:
-        if (table := results.read_table(store, "trials")).num_rows:
+        if (table := tables.read_table(store, "trials")).num_rows:
             return as_frame(table)
         said = "no trial has ended yet"
     except OSError as error:
-        said = results.reason(error)
+        said = damage.reason(error)
     raise ResultsError(
         f"{store.address}: no tables `trials` and `measurements` of metafa here ({said}); give what `metafa run` calls "
         "results, such as results/quickstart"

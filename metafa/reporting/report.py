@@ -17,9 +17,10 @@ from metafa.errors import ResultsError
 from metafa.reporting import appearance, charts, claims, comparison, conditions, importance, objectives
 from metafa.reporting.appearance import Line, named
 from metafa.reporting.conditions import EVALUATED, Tables
-from metafa.results import heartbeat, results
-from metafa.results.results import ENDED
+from metafa.results import heartbeat, preparation
+from metafa.results.columns import ENDED, RUN_COLUMNS
 from metafa.results.store import Store
+from metafa.results.tables import read_table
 from metafa.studies.settings import flatten
 from metafa.studies.study import Study
 
@@ -34,7 +35,7 @@ CAPTIONS = {
 }
 EXPLAINED = 10  # trials that importance is told of
 TABLE_ROWS = 2000  # the CSV of analysis/ and the Parquet have the rest
-MADE_BY = [*(name for name in results.RUN_COLUMNS if name not in ("started", "seconds")), "numerics"]
+MADE_BY = [*(name for name in RUN_COLUMNS if name not in ("started", "seconds")), "numerics"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Section:
 
 def render(store: Store) -> str:
     """The report of the results in ``store``, as HTML that needs nothing else. Raises `ResultsError`."""
-    study = results.read_study(store)
+    study = preparation.read_study(store)
     trials = _trials(store)
     tables = conditions.of_trials(store, trials) if trials["status"].isin(ENDED).any() else None
     lines = appearance.lines(tables) if tables is not None else []
@@ -129,7 +130,7 @@ def _without_template(layout: dict[str, Any]) -> dict[str, Any]:
 
 def _trials(store: Store) -> pd.DataFrame:
     """The table of trials, which may be empty while a study is young."""
-    table = results.read_table(store, "trials")
+    table = read_table(store, "trials")
     return conditions.as_frame(table) if table.num_rows else pd.DataFrame({"trial_id": [], "status": []}, dtype=str)
 
 

@@ -24,8 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from metafa.results import heartbeat
-from metafa.results.heartbeat import (BYTES, EVERY, GONE_AFTER, Heartbeat)
-from metafa.results.store import Store, digest
+from metafa.results.heartbeat import BYTES, EVERY, GONE_AFTER, Heartbeat
+from metafa.results.sealing import digest
+from metafa.results.store import Store
 
 FOLDER = "leases"
 UPKEEP = "upkeep"  # of the files of the results

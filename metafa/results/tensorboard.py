@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from metafa.errors import PartError, ResultsError
 import json
 import os
 import tempfile
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from metafa.results import parts, results
+from metafa.errors import PartError, ResultsError
+from metafa.results import exports, values
 from metafa.results.store import Store
 
 WHERE = ["phase", "metric", "layer", "component", "task", "learning_rate"]
@@ -23,9 +23,9 @@ def write(store: Store, folder: Path) -> int:
 
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
-    for trials, measurements in results.in_parts(store):
+    for trials, measurements in exports.in_parts(store):
         try:
-            parts.check_rows(trials, "trials")  # by its trial_id a folder is called
+            values.check_rows(trials, "trials")  # by its trial_id a folder is called
         except PartError as error:
             raise ResultsError(f"{store.address}/trials {error}") from error
         for trial in trials.to_pylist():

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from metafa.errors import LaunchError, ResourcesError
-from metafa.results import heartbeat, leases, results
+from metafa.results import continuing, damage, heartbeat, leases, listing, mending, tables, upkeep
+from metafa.results.columns import FINISHED
 from metafa.results.heartbeat import Heartbeat
 from metafa.results.store import Store
 from metafa.running import notebook, proposals, screens, stopping
@@ -38,33 +39,33 @@ def run(
     """
     with contextlib.ExitStack() as stack:
         here = _Here(study, store, screen, stack)
-        for sentence in results.mend(store):
+        for sentence in mending.mend(store):
             errors.print(f"{store.address}/{sentence}", markup=False)
-        rows = results.continued_rows(store)
+        rows = continuing.continued_rows(store)
         found = data.here([trial.settings for trial in study.trials] or study.examples)
-        results.check_images(store, rows, found.digests)
-        study = study.over(results.digests_of(rows) | found.digests)
+        continuing.check_images(store, rows, found.digests)
+        study = study.over(continuing.digests_of(rows) | found.digests)
         known = proposals.known_trials(rows)
-        known = {id_: one for id_, one in known.items() if study.adaptive or one.status in results.FINISHED}
+        known = {id_: one for id_, one in known.items() if study.adaptive or one.status in FINISHED}
         if len(known) >= study.total:
-            if not results.is_tidy(store):
-                results.look_after(store, here.driver())
+            if not listing.is_tidy(store):
+                upkeep.look_after(store, here.driver())
             return False
         left = [trial.settings for trial in study.trials if trial.trial_id not in known]
         found = data.check(left or study.examples, download=True, already=found.images)
-        results.check_images(store, rows, found.digests)
+        continuing.check_images(store, rows, found.digests)
         for sentence in data.overlaps(left or study.examples, found):
             screen.print(f"note: {sentence}", soft_wrap=True)
         if store.exists("study.toml"):
-            results.look_after(store, here.driver())
+            upkeep.look_after(store, here.driver())
         here.failed = {row["trial_id"]: row["started"] for row in rows if row["trial_id"] not in known}
         sweep(study.over(study.digests | found.digests), store, known, screen, workers, address, found.images, here)
-        number = len(results.statuses(store))
+        number = len(tables.statuses(store))
         if study.adaptive and number < study.total:
             screen.print(
                 f"the search finds no more than {number} trials, of {study.total} asked for: settings do not fit"
             )
-        results.compact(store, here.driver())
+        upkeep.compact(store, here.driver())
     return True
 
 
@@ -82,7 +83,7 @@ class _Here:
             try:
                 self._driver = self.stack.enter_context(leases.driver(self.store, self._say, last_word=True))
             except OSError as error:
-                raise results.unwritten(self.store, results.reason(error)) from error
+                raise damage.unwritten(self.store, damage.reason(error)) from error
             if not self.store.tells_apart(f"{leases.FOLDER}/.trying.{self._driver.token}"):
                 self._note(
                     f"{self.store.address} knows neither links nor conditional puts, and cannot keep two runs of a "

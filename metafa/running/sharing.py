@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from metafa.results import leases, results
+from metafa.results import damage, leases, tables
 from metafa.results.leases import Driver
 from metafa.running.proposals import Known, known_trials, trial_at
 from metafa.studies.search import Point
@@ -55,18 +55,18 @@ class Share:
                 self.done(trial.trial_id)
                 return False
         except OSError as error:
-            raise results.unwritten(self.driver.store, results.reason(error)) from error
+            raise damage.unwritten(self.driver.store, damage.reason(error)) from error
         return True
 
     def _has_ended(self, trial_id: str) -> bool:
         store = self.driver.store
         if self._compactions is None or self.driver.numbers().get(leases.UPKEEP, 0) != self._compactions:
             self.look()
-            return trial_id in self.ended or self._learn(results.rows_of(store, [trial_id]))
+            return trial_id in self.ended or self._learn(tables.rows_of(store, [trial_id]))
         if any(
             store.exists(name) for name in (f"measurements/{trial_id}.parquet", f"trials/failed-{trial_id}.parquet")
         ):
-            return self._learn(results.rows_of(store, [trial_id]))
+            return self._learn(tables.rows_of(store, [trial_id]))
         return False
 
     def done(self, trial_id: str) -> None:
@@ -92,7 +92,7 @@ class Share:
             self._busy = frozenset(
                 name.removeprefix(leases.of_trial("")) for name, (holder, _) in held.items() if holder in others
             )
-            self._learn(results.rows_of(self.driver.store, but=self.ended.keys() | self.held.keys()))
+            self._learn(tables.rows_of(self.driver.store, but=self.ended.keys() | self.held.keys()))
             self._compactions = None if leases.UPKEEP in held else number
         self._looked, self._among_others = time.monotonic(), bool(others)
 

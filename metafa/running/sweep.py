@@ -36,8 +36,9 @@ from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup
 
 from metafa.errors import PartError, ResourcesError, ResultsError
-from metafa.results import heartbeat, parts, results
-from metafa.results import store as stores
+from metafa.results import addresses, columns, damage, heartbeat, parts, preparation, publishing, tables
+from metafa.results.listing import PARTIAL
+from metafa.results.sealing import DIGEST_BYTES
 from metafa.results.store import Store
 from metafa.running import proposals, provenance, scratch, stopping
 from metafa.running.proposals import Known
@@ -190,7 +191,7 @@ def _run(
     found = ray.cluster_resources()
     if alone:  # a cluster may grow; this machine does not, and Tune would wait for ever
         _check_resources(study, found)
-    results.prepare(store, study)
+    preparation.prepare(store, study)
     if share is None:
         share = join(ended)
         to_try = proposals.to_try(study, ended, share)
@@ -230,7 +231,7 @@ def _run(
     if study.adaptive and not bridge.unwritten:
         proposals.keep_journal(study, store, ended)
     if bridge.unwritten:
-        raise results.unwritten(store, bridge.unwritten)
+        raise damage.unwritten(store, bridge.unwritten)
 
 
 @contextlib.contextmanager
@@ -449,7 +450,7 @@ class _Task:
 
     @cached_property
     def schema(self) -> Any:
-        return results.trials_schema(self.study)
+        return columns.trials_schema(self.study)
 
 
 class _Unwritten(Exception):
@@ -476,14 +477,14 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     from metafa.trials import checkpoints
     from metafa.trials import trial as trials
 
-    study, store, trial = task.study, stores.at(task.address), task.study.trial(point)
+    study, store, trial = task.study, addresses.at(task.address), task.study.trial(point)
     memory.keep_freed()
     # a sum's rounding depends on how many threads share it, so that number is a setting
     torch.set_num_threads(study.resources.cpus_per_trial)
     device = "cuda" if study.resources.gpus_per_trial else "cpu"
     started, reported, kept = time.time(), 0.0, time.monotonic()
     schema = task.schema
-    partial = f"{results.PARTIAL}/{trial.trial_id}"
+    partial = f"{PARTIAL}/{trial.trial_id}"
     early = study.early_stopping
 
     def progress(fraction: float) -> None:
@@ -495,9 +496,9 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
     def judge(place: tuple[str, int], value: float, rows: list[dict[str, Any]]) -> None:
         # first, since it may be stopped at this report, and what it has measured then stands there
         try:
-            store.put(f"{partial}.parquet", results.encode(results.measured(trial.trial_id, rows)))
+            store.put(f"{partial}.parquet", parts.encode(columns.measured(trial.trial_id, rows)))
         except OSError as error:
-            raise _Unwritten(results.reason(error)) from error
+            raise _Unwritten(damage.reason(error)) from error
         phase, step = place
         report({"fraction": 0.0, "status": "running", "phase": phase, "step": step, "objective": value})
 
@@ -548,15 +549,15 @@ def _run_trial(task: _Task, point: search.Point, reference: Any, report: Callabl
         row |= {"error": "".join(traceback.format_exception(error))}
     row |= {"status": ended.status, "objectives": ended.objectives, "seconds": time.time() - started}
     try:
-        measured = results.measured(trial.trial_id, rows)
-        if not results.publish(store, schema, row, measured, final=study.adaptive):
+        measured = columns.measured(trial.trial_id, rows)
+        if not publishing.publish(store, schema, row, measured, final=study.adaptive):
             # by a driver that took this one for gone: what everybody reads is what is learned from
-            for there in results.rows_of(store, [trial.trial_id]):
+            for there in tables.rows_of(store, [trial.trial_id]):
                 objectives = there["objectives"] and tuple(there["objectives"])
                 ended = dataclasses.replace(ended, status=there["status"], objectives=objectives)
         _forget(store, trial.trial_id)
     except (OSError, ResultsError, PartError) as error:
-        report({"fraction": 1.0, "status": "unwritten", "error": results.reason(error)})
+        report({"fraction": 1.0, "status": "unwritten", "error": damage.reason(error)})
         return
     last_line = (row.get("error") or "").strip().splitlines()[-1:]
     ended = dataclasses.replace(ended, error="".join(last_line) or None)
@@ -571,7 +572,7 @@ def _go_on(store: Store, partial: str) -> Any:
     content = b""
     with contextlib.suppress(FileNotFoundError):
         content = store.read(f"{partial}.safetensors")
-    place = content[-stores.DIGEST_BYTES :].hex()
+    place = content[-DIGEST_BYTES:].hex()
     if cause := _in_vain(_deaths(store, partial), place):
         store.remove(f"{partial}.json")
         raise RuntimeError(cause)
@@ -597,7 +598,7 @@ def _place(store: Store, partial: str) -> str:
     """The digest of a trial's checkpoint, which is at its end; empty where there is none."""
     try:
         with store.filesystem.open_input_file(store.path(f"{partial}.safetensors")) as file:
-            return file.read_at(stores.DIGEST_BYTES, max(0, file.size() - stores.DIGEST_BYTES)).hex()
+            return file.read_at(DIGEST_BYTES, max(0, file.size() - DIGEST_BYTES)).hex()
     except OSError:
         return ""
 
@@ -642,7 +643,7 @@ def _judged_again(settings: TrialSettings, checkpoint: Any) -> list[tuple[str, i
 def _forget(store: Store, trial_id: str) -> None:
     """Removes what a trial has kept on its way."""
     for suffix in ("safetensors", "parquet", "json"):
-        store.remove(f"{results.PARTIAL}/{trial_id}.{suffix}")
+        store.remove(f"{PARTIAL}/{trial_id}.{suffix}")
 
 
 def _row(trial: Trial, study: Study, software: Mapping[str, Any]) -> dict[str, Any]:
@@ -822,7 +823,7 @@ class _Bridge(tune.Callback):
             objectives = (last["objective"],) if same and math.isfinite(last["objective"]) else None
             row = {"status": "stopped", "stopped_phase": last["phase"], "stopped_step": last["step"]}
             row |= {"objectives": objectives}
-            partial = f"{results.PARTIAL}/{ours.trial_id}"
+            partial = f"{PARTIAL}/{ours.trial_id}"
             self._write(ours, row, lambda: self._measured(ours, f"{partial}.parquet"))
             _forget(self.store, ours.trial_id)
             metric = self.study.early_stopping.metric.rpartition(".")[2]
@@ -839,7 +840,7 @@ class _Bridge(tune.Callback):
         cause = _cause(_said(trial))
         if cause in NO_DEATHS:
             return
-        partial = f"{results.PARTIAL}/{self.tries.given[trial.trial_id].trial_id}"
+        partial = f"{PARTIAL}/{self.tries.given[trial.trial_id].trial_id}"
         deaths = [*_deaths(self.store, partial), (cause, place := _place(self.store, partial))][-DEATHS:]
         with contextlib.suppress(OSError):  # then it has one more attempt
             self.store.put(f"{partial}.json", json.dumps({"deaths": deaths}).encode())
@@ -848,11 +849,11 @@ class _Bridge(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         ours = self.tries.given.pop(trial.trial_id)
-        partial, said = f"{results.PARTIAL}/{ours.trial_id}", _said(trial)
+        partial, said = f"{PARTIAL}/{ours.trial_id}", _said(trial)
         in_vain = _in_vain(_deaths(self.store, partial), _place(self.store, partial))
         summary = in_vain or f"its process died {trial.run_metadata.num_failures} times, the last time: {_cause(said)}"
         row = {"status": "failed", "error": f"{said}\n{summary}".strip()}
-        self._write(ours, row, lambda: results.measured(ours.trial_id, []))
+        self._write(ours, row, lambda: columns.measured(ours.trial_id, []))
         with contextlib.suppress(OSError):
             self.store.remove(f"{partial}.json")
         self._ended(ours, Ended("failed", summary))
@@ -861,16 +862,16 @@ class _Bridge(tune.Callback):
         """What a trial that was stopped had measured."""
         with contextlib.suppress(FileNotFoundError):
             return parts.decode(self.store.read(name), "measurements")
-        return results.measured(trial.trial_id, [])
+        return columns.measured(trial.trial_id, [])
 
     def _write(self, trial: Trial, outcome: dict[str, Any], measurements: Callable[[], Any]) -> None:
         row = _row(trial, self.study, provenance.of_software()) | outcome
         row |= {"started": self.tries.began.get(trial.trial_id)}  # by which one attempt is told from another
         try:
-            schema = results.trials_schema(self.study)
-            results.publish(self.store, schema, row, measurements(), final=self.study.adaptive)
+            schema = columns.trials_schema(self.study)
+            publishing.publish(self.store, schema, row, measurements(), final=self.study.adaptive)
         except (OSError, ResultsError, PartError) as error:
-            self.unwritten = results.reason(error)
+            self.unwritten = damage.reason(error)
 
     def _ended(self, trial: Trial, ended: Ended) -> None:
         self.ended[trial.trial_id] = Known(ended.status, trial.varied, ended.objectives)

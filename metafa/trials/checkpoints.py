@@ -10,7 +10,7 @@ from pydantic import BaseModel, NonNegativeInt
 from safetensors import SafetensorError
 from typing_extensions import TypedDict
 
-from metafa.results.store import DIGEST_BYTES, digest
+from metafa.results.sealing import DIGEST_BYTES, digest
 from metafa.trials.trial import Checkpoint, Divergence, Outcome
 
 

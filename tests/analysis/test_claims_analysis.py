@@ -13,7 +13,8 @@ import pytest
 
 from metafa.reporting.claims import judge
 from metafa.reporting.conditions import NOISE, RULE, Tables
-from metafa.results import results, store
+from metafa.results import addresses, columns, preparation, publishing
+from metafa.results.columns import TABLES
 from metafa.studies import study
 from metafa.studies.settings import ClaimSettings, flatten
 
@@ -54,7 +55,7 @@ def made(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     )
     text += "".join(f'[[claims]]\nclaim = {n}\nstatement = "s"\n{rest}\n' for n, rest, _ in CLAIMS)
     checked, folder = study.parse(text, default_name="made"), tmp_path / "made"
-    results.prepare(store.at(folder), checked)
+    preparation.prepare(addresses.at(folder), checked)
     random = np.random.default_rng(0)
     for trial in checked.trials:
         noise, dataset = trial.varied["noise.steps"], trial.varied["supervised.dataset"]
@@ -81,7 +82,7 @@ def made(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
             names = ("phase", "step", "metric", "layer", "task", "value")
             rows += [shared | dict(zip(names, row, strict=True)) for row in found]
         row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "made", "status": "done"}
-        results.write(store.at(folder), results.trials_schema(checked), row, rows)
+        publishing.write(addresses.at(folder), columns.trials_schema(checked), row, rows)
     return folder
 
 
@@ -115,9 +116,9 @@ def test_each_claim_is_judged_by_its_rule(made: Path, tmp_path: Path) -> None:
 
 def test_a_study_that_claims_nothing_is_said_in_a_line(tmp_path: Path) -> None:
     checked, folder = study.parse(STUDY, default_name="made"), tmp_path / "made"
-    results.prepare(store.at(folder), checked)
+    preparation.prepare(addresses.at(folder), checked)
     row = flatten(checked.trials[0].settings) | {"trial_id": checked.trials[0].trial_id, "status": "done"}
-    results.write(store.at(folder), results.trials_schema(checked), row, [])
+    publishing.write(addresses.at(folder), columns.trials_schema(checked), row, [])
     done = run(folder)
     assert done.returncode == 2
     assert done.stderr.strip() == (
@@ -126,9 +127,9 @@ def test_a_study_that_claims_nothing_is_said_in_a_line(tmp_path: Path) -> None:
 
 
 def test_a_study_of_which_too_little_is_done_is_said_in_a_line(made: Path, tmp_path: Path) -> None:
-    for trial in results.read_study(store.at(made)).trials:
+    for trial in preparation.read_study(addresses.at(made)).trials:
         if trial.varied["noise.steps"] == 0:
-            for table in results.TABLES:
+            for table in TABLES:
                 (made / table / f"{trial.trial_id}.parquet").unlink()
     done = run(made, "--output", tmp_path / "out")
     assert done.returncode == 2
@@ -158,7 +159,7 @@ def test_a_claim_has_a_row_for_each_number_of_noise_steps() -> None:
     ]
     rows = rows_of("trial_id seed noise_steps layer value", found, step=0, phase="noise")
     claim = ClaimSettings(claim=3, statement="s", metric="alignment_angle", phase="noise", expect="lower")
-    judged = judge(rows, claim, Tables(store.at("nowhere"), rows, rows, [RULE, NOISE], []))
+    judged = judge(rows, claim, Tables(addresses.at("nowhere"), rows, rows, [RULE, NOISE], []))
     assert judged["compared"].tolist() == [
         f"alignment_angle: {noise} noise steps against no noise" for noise in (500, 1000)
     ]

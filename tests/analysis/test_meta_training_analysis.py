@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metafa.results import results, store
+from metafa.results import addresses, columns, preparation, publishing
 from metafa.studies import study
 from metafa.studies.settings import flatten
 
@@ -41,7 +41,7 @@ LOSSES = {(0.0, 0.001): (1.0, 0.9), (0.0, 0.01): (0.5, 1.5), (0.1, 0.001): (0.8,
 def made(folder: Path, text: str) -> Path:
     """Results as in LOSSES, 0.3 higher under feedback alignment, where a seed diverged at decay 0.1 and rate 0.01."""
     checked = study.parse(text, default_name="made")
-    results.prepare(store.at(folder), checked)
+    preparation.prepare(addresses.at(folder), checked)
     for trial in checked.trials:
         aligned = trial.varied["network.rule"] == "feedback_alignment"
         rows = []
@@ -65,7 +65,7 @@ def made(folder: Path, text: str) -> Path:
                     shared | {"phase": "meta", "step": 10, "metric": "alignment_angle", "layer": 2, "value": 30.0}
                 )
         row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "made", "status": "done"}
-        results.write(store.at(folder), results.trials_schema(checked), row, rows)
+        publishing.write(addresses.at(folder), columns.trials_schema(checked), row, rows)
     return folder
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from metafa.reporting.conditions import Tables
-from metafa.results import store
+from metafa.results import addresses
 
 
 def test_each_seeds_path_is_drawn_phase_by_phase(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +26,7 @@ def test_each_seeds_path_is_drawn_phase_by_phase(monkeypatch: pytest.MonkeyPatch
     measured = measured.assign(**{"network.rule": "backprop", "noise_steps": 10})
     measured = measured.sort_values(["metric", "phase"], kind="stable")  # as compaction leaves them
     trials = pd.DataFrame({"noise.inputs": ["normal"], "phases": [["noise", "data"]]})
-    tables = Tables(store.at("nowhere"), trials, trials, ["network.rule", "noise_steps"], [])
+    tables = Tables(addresses.at("nowhere"), trials, trials, ["network.rule", "noise_steps"], [])
     (axis,) = weight_path.plot(measured, tables).axes
     lines = [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axis.lines if len(line.get_xdata()) > 1]
     of_first_seed = [([0, 1], [0, 1]), ([2, 3], [4, 9])]

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from metafa.results import results, store
+from metafa.results import addresses, columns, continuing, preparation, publishing, tables, upkeep
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS, flatten
 
@@ -65,7 +65,7 @@ def cost(folder: Path) -> None:
     """1,000 trials of almost no work, two at a time; then the same through Ray Tune's function API."""
     trials = 1000
     whole = run(folder, LITTLE.format(trials=trials), "--workers", "2")
-    rows = results.load(folder / "results/study").trials
+    rows = tables.load(folder / "results/study").trials
     span = (rows["started"].max() - rows["started"].min()).total_seconds()
     work = rows["seconds"].sum() / 2
     over, all_over = 1000 * (span - work) / trials, 1000 * (whole - work) / trials
@@ -121,7 +121,7 @@ def workers(folder: Path) -> None:
     seconds = {}
     for number in (1, 2):
         whole = run(folder, REAL, "--workers", str(number), "--results", f"with{number}")
-        trials = results.load(folder / f"with{number}").trials
+        trials = tables.load(folder / f"with{number}").trials
         ends = trials["started"] + pd.to_timedelta(trials["seconds"], "s")
         seconds[number] = (ends.max() - trials["started"].min()).total_seconds()
         print(f"{number} at a time: {seconds[number]:.1f} s of trials, {whole:.1f} s in all", flush=True)
@@ -167,9 +167,9 @@ def rows(folder: Path) -> None:
     """Ten million measurements: written by 1,000 trials, compacted, read; and what Tune's loggers make of the same."""
     text = LITTLE.format(trials=1000).replace("{ low = 0.5, high = 2.0 }", "{ choices = SCALES }")
     text = text.partition("[search]")[0].replace("SCALES", str([1 + i / 1000 for i in range(1000)]))
-    checked, place = study.parse(text), store.at(folder / "rows")
-    results.prepare(place, checked)
-    schema, random = results.trials_schema(checked), np.random.default_rng(0)
+    checked, place = study.parse(text), addresses.at(folder / "rows")
+    preparation.prepare(place, checked)
+    schema, random = columns.trials_schema(checked), np.random.default_rng(0)
     began = time.perf_counter()
     names = [("meta_loss", None), ("meta_accuracy", None), *(("alignment_angle", layer) for layer in range(2, 50))]
     for number, trial in enumerate(checked.trials):
@@ -182,10 +182,10 @@ def rows(folder: Path) -> None:
         ]
         settings = flatten(trial.settings) | {"noise.steps": 1000 * (number % 4)}
         row = settings | {"trial_id": trial.trial_id, "study": "rows", "status": "done", "numerics": NUMERICS}
-        results.write(place, schema, row, measured)
+        publishing.write(place, schema, row, measured)
     written = time.perf_counter() - began
     began = time.perf_counter()
-    results.compact(place)
+    upkeep.compact(place)
     compacted = time.perf_counter() - began
     size = sum(path.stat().st_size for path in (folder / "rows").rglob("*.parquet"))
     began = time.perf_counter()
@@ -311,9 +311,9 @@ OF_TRAINING = [
 def make_large(folder: Path) -> None:
     """Ten million measurements of 1,000 trials, 16 seeds each."""
     checked = study.parse(LARGE.replace("SCALES", str([round(0.5 + i / 80, 4) for i in range(125)])), "large")
-    place = store.at(folder / "large")
-    results.prepare(place, checked)
-    schema, random, total = results.trials_schema(checked), np.random.default_rng(0), 0
+    place = addresses.at(folder / "large")
+    preparation.prepare(place, checked)
+    schema, random, total = columns.trials_schema(checked), np.random.default_rng(0), 0
     for trial in checked.trials:
         places = [
             (phase, step, *one)
@@ -337,8 +337,8 @@ def make_large(folder: Path) -> None:
         total += len(rows)
         row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "large", "status": "done"}
         row |= {"numerics": NUMERICS, "point": json.dumps(trial.varied)}
-        results.write(place, schema, row, rows)
-    results.compact(place)
+        publishing.write(place, schema, row, rows)
+    upkeep.compact(place)
     print(f"{total / 1e6:.1f} million measurements of {len(checked.trials)} trials", flush=True)
 
 
@@ -368,9 +368,9 @@ def parts(folder: Path) -> None:
     choices = ", ".join(str(1 + number / 1000) for number in range(2500))
     text = LITTLE.partition("[search]")[0].format().replace("{ low = 0.5, high = 2.0 }", f"{{ choices = [{choices}] }}")
     checked = study.parse(text.replace("steps = 1", "steps = { choices = [1, 2] }"), default_name="parts")
-    place = store.at(folder / "parts")
-    results.prepare(place, checked)
-    schema = results.trials_schema(checked)
+    place = addresses.at(folder / "parts")
+    preparation.prepare(place, checked)
+    schema = columns.trials_schema(checked)
     rows = [
         {"seed": seed, "phase": "supervised", "step": step, "metric": metric, "value": seed + 1 / (1 + step)}
         for seed in range(8)
@@ -379,22 +379,22 @@ def parts(folder: Path) -> None:
     ]
     for trial in checked.trials:
         row = {"trial_id": trial.trial_id, "status": "done", "numerics": NUMERICS, "point": json.dumps(trial.varied)}
-        results.write(place, schema, flatten(trial.settings) | row, rows)
+        publishing.write(place, schema, flatten(trial.settings) | row, rows)
     began = time.perf_counter()
-    assert results.remove_damaged(place) == []
-    assert len(results.continued_rows(place)) == 5000
+    assert upkeep.remove_damaged(place) == []
+    assert len(continuing.continued_rows(place)) == 5000
     opened = time.perf_counter() - began
     began = time.perf_counter()
     assert len(pd.read_parquet(folder / "parts/trials")) == 5000
     alone = time.perf_counter() - began
     began = time.perf_counter()
-    loaded = results.load(folder / "parts")
+    loaded = tables.load(folder / "parts")
     read = time.perf_counter() - began
     began = time.perf_counter()
-    results.compact(place)
+    upkeep.compact(place)
     compacted = time.perf_counter() - began
     began = time.perf_counter()
-    again = results.load(folder / "parts")
+    again = tables.load(folder / "parts")
     assert len(again.measurements) == len(loaded.measurements)
     print(f"metafa, 5,000 parts of {len(loaded.measurements):,} measurements: checked and opened in {opened:.1f} s,")
     last = time.perf_counter() - began

@@ -21,7 +21,9 @@ import pytest
 from metafa.errors import ResultsError, StudyError
 from metafa.reporting import claims, comparison, conditions, objectives, report
 from metafa.reporting.appearance import in_words
-from metafa.results import results, store
+from metafa.results import addresses, continuing, preparation, upkeep
+from metafa.results.columns import TABLES
+from metafa.results.tables import load
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS, ClaimSettings
 from metafa.studies.study import Trial
@@ -73,7 +75,7 @@ def test_noise_phases_of_the_same_length_are_conditions_of_their_own(tmp_path: P
         expected = np.nan if steps == (0, 0) else found - losses[0, 0]
         assert table.loc[steps, "difference"] == pytest.approx(expected, nan_ok=True)
         assert table.loc[steps, "noise_steps"] == sum(steps)
-    html = report.render(store.at(tmp_path))
+    html = report.render(addresses.at(tmp_path))
     assert "64 noise steps, normal.steps 64, uniform.steps 0" in html
     assert "64 noise steps, normal.steps 0, uniform.steps 64" in html
 
@@ -105,7 +107,7 @@ def test_phases_as_choices_keep_every_setting(tmp_path: Path) -> None:
         return 1.0 + steps.index((phase.phase, phase.steps))
 
     made.results_of(tmp_path, text, measured(loss))
-    trials = results.load(tmp_path).trials.sort_values("supervised.steps")
+    trials = load(tmp_path).trials.sort_values("supervised.steps")
     assert trials["supervised.steps"].tolist() == pytest.approx([5, 500, np.nan], nan_ok=True)
     assert trials["supervised.learning_rate"].tolist() == pytest.approx([1e-4, 1e-3, np.nan], nan_ok=True)
     assert trials["noise.steps"].tolist() == pytest.approx([np.nan, np.nan, 64], nan_ok=True)
@@ -117,7 +119,7 @@ def test_phases_as_choices_keep_every_setting(tmp_path: Path) -> None:
         "no noise, supervised.steps 5, supervised.learning rate 0.0001": 2.25,
         "no noise, supervised.steps 500, supervised.learning rate 0.001": 3.25,
     }
-    assert "supervised (dataset glyphs, steps 5)" in report.render(store.at(tmp_path))
+    assert "supervised (dataset glyphs, steps 5)" in report.render(addresses.at(tmp_path))
 
 
 def test_the_order_of_phases_tells_conditions_apart(tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_seeds_may_be_varied(
     means = [choice + noise + 0.05 * (n - 1) for choice, n in zip(choices, seeds, strict=True) for noise in (0, 1)]
     assert table["meta_loss"].tolist() == pytest.approx(means)
     assert table["difference"].tolist() == pytest.approx([np.nan, 1, np.nan, 1], nan_ok=True)
-    report.render(store.at(tmp_path))
+    report.render(addresses.at(tmp_path))
     for script in ("meta_loss.py", "adaptation.py", "search.py"):
         analysed(script, tmp_path, monkeypatch)
 
@@ -185,7 +187,7 @@ def test_a_seed_that_diverged_counts_in_no_number_from_then_on(tmp_path: Path) -
     """Neither in the loss nor in the accuracy, though its accuracy was measured; what it was before still counts."""
     text = "seeds = 6\n" + NOISE + EVALUATE + EVALUATE.replace("inner_steps", 'name = "after"\ninner_steps')
     checked = study.parse(text, default_name="made")
-    results.prepare(store.at(tmp_path), checked)
+    preparation.prepare(addresses.at(tmp_path), checked)
     for trial in checked.trials:
         noisy = trial.varied["noise.steps"] > 0
         rows = measured(lambda trial: 2.0, phases=("evaluate", "after"))(trial)
@@ -213,7 +215,7 @@ def test_a_seed_that_diverged_counts_in_no_number_from_then_on(tmp_path: Path) -
     )
     (judged,) = claims.judge_all(tables, [claim]).to_dict("records")
     assert (judged["seeds"], judged["with_noise"], judged["against"]) == pytest.approx((4, 2.3, 2.3))
-    html = report.render(store.at(tmp_path))
+    html = report.render(addresses.at(tmp_path))
     assert "2 networks of 1 trial diverged: their seeds count neither in the phase" in html
     assert "numerics" not in html.partition("<section")[0]
 
@@ -221,15 +223,15 @@ def test_a_seed_that_diverged_counts_in_no_number_from_then_on(tmp_path: Path) -
 def test_results_of_before_are_read_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     text = "seeds = 6\n" + NOISE + EVALUATE
     checked = study.parse(text, default_name="made")
-    results.prepare(store.at(tmp_path), checked)
+    preparation.prepare(addresses.at(tmp_path), checked)
     for trial in checked.trials:
         made.put(tmp_path, checked, trial, measured(lambda _: 1.0)(trial), numerics=NUMERICS - 1)
     said = f"these results were computed by numerics {NUMERICS - 1} of metafa, where this version has {NUMERICS}"
-    assert said in report.render(store.at(tmp_path))
+    assert said in report.render(addresses.at(tmp_path))
     analysed("meta_loss.py", tmp_path, monkeypatch)
     assert said in capsys.readouterr().err
     with pytest.raises(ResultsError, match="other numerics"):
-        results.continued_rows(store.at(tmp_path))
+        continuing.continued_rows(addresses.at(tmp_path))
 
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["with divergences", "results of before"])
@@ -237,7 +239,7 @@ def test_of_several_learning_rates_the_one_that_diverged_is_left_out(earlier: bo
     """Results of before do not say which; there the seed is left out at all of them."""
     text = "seeds = 3\n" + NOISE.replace("steps = ", "learning_rate = [1e-3, 1e-1]\nsteps = ") + EVALUATE
     checked = study.parse(text, default_name="made")
-    results.prepare(store.at(tmp_path), checked)
+    preparation.prepare(addresses.at(tmp_path), checked)
     for trial in checked.trials:
         rows = [
             row | {"learning_rate": rate} for rate in (1e-3, 1e-1) for row in measured(lambda _: 1.0, seeds=3)(trial)
@@ -264,11 +266,11 @@ def test_a_report_is_made_of_every_mixture_of_statuses(mixture: tuple[str, ...],
         + '[early_stopping]\nmethod = "asha"\nmetric = "noise.meta_loss"\n'
     )
     checked = study.parse(text, default_name="made")
-    results.prepare(store.at(tmp_path), checked)
+    preparation.prepare(addresses.at(tmp_path), checked)
     for number, trial in enumerate(checked.trials):
         status = mixture[number % len(mixture)]
         put(tmp_path, checked, trial, status, measured(lambda _: 1.0, 3, ("evaluate", "after"))(trial))
-    html = report.render(store.at(tmp_path))
+    html = report.render(addresses.at(tmp_path))
     for status in set(mixture) - {"done"}:
         count = sum(mixture[number % len(mixture)] == status for number in range(4))
         assert f"{count} {status}" in html
@@ -282,12 +284,12 @@ def test_a_study_whose_every_seed_diverged_says_so(
 ) -> None:
     text = "seeds = 3\n" + NOISE + EVALUATE
     checked = study.parse(text, default_name="made")
-    results.prepare(store.at(tmp_path), checked)
+    preparation.prepare(addresses.at(tmp_path), checked)
     for trial in checked.trials:
         lost = [{"seed": seed, "learning_rate": None, "phase": "evaluate", "step": 1} for seed in range(3)]
         outcome = {"divergences": lost, "diverged_seeds": [0, 1, 2], "diverged_phase": "evaluate", "diverged_step": 1}
         made.put(tmp_path, checked, trial, measured(lambda _: np.nan, 3)(trial), status="diverged", **outcome)
-    assert "every seed of every condition diverged" in report.render(store.at(tmp_path))
+    assert "every seed of every condition diverged" in report.render(addresses.at(tmp_path))
     analysed("meta_loss.py", tmp_path, monkeypatch)
     said = " ".join(capsys.readouterr().out.split())
     assert "every seed of every condition diverged: there is no meta-loss to compare" in said
@@ -309,10 +311,10 @@ def test_a_study_that_grew_keeps_what_it_varied_before_and_since(tmp_path: Path)
         text = f"seeds = 6\nphases = {{ choices = [{choices}] }}\n"
         made.results_of(tmp_path, text, measured(lambda trial: float(len(trial.settings.phases))))
         for compacted in (False, True):
-            trials = results.load(tmp_path).trials
+            trials = load(tmp_path).trials
             found = trials["supervised.training_images"] if len(trials) > 1 else pd.Series([np.nan])
             assert sorted(found.fillna(-1)) == ([-1, 100] if len(trials) > 1 else [-1]), compacted
-            results.compact(store.at(tmp_path))
+            upkeep.compact(addresses.at(tmp_path))
     assert sorted(comparison.compare(conditions.read(tmp_path))["meta_loss"]) == pytest.approx([1.25, 2.25])
 
 
@@ -321,7 +323,7 @@ def test_a_copy_of_a_part_is_not_one_more_trial(tmp_path: Path) -> None:
     part = next((tmp_path / "trials").glob("*.parquet"))
     shutil.copy(part, part.with_name(f"{part.stem} (conflicted copy).parquet"))
     assert len(conditions.read(tmp_path).trials) == 2
-    for table in results.TABLES:
+    for table in TABLES:
         part = tmp_path / table / part.name
         shutil.copy(part, part.with_name("compact-0123456789abcdef.parquet"))
     assert len(conditions.read(tmp_path).trials) == 2
@@ -358,7 +360,7 @@ def test_a_list_of_rates_is_no_choice_wherever_it_stands() -> None:
 def test_of_several_tasks_a_seed_that_diverged_is_counted_once(tmp_path: Path) -> None:
     text = "seeds = 3\n" + NOISE + EVALUATE.replace('["glyphs"]', '["glyphs", "omniglot-minimal"]')
     checked = study.parse(text, default_name="made")
-    results.prepare(store.at(tmp_path), checked)
+    preparation.prepare(addresses.at(tmp_path), checked)
     for trial in checked.trials:
         rows = [
             row | {"task": task} for task in ("glyphs", "omniglot-minimal") for row in measured(lambda _: 1.0, 3)(trial)
@@ -407,7 +409,7 @@ def test_the_answer_is_found_where_the_best_condition_lacks_a_phase(tmp_path: Pa
     said = comparison.answer(comparison.compare(tables), tables.conditions)
     assert said.startswith("64 noise steps")
     assert "from 2.250 to 1.250" in said
-    assert said in report.render(store.at(tmp_path))
+    assert said in report.render(addresses.at(tmp_path))
 
 
 def test_what_grew_is_told_of_the_trials_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,7 +417,7 @@ def test_what_grew_is_told_of_the_trials_of_before(tmp_path: Path, monkeypatch: 
     text = "seeds = 3\nnetwork.hidden = { choices = [[5], [6]] }\n" + NOISE.replace("{ choices = [0, 64] }", "STEPS")
     for steps in ("0", "{ choices = [0, 64] }"):
         checked = study.parse(text.replace("STEPS", steps) + EVALUATE, default_name="made")
-        results.prepare(store.at(tmp_path), checked)
+        preparation.prepare(addresses.at(tmp_path), checked)
         for trial in checked.trials:
             if not (tmp_path / "trials" / f"{trial.trial_id}.parquet").exists():
                 made.put(tmp_path, checked, trial, measured(lambda one: 1.0 + one.settings.phases[0].steps, 3)(trial))
@@ -424,7 +426,7 @@ def test_what_grew_is_told_of_the_trials_of_before(tmp_path: Path, monkeypatch: 
     assert found["noise.steps"].tolist() == (found["evaluate.meta_loss"] - 1.1).round().astype(int).tolist()
     assert sorted(found["noise.steps"]) == [0, 0, 64, 64]
     assert sorted(found["network.hidden"]) == [[5], [5], [6], [6]]
-    report.render(store.at(tmp_path))
+    report.render(addresses.at(tmp_path))
     analysed("search.py", tmp_path, monkeypatch)
 
 
@@ -434,7 +436,7 @@ def test_what_is_shown_is_the_best_of_each_at_its_own_last_step_and_whole(tmp_pa
     text = "seeds = 4\n" + NOISE.replace("{ choices = [0, 64] }", steps)
     text += EVALUATE.replace("inner_steps = 1", "inner_steps = { choices = [1, 2] }")
     checked = study.parse(text, default_name="made")
-    results.prepare(store.at(tmp_path), checked)
+    preparation.prepare(addresses.at(tmp_path), checked)
     for trial in checked.trials:
         inner, noise = trial.varied["evaluate.inner_steps"], trial.varied["noise.steps"]
         rows = [
@@ -456,12 +458,12 @@ def test_what_is_shown_is_the_best_of_each_at_its_own_last_step_and_whole(tmp_pa
 def test_a_claim_of_which_no_seed_is_left_is_said_so(tmp_path: Path) -> None:
     claimed = '[[claims]]\nclaim = 8\nstatement = "s"\nmetric = "meta_loss"\nphase = "evaluate"\nexpect = "lower"\n'
     checked = study.parse("seeds = 3\n" + NOISE + EVALUATE + claimed, default_name="made")
-    results.prepare(store.at(tmp_path), checked)
+    preparation.prepare(addresses.at(tmp_path), checked)
     for trial in checked.trials:
         lost = [dict(seed=seed, learning_rate=None, phase="noise", step=1, metric=None) for seed in range(3)]
         outcome = dict(status="diverged", divergences=lost) if trial.varied["noise.steps"] else {}
         made.put(tmp_path, checked, trial, measured(lambda _: 1.0, 3)(trial), **outcome)
-    html = report.render(store.at(tmp_path)).partition("<script")[0]
+    html = report.render(addresses.at(tmp_path)).partition("<script")[0]
     assert "Of 1 comparisons 1 are undecided: too few seeds are left to compare." in html
     assert not re.search(r"\+?nan\b", html, re.IGNORECASE)
 
@@ -484,8 +486,8 @@ def test_phases_are_in_one_order_in_every_process(tmp_path: Path) -> None:
 
 
 def test_results_without_a_trial_are_shown(tmp_path: Path) -> None:
-    results.prepare(store.at(tmp_path), study.parse(NOISE + EVALUATE))
-    assert "none has ended yet" in results.load(tmp_path)._repr_html_()
+    preparation.prepare(addresses.at(tmp_path), study.parse(NOISE + EVALUATE))
+    assert "none has ended yet" in load(tmp_path)._repr_html_()
 
 
 def test_a_study_that_ran_is_read_though_it_would_be_refused_now(tmp_path: Path) -> None:
@@ -495,10 +497,10 @@ def test_a_study_that_ran_is_read_though_it_would_be_refused_now(tmp_path: Path)
     with pytest.raises(StudyError, match="cmaes"):
         study.parse(text)
     before = study.parse(text, "made", has_results=True)
-    results.prepare(store.at(tmp_path), before)
+    preparation.prepare(addresses.at(tmp_path), before)
     for steps in (0, 64):
         trial = before.trial({"noise.steps": steps})
         made.put(tmp_path, before, trial, measured(lambda _: 1.0, 2)(trial), numerics=NUMERICS - 1)
-    html = report.render(store.at(tmp_path))
+    html = report.render(addresses.at(tmp_path))
     assert "done, 2 trials" in html
     assert f"these results were computed by numerics {NUMERICS - 1} of metafa" in html

@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 from typer.testing import CliRunner
 
 from metafa import cli
-from metafa.results import results, store
+from metafa.results import addresses, preparation
 from metafa.studies import study
 
 STUDY = """\
@@ -159,7 +159,7 @@ def test_a_study_still_running_is_marked_so_and_every_trial_that_ended_badly_is_
     chromium: webdriver.Chrome, tmp_path: Path
 ) -> None:
     checked, folder = study.parse(STUDY, default_name="made"), tmp_path / "made"
-    results.prepare(store.at(folder), checked)
+    preparation.prepare(addresses.at(folder), checked)
     page = opened(chromium, report_of(str(folder), tmp_path / "first.html"))
     assert "0 of 4 trials" in page.find_element(By.TAG_NAME, "header").text
     assert "no trial has ended" in page.find_element(By.ID, "answer").text
@@ -195,7 +195,7 @@ def test_of_a_search_the_front_and_every_trial_are_drawn(chromium: webdriver.Chr
         + '[search]\nmethod = "tpe"\ntrials = 20\nobjectives = ["evaluate.meta_loss", "noise.steps"]\n'
     )
     checked, folder = study.parse(searched, default_name="made"), tmp_path / "made"
-    results.prepare(store.at(folder), checked)
+    preparation.prepare(addresses.at(folder), checked)
     random = np.random.default_rng(1)
     for _ in range(20):
         rule = str(random.choice(["feedback_alignment", "direct_feedback_alignment"]))

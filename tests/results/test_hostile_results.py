@@ -3,7 +3,6 @@ elsewhere, nothing waits, and memory is bounded."""
 
 from __future__ import annotations
 
-from metafa.errors import PartError, ResultsError, StoreError
 import ast
 import contextlib
 import functools
@@ -34,10 +33,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from metafa.trials import checkpoints
-from metafa.results import (files, parts, results, store)
+from metafa.errors import PartError, ResultsError, StoreError
+from metafa.results import addresses, files, parts, sealing, tables
+from metafa.results.columns import MEASUREMENTS, TABLES
+from metafa.results.rows import ROW
+from metafa.results.sealing import DIGEST_BYTES
 from metafa.running import screens
 from metafa.studies import study
+from metafa.trials import checkpoints
 
 TRIAL = "0123456789abcdef"
 
@@ -56,7 +59,7 @@ def measurements(rows: int = 3, **columns: object) -> pa.Table:
         "task": ["glyphs"] * rows,
         "value": [0.5] * rows,
     }
-    types = {field.name: field.type for field in results.MEASUREMENTS}
+    types = {field.name: field.type for field in MEASUREMENTS}
     given = {name: value for name, value in (known | columns).items() if value is not Ellipsis}
     return pa.table(
         {
@@ -84,8 +87,8 @@ def parquet(table: pa.Table, **options: object) -> bytes:
 
 
 def test_a_part_is_read_as_it_was_written() -> None:
-    found = parts.decode(results.encode(measurements()), "measurements")
-    assert found.equals(measurements().cast(results.MEASUREMENTS))
+    found = parts.decode(parts.encode(measurements()), "measurements")
+    assert found.equals(measurements().cast(MEASUREMENTS))
     assert parts.decode(parquet(trials(2)), "trials").to_pylist() == trials(2).to_pylist()
     some = parts.decode(parquet(trials(2)), "trials", ["status", "numerics", "trial_id"])
     assert some.column_names == ["status", "trial_id"]
@@ -94,15 +97,15 @@ def test_a_part_is_read_as_it_was_written() -> None:
 def test_parts_of_earlier_versions_and_of_other_software_are_read() -> None:
     """Without the columns that there were not yet; and as pandas and Polars write them again."""
     early = measurements().drop_columns(["learning_rate", "component"])
-    assert parts.decode(parquet(early), "measurements").equals(measurements().cast(results.MEASUREMENTS))
+    assert parts.decode(parquet(early), "measurements").equals(measurements().cast(MEASUREMENTS))
     some = parts.decode(parquet(early), "measurements", ["component", "value"])
     assert some.to_pylist() == [{"component": None, "value": 0.5}] * 3
     again = pa.Table.from_pandas(measurements(layer=[1.0, None, 2.0]).to_pandas())
     found = parts.decode(parquet(again, compression="snappy"), "measurements")
     assert found["layer"].to_pylist() == [1, None, 2]
-    assert found.schema.equals(results.MEASUREMENTS, check_metadata=True)  # nothing that steers pandas
+    assert found.schema.equals(MEASUREMENTS, check_metadata=True)  # nothing that steers pandas
     large = measurements().set_column(5, "metric", pa.array(["loss"] * 3, pa.large_string()))
-    assert parts.decode(parquet(large), "measurements").schema == results.MEASUREMENTS
+    assert parts.decode(parquet(large), "measurements").schema == MEASUREMENTS
 
 
 ODD_MEASUREMENTS = {
@@ -192,17 +195,17 @@ ODD_ROWS = {
 
 def carrying(folder: Path, row: bytes) -> Path:
     """Results of one trial whose part of `measurements` carries ``row``."""
-    table = measurements(1).replace_schema_metadata({results.ROW: row})
+    table = measurements(1).replace_schema_metadata({ROW: row})
     table = table.set_column(0, "trial_id", [[ID]])
-    for name in results.TABLES:
+    for name in TABLES:
         (folder / name).mkdir(parents=True)
     (folder / "study.toml").write_text(STUDY)
-    (folder / "measurements" / f"{ID}.parquet").write_bytes(results.encode(table))
+    (folder / "measurements" / f"{ID}.parquet").write_bytes(parts.encode(table))
     return folder
 
 
 def test_a_row_that_a_part_carries_is_read(tmp_path: Path) -> None:
-    found = results.load(carrying(tmp_path / "made", json.dumps(CARRIED).encode()))
+    found = tables.load(carrying(tmp_path / "made", json.dumps(CARRIED).encode()))
     assert found.trials["noise.steps"].tolist() == [3]
     assert str(found.trials["started"][0]) == "2026-01-02 03:04:05+00:00"
     assert found.measurements["trial_id"].tolist() == [ID]
@@ -212,7 +215,7 @@ def test_a_row_that_a_part_carries_is_read(tmp_path: Path) -> None:
 def test_a_row_that_no_study_has_is_refused_in_a_sentence(odd: bytes | dict, tmp_path: Path) -> None:
     row = odd if isinstance(odd, bytes) else json.dumps(CARRIED | odd).encode()
     with pytest.raises(ResultsError, match=f"measurements/{ID}.parquet") as caught:
-        results.load(carrying(tmp_path / "made", row))
+        tables.load(carrying(tmp_path / "made", row))
     assert str(caught.value).isprintable()
 
 
@@ -306,7 +309,7 @@ def test_what_diverged_compresses_well_and_is_read() -> None:
 @given(data=st.data())
 def test_a_part_of_which_bytes_are_others_is_read_or_refused(data: st.DataObject) -> None:
     """Whoever changes bytes can put the right digest beside them."""
-    table = data.draw(st.sampled_from(results.TABLES))
+    table = data.draw(st.sampled_from(TABLES))
     content = bytearray(parquet(measurements(20) if table == "measurements" else trials(2)))
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(content) - 1))
@@ -387,7 +390,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     ],
 )
 def test_an_address_is_shown_without_anybodys_keys(address: str, shown: str) -> None:
-    assert store.shown(address) == shown
+    assert addresses.shown(address) == shown
 
 
 @pytest.mark.parametrize(
@@ -396,11 +399,11 @@ def test_an_address_is_shown_without_anybodys_keys(address: str, shown: str) -> 
 )
 def test_what_a_library_says_of_an_address_is_shown_without_its_keys(address: str) -> None:
     with pytest.raises(StoreError) as caught:
-        store.at(address)
+        addresses.at(address)
     assert "SECRET" not in str(caught.value)
     assert "KEYKEY" not in str(caught.value)
     said = f"cannot read {address}: SECRET refused"
-    assert "SECRET" not in store.hidden(said, address)
+    assert "SECRET" not in addresses.hidden(said, address)
 
 
 @hypothesis_settings(max_examples=200, deadline=None)
@@ -409,7 +412,7 @@ def test_what_a_library_says_of_an_address_is_shown_without_its_keys(address: st
     secret=st.text("ABC/@:?#&=;%", min_size=1, max_size=20).map(lambda text: f"XYZ{text}XYZ"),
 )
 def test_no_secret_is_shown_whatever_letters_it_has(key: str, secret: str) -> None:
-    said = store.shown(f"s3://{key}:{secret}@bucket/folder")
+    said = addresses.shown(f"s3://{key}:{secret}@bucket/folder")
     assert "XYZ" not in said
 
 
@@ -450,7 +453,7 @@ def checkpoint(**changes: object) -> bytes:
     text = {"phase": 0, "step": 4, "moments": [["noise", 0]], "rows": [row], "divergences": {"0": diverged}}
     text["judged"] = [["noise", 0, 0.1]]
     content = safetensors.torch.save({"weights": torch.ones(2)}, {"metafa": json.dumps(text | changes)})
-    return content + store.digest(content)
+    return content + sealing.digest(content)
 
 
 def test_a_checkpoint_is_read_or_taken_for_none() -> None:
@@ -471,15 +474,15 @@ def test_a_checkpoint_is_read_or_taken_for_none() -> None:
         assert checkpoints.decode(checkpoint(**changes)) is None
     deep = safetensors.torch.save({}, {"metafa": "[" * 100_000})
     for content in (b"", b"\xff" * 40, json.dumps({}).encode(), deep, (2**63).to_bytes(8, "little") + b"{}"):
-        assert checkpoints.decode(content + store.digest(content)) is None
+        assert checkpoints.decode(content + sealing.digest(content)) is None
 
 
 @hypothesis_settings(max_examples=200, deadline=None, derandomize=True)
 @given(place=st.integers(0, 2000), instead=st.binary(max_size=20))
 def test_a_checkpoint_of_which_bytes_are_others_is_read_or_taken_for_none(place: int, instead: bytes) -> None:
-    content = checkpoint()[: -store.DIGEST_BYTES]
+    content = checkpoint()[:-DIGEST_BYTES]
     content = content[: place % len(content)] + instead + content[place % len(content) + len(instead) :]
-    checkpoints.decode(content + store.digest(content))
+    checkpoints.decode(content + sealing.digest(content))
 
 
 STUDY = """\
@@ -624,7 +627,7 @@ def with_rows(table: str, **columns: object) -> Callable[[Path], None]:
             rows = (
                 rows.set_column(place, name, values) if place < rows.num_columns else rows.append_column(name, values)
             )
-        path.write_bytes(results.encode(rows))
+        path.write_bytes(parts.encode(rows))
 
     return attack
 
@@ -652,7 +655,7 @@ def with_link(name: str, to: str) -> Callable[[Path], None]:
 def with_bomb(name: str) -> Callable[[Path], None]:
     def attack(folder: Path) -> None:
         table, content = bombs()[name]
-        a_part(folder, table).write_bytes(store.seal(content))
+        a_part(folder, table).write_bytes(sealing.seal(content))
 
     return attack
 
@@ -813,7 +816,7 @@ TRIALS += " diverged_seeds diverged_phase started numerics data error objectives
 changes = st.one_of(
     st.tuples(st.just("trials"), st.sampled_from(TRIALS.split()), of_any_kind | st.just(...)),
     st.tuples(st.just("trials"), st.just("status"), st.sampled_from(["diverged", "failed", "stopped"])),
-    st.tuples(st.just("measurements"), st.sampled_from(results.MEASUREMENTS.names[1:]), of_any_kind),
+    st.tuples(st.just("measurements"), st.sampled_from(MEASUREMENTS.names[1:]), of_any_kind),
 )
 readers = st.sampled_from([("report",), ("status",), *(("analyse", script) for script in SCRIPTS)])
 

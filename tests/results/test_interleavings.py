@@ -51,10 +51,14 @@ import pytest
 from interleaved import Actor, Checks, Explored, Files, Memory, Node, Violation, Wrong
 from pyarrow import fs
 
-from metafa.results import leases, parts, results
+from metafa.results import compaction, exports, leases, listing, mending, parts, tables, upkeep
+from metafa.results.columns import OUTCOME, TABLES, measured, trials_schema
+from metafa.results.publishing import publish
+from metafa.results.store import Store
+from metafa.results.tables import Results, load, rows_of
+from metafa.results.upkeep import PLAN, compact, tidy
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS
-from metafa.results.store import Store
 
 STUDY = study.parse(
     """\
@@ -71,9 +75,8 @@ ONE, TWO, THREE = (trial.trial_id for trial in STUDY.trials)
 NAMES = {ONE: "ONE", TWO: "TWO", THREE: "THREE"}
 # some of the columns of `trials`, since a part is written and read thousands of times here
 SCHEMA = pa.schema(
-    [(name, results.OUTCOME[name]) for name in ("trial_id", "study", "status", "error", "numerics")]
-    + [("host", pa.string())],
-    metadata=results.trials_schema(STUDY).metadata,
+    [(name, OUTCOME[name]) for name in ("trial_id", "study", "status", "error", "numerics")] + [("host", pa.string())],
+    metadata=trials_schema(STUDY).metadata,
 )
 Rows = Mapping[str, tuple[str, str]]  # the status and the host of each trial
 Does = Callable[[Store], Any]
@@ -93,34 +96,34 @@ def values(trial_id: str, host: str, status: str) -> list[float]:
 
 def measurements(trial_id: str, host: str, status: str) -> pa.Table:
     known = {"seed": 0, "phase": "evaluate", "step": 5, "metric": "meta_loss", "layer": None, "task": "glyphs"}
-    return results.measured(trial_id, [known | {"value": value} for value in values(trial_id, host, status)])
+    return measured(trial_id, [known | {"value": value} for value in values(trial_id, host, status)])
 
 
 def publishing(trial_id: str, host: str = "a", status: str = "done", final: bool = False) -> Does:
     rows = measurements(trial_id, host, status)
-    return lambda store: results.publish(store, SCHEMA, row(trial_id, host, status), rows, final)
+    return lambda store: publish(store, SCHEMA, row(trial_id, host, status), rows, final)
 
 
 def compacting(store: Store) -> None:
-    """As `results.compact`, under a lease that keeps nobody away."""
-    results.tidy(store)
-    results.put_together(store)
+    """As `upkeep.compact`, under a lease that keeps nobody away."""
+    tidy(store)
+    compaction.put_together(store)
 
 
-def upkeep(store: Store) -> None:
-    """As `results.remove_damaged`, under a lease that keeps nobody away."""
-    assert results.mend(store) == [], "nothing is damaged"
-    results.tidy(store)
+def looking_after(store: Store) -> None:
+    """As `upkeep.remove_damaged`, under a lease that keeps nobody away."""
+    assert mending.mend(store) == [], "nothing is damaged"
+    tidy(store)
 
 
 def recover(store: Store) -> None:
-    upkeep(store)
-    results.put_together(store)
+    looking_after(store)
+    compaction.put_together(store)
 
 
-def read_in_parts(store: Store) -> results.Results:
-    tables = zip(*results.in_parts(store), strict=True)
-    return results.Results(*(pa.concat_tables(some).to_pandas() for some in tables))
+def read_in_parts(store: Store) -> Results:
+    tables = zip(*exports.in_parts(store), strict=True)
+    return Results(*(pa.concat_tables(some).to_pandas() for some in tables))
 
 
 def as_driver(token: str, does: Callable[[Store, leases.Driver], Any]) -> Does:
@@ -138,21 +141,21 @@ def running(trial_id: str, host: str) -> Callable[[Store, leases.Driver], None]:
 
     def runs(store: Store, driver: leases.Driver) -> None:
         name = leases.of_trial(trial_id)
-        if not results.rows_of(store, [trial_id]) and driver.take(name):
-            if not results.rows_of(store, [trial_id]):
+        if not rows_of(store, [trial_id]) and driver.take(name):
+            if not rows_of(store, [trial_id]):
                 publishing(trial_id, host)(store)
             driver.end(name)
 
     return runs
 
 
-def before(trial_id: str, status: str = "done", only: Sequence[str] = results.TABLES) -> Does:
+def before(trial_id: str, status: str = "done", only: Sequence[str] = TABLES) -> Does:
     """Puts the parts of a trial as earlier versions wrote them: neither knows of the other."""
 
     def puts(store: Store) -> None:
-        for table, rows in zip(results.TABLES, tables_before(trial_id, status), strict=True):
+        for table, rows in zip(TABLES, tables_before(trial_id, status), strict=True):
             if table in only:
-                store.put(f"{table}/{trial_id}.parquet", results.encode(rows))
+                store.put(f"{table}/{trial_id}.parquet", parts.encode(rows))
 
     return puts
 
@@ -164,7 +167,7 @@ def tables_before(trial_id: str, status: str = "done") -> tuple[pa.Table, pa.Tab
 
 def compacted_before(steps: int) -> Does:
     """What an earlier version's compaction of two trials left, which was interrupted after so many steps."""
-    both = [results.encode(pa.concat_tables(tables)) for tables in zip(*map(tables_before, (ONE, TWO)), strict=True)]
+    both = [parts.encode(pa.concat_tables(tables)) for tables in zip(*map(tables_before, (ONE, TWO)), strict=True)]
     new, old = "compact-0123456789abcdef.parquet", [f"{ONE}.parquet", f"{TWO}.parquet"]
 
     def compacts(store: Store) -> None:
@@ -174,9 +177,9 @@ def compacted_before(steps: int) -> Does:
         for step in [
             partial(store.put, f"measurements/.{new}", both[1]),
             partial(store.put, f"trials/.{new}", both[0]),
-            partial(store.put, results.PLAN, plan),
-            *(partial(store.remove, f"{table}/{name}") for table in results.TABLES for name in old),
-            *(partial(store.rename, f"{table}/.{new}", f"{table}/{new}") for table in reversed(results.TABLES)),
+            partial(store.put, PLAN, plan),
+            *(partial(store.remove, f"{table}/{name}") for table in TABLES for name in old),
+            *(partial(store.rename, f"{table}/.{new}", f"{table}/{new}") for table in reversed(TABLES)),
         ][:steps]:
             step()
 
@@ -217,7 +220,7 @@ class Tables:
     def __init__(self, files: Files, ways: Mapping[str, bool]):
         self.files, self.ways = files, ways
         # by names that no other has, of which what they draw at random depends
-        self.reader = self.actor(Actor("who reads in the end", results.load))
+        self.reader = self.actor(Actor("who reads in the end", load))
         self.upkeep = self.actor(Actor("who clears up in the end", recover))
         self.viewed: dict[Node, Any] = {}
         self.decoded: dict[bytes, list[dict]] = {}
@@ -251,7 +254,7 @@ class Tables:
 
     def raw(self, number: int) -> Rows:
         """What the files themselves hold, for those who read them without metafa."""
-        rows: dict[str, list[dict]] = {table: [] for table in results.TABLES}
+        rows: dict[str, list[dict]] = {table: [] for table in TABLES}
         for path, content in sorted(self.files.known[number].items()):
             table, _, part = path.removeprefix(interleaved.ROOT + "/").rpartition("/")
             if table in rows and part[0] != ".":
@@ -333,7 +336,7 @@ def publisher(name: str, trial_id: str, status: str = "done", final: bool = Fals
 
 def actors(*names: str) -> list[Actor]:
     """Whoever these stand for: a compaction, the upkeep when a driver begins, or a reader."""
-    kinds = {"compaction": compacting, "upkeep": upkeep, "reader": results.load, "reader of parts": read_in_parts}
+    kinds = {"compaction": compacting, "upkeep": looking_after, "reader": load, "reader of parts": read_in_parts}
     return [Actor(name, kinds[name.rstrip(" ABC")], name.startswith("reader")) for name in names]
 
 
@@ -396,7 +399,7 @@ SCENARIOS = {
         doubled, lambda: actors("compaction A", "compaction B"), 1
     ),
     "leases of holders that go on: compactions": Scenario(
-        TWO_DONE, lambda: [Actor(one, as_driver(one, results.compact)) for one in "cd"], 1
+        TWO_DONE, lambda: [Actor(one, as_driver(one, compact)) for one in "cd"], 1
     ),
     "leases of holders that go on: trials": Scenario(
         EMPTY, lambda: [Actor(one, as_driver(one, running(ONE, one))) for one in "ab"] + actors("reader"), 2
@@ -481,27 +484,28 @@ def _put_over(store: Store, name: str, content: bytes, durable: bool = False) ->
 
 
 @pytest.mark.parametrize(
-    ("place", "name", "broken", "scenario", "kind"),
+    ("places", "name", "broken", "scenario", "kind"),
     [
         # a publication that takes the place of another
-        (Store, "create", _put_over, "two publish a trial", "replaced"),
+        ([Store], "create", _put_over, "two publish a trial", "replaced"),
         # a compaction that takes its rows back once somebody else has made them visible
         (
-            results,
-            "_stands",
+            [compaction, listing, mending, upkeep],
+            "stands",
             lambda store, table, name: store.exists(f"{table}/.{name}"),
             "a compaction while a driver begins",
             "lost",
         ),
         # upkeep that leaves compactions where they were interrupted
-        (results, "_end_begun", lambda store: None, "a compaction and a reader", "unsettled"),
+        ([upkeep], "end_begun", lambda store: None, "a compaction and a reader", "unsettled"),
         # measurements that are read later than the rows, without being held against them
-        (results, "_among", lambda trial_ids: pc.scalar(True), "published while a driver begins", "half"),
+        ([tables], "of_trials", lambda trial_ids: pc.scalar(True), "published while a driver begins", "half"),
     ],
 )
 def test_what_would_be_wrong_is_found(
-    place: Any, name: str, broken: Callable, scenario: str, kind: str, monkeypatch: pytest.MonkeyPatch
+    places: list[Any], name: str, broken: Callable, scenario: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, name, broken)
+    for place in places:
+        monkeypatch.setattr(place, name, broken)
     found = explore(SCENARIOS[scenario], None, most=20_000).violations
     assert list(found) == [kind], [*map(readable, found.values())]

@@ -1,6 +1,6 @@
 """Who holds what, of several who ask at once, and what happens when a holder is gone."""
 
-from metafa.errors import StoreError
+import errno
 import itertools
 import json
 import os
@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from metafa.results import heartbeat, leases, store
+from metafa.errors import StoreError
+from metafa.results import addresses, heartbeat, leases
 
 ONE = leases.of_trial("0123456789abcdef")
 
 
 def driver(address: object, **changed: object) -> leases.Driver:
     """A driver that has said once that it is there, as one of another machine where nothing else is said."""
-    one = leases.Driver(store.at(str(address)))
+    one = leases.Driver(addresses.at(str(address)))
     one.store.make_folders("", heartbeat.FOLDER, leases.FOLDER)
     said = heartbeat.now("1/2 trials").model_copy(update={"process": heartbeat.Process(), **changed})
     one.store.put(f"{heartbeat.FOLDER}/{one.token}.json", said.model_dump_json().encode())
@@ -108,7 +109,7 @@ def test_a_driver_beats_while_it_is_there_and_leaves_what_is_to_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "EVERY", 0.01)
-    place = store.at(tmp_path)
+    place = addresses.at(tmp_path)
     with leases.driver(place, lambda: heartbeat.now("at work"), last_word=True) as one:
         (first,) = heartbeat.every(place)
         assert (first.token, first.ended, first.process.gone()) == (one.token, False, False)
@@ -128,7 +129,7 @@ def test_a_driver_beats_while_it_is_there_and_leaves_what_is_to_stay(
 
 
 def test_of_many_who_create_a_file_at_once_one_does(tmp_path: Path) -> None:
-    place = store.at(tmp_path)
+    place = addresses.at(tmp_path)
     for number in range(50):
         together = threading.Barrier(8)
 
@@ -144,7 +145,7 @@ def test_of_many_who_create_a_file_at_once_one_does(tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_not_created(address: str) -> None:
-    place = store.at(address)
+    place = addresses.at(address)
     place.make_folders("")
     assert place.tells_apart("trying")
     assert not place.exists("trying")
@@ -163,7 +164,7 @@ def test_what_is_durable_is_on_the_disk_before_it_has_its_name(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file's content before it can be found, and the folder's entry before the call returns."""
-    place, synced, fsync = store.at(tmp_path), [], os.fsync
+    place, synced, fsync = addresses.at(tmp_path), [], os.fsync
 
     def watched(descriptor: int) -> None:
         fsync(descriptor)
@@ -180,10 +181,10 @@ def test_what_is_durable_is_on_the_disk_before_it_has_its_name(
 
 def test_a_filesystem_without_links_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def link(old: str, new: str) -> None:
-        raise PermissionError(store.errno.EPERM, "Operation not permitted", old)
+        raise PermissionError(errno.EPERM, "Operation not permitted", old)
 
     monkeypatch.setattr(os, "link", link)
-    place = store.at(tmp_path)
+    place = addresses.at(tmp_path)
     assert not place.tells_apart("trying")
     assert place.create("a", b"first")
     assert not place.create("a", b"second")
@@ -194,7 +195,7 @@ def test_a_part_that_is_cleared_away_while_it_is_written_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who clears up cannot know whose it is, and that its process only was slow."""
-    place, link, times = store.at(tmp_path), os.link, itertools.count()
+    place, link, times = addresses.at(tmp_path), os.link, itertools.count()
 
     def cleared(old: str, new: str) -> None:
         if next(times) == 0:
@@ -210,9 +211,9 @@ def test_a_part_that_is_cleared_away_while_it_is_written_is_written_again(
 @pytest.mark.parametrize("address", ["memory://x", "memory://"])
 def test_what_is_gone_with_the_process_is_no_store(address: str) -> None:
     with pytest.raises(StoreError, match="of one process alone"):
-        store.at(address)
+        addresses.at(address)
 
 
 def test_an_address_of_a_folder_is_that_folder(tmp_path: Path) -> None:
-    place = store.at(f"file://{tmp_path}")
+    place = addresses.at(f"file://{tmp_path}")
     assert (place.address, place.root, place.local) == (str(tmp_path), str(tmp_path), True)

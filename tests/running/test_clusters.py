@@ -16,7 +16,7 @@ import pytest
 import yaml
 from disturbances import STUDY, assert_equal, begun, metafa
 
-from metafa.results import heartbeat, results, store
+from metafa.results import addresses, heartbeat
 from metafa.running import stopping
 
 CLUSTERS = Path(__file__).parents[2] / "docs" / "clusters"
@@ -113,7 +113,7 @@ def test_jobs_of_a_slurm_array_share_a_study_and_queue_themselves_again(undistur
 
     jobs, there = [job(0), job(1)], tmp_path / "there"
     try:
-        while not begun(there) or len(working := heartbeat.every(store.at(there))) < 2:
+        while not begun(there) or len(working := heartbeat.every(addresses.at(there))) < 2:
             assert jobs[0].poll() is None, (tmp_path / "output0").read_text()
             time.sleep(0.05)
         jobs[0].send_signal(signal.SIGUSR1)  # to the script alone, as --signal=B: has it
@@ -203,5 +203,5 @@ def test_the_cluster_launchers_file_fits_rays_schema() -> None:
 
 def test_results_of_the_clusters_are_read_here(tmp_path: Path) -> None:
     """The README's address for an object store is understood, without asking it anything."""
-    place = results.open_store("s3://BUCKET/meta_loss?region=eu-central-1")
+    place = addresses.open_store("s3://BUCKET/meta_loss?region=eu-central-1")
     assert (place.root, place.local) == ("BUCKET/meta_loss", False)

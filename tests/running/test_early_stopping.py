@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from metafa.results import leases, results, store
+from metafa.results import addresses, continuing, leases, preparation, tables
 from metafa.running import proposals, sharing, sweep
 from metafa.studies import study
 from metafa.studies.settings import EarlyStoppingSettings
@@ -151,13 +151,13 @@ class Metadata:
 
 def run(checked: study.Study, folder, monkeypatch: pytest.MonkeyPatch):
     """Runs a study as one worker does, trial after trial, under its scheduler and the bridge to its results."""
-    place = store.at(str(folder))
-    results.prepare(place, checked)
+    place = addresses.at(str(folder))
+    preparation.prepare(place, checked)
     monkeypatch.setattr(sweep.ray, "cluster_resources", dict)
     fitting = [one.settings for one in checked.trials]
     monkeypatch.setitem(sweep._ready, "images", trial.prepared(trial.load_sources(*fitting)))
     watcher, scheduler = Watcher(), sweep._scheduler(checked.early_stopping)
-    known = proposals.known_trials(results.continued_rows(place))
+    known = proposals.known_trials(continuing.continued_rows(place))
     share = sharing.Share(leases.Driver(place), checked, known, {})
     tries = sweep._Tries(proposals.to_try(checked, known, share))
     bridge = sweep._Bridge(checked, place, watcher, tries, known, share)
@@ -180,7 +180,7 @@ def run(checked: study.Study, folder, monkeypatch: pytest.MonkeyPatch):
         scheduler.on_trial_complete(None, one, one.last_result)
         bridge.on_trial_complete(0, [], one)
     assert bridge.unwritten is None
-    return watcher, results.load(str(folder))
+    return watcher, tables.load(str(folder))
 
 
 GOOD, BAD, BROKEN = "1e-2, 2e-2, 5e-3, 4e-2", "1e-9, 2e-9, 3e-9", "3.3e38, 3.4e38"
@@ -228,7 +228,7 @@ def test_a_trial_that_goes_on_tells_a_new_scheduler_what_it_was_judged_by(
     monkeypatch.setitem(sweep._ready, "images", trial.prepared(trial.load_sources(checked.trials[0].settings)))
 
     def reports(folder, until: int | None = None) -> dict[int, float]:
-        results.prepare(store.at(str(folder)), checked)
+        preparation.prepare(addresses.at(str(folder)), checked)
         found: dict[int, float] = {}
 
         def report(result: dict) -> None:

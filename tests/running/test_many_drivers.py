@@ -12,7 +12,8 @@ import pytest
 from crowd import Crowd, attempts_again
 from disturbances import assert_equal, metafa
 
-from metafa.results import heartbeat, leases, results, store
+from metafa.results import addresses, heartbeat, leases, preparation, tables, upkeep
+from metafa.results.columns import TABLES
 from metafa.running import stopping
 from metafa.studies import study
 
@@ -76,7 +77,7 @@ def test_drivers_that_are_killed_stopped_and_begun_share_a_study(drivers: Crowd,
     drivers.until(lambda: drivers.begun(killed) > 0)
     killed.kill()
     drivers.until(lambda: drivers.begun(late) > 0 and drivers.begun(stopped) > 0)
-    place = store.at(tmp_path / "shared")
+    place = addresses.at(tmp_path / "shared")
     tokens = {beat.process.number: beat.token for beat in heartbeat.every(place)}
     stopped.stop()
     assert stopped.wait().endswith(f"{stopping.SENTENCE}\n")
@@ -97,15 +98,15 @@ def test_a_second_driver_doubles_no_row_and_says_so(drivers: Crowd, tmp_path: Pa
     first = drivers.begin()
     drivers.until(lambda: done(tmp_path / "shared") == 2)
     second = drivers.begin()
-    drivers.until(lambda: len(heartbeat.every(store.at(tmp_path / "shared"))) == 2)
+    drivers.until(lambda: len(heartbeat.every(addresses.at(tmp_path / "shared"))) == 2)
     assert metafa(tmp_path, "compact", "shared").returncode == 0
     assert "other runs have taken all that is left; waiting for them" in second.output.read_text()
     for driver in (first, second):
         assert "3 of 3 trials done" in driver.wait()
         assert driver.process.returncode == 0
-    found = results.load(tmp_path / "shared")
+    found = tables.load(tmp_path / "shared")
     assert (len(found.trials), len(found.measurements)) == (3, 382)
-    for table, rows in zip(results.TABLES, found, strict=True):
+    for table, rows in zip(TABLES, found, strict=True):
         assert len(pd.read_parquet(tmp_path / "shared" / table)) == len(rows)
     assert [event.what for event in drivers.events()] == ["begun", "done"] * 3
 
@@ -122,7 +123,7 @@ def test_two_drivers_share_a_search(
     both, one = (drivers.begin(), drivers.begin()), alone.begin() if synchronous else None
     for driver in both:
         assert "8 of 8 trials done" in driver.wait()
-    assert len(results.load(tmp_path / "shared").trials) == 8
+    assert len(tables.load(tmp_path / "shared").trials) == 8
     assert all(drivers.begun(driver) for driver in both)
     assert sum(attempts_again(drivers).values()) == 0
     if one is not None:
@@ -133,8 +134,8 @@ def test_two_drivers_share_a_search(
 def test_a_driver_that_begins_beside_one_that_writes_takes_nothing_away(tmp_path: Path) -> None:
     """It looks for damage while parts are put there, and puts them together."""
     text = TWO_DRIVERS.replace("[0, 100, 8000]", str(list(range(300))))
-    checked, place = study.parse(text, default_name="made"), store.at(tmp_path)
-    results.prepare(place, checked)
+    checked, place = study.parse(text, default_name="made"), addresses.at(tmp_path)
+    preparation.prepare(place, checked)
     row = dict(seed=0, phase="evaluate", step=5, metric="meta_loss", layer=None, task="glyphs", value=0.5)
 
     def writes() -> None:
@@ -144,13 +145,13 @@ def test_a_driver_that_begins_beside_one_that_writes_takes_nothing_away(tmp_path
     with ThreadPoolExecutor() as pool:
         writer, seen, said = pool.submit(writes), set[str](), list[str]()
         while not writer.done():
-            said += results.remove_damaged(place)
+            said += upkeep.remove_damaged(place)
             if len(seen) % 2:
-                results.compact(place)
-            now = set(results.statuses(place))
+                upkeep.compact(place)
+            now = set(tables.statuses(place))
             assert seen <= now
             seen = now
     writer.result()
     assert said == []
-    trials, measurements = results.load(tmp_path)
+    trials, measurements = tables.load(tmp_path)
     assert sorted(trials["trial_id"]) == sorted(measurements["trial_id"]) == sorted(t.trial_id for t in checked.trials)

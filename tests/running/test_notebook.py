@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import metafa
-from metafa.results import results
+from metafa.results.tables import Results
 from metafa.running import notebook
 
 STUDY = dict(
@@ -125,10 +125,10 @@ def test_objects_are_shown_in_short(cells) -> None:
 
 def test_results_count_trials_by_status_and_may_be_empty() -> None:
     trials = pd.DataFrame({"study": ["<i>x"] * 3, "status": ["done", "failed", "done"]})
-    shown = results.Results(trials, pd.DataFrame({"phase": ["noise", "noise"]}))._repr_html_()
+    shown = Results(trials, pd.DataFrame({"phase": ["noise", "noise"]}))._repr_html_()
     assert "<i>" not in shown
     assert "2 done, 1 failed" in text_of(shown)
-    empty = results.Results(trials[:0], pd.DataFrame({"phase": []}))._repr_html_()
+    empty = Results(trials[:0], pd.DataFrame({"phase": []}))._repr_html_()
     assert "none" in text_of(empty)
 
 

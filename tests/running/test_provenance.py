@@ -4,7 +4,8 @@ from pathlib import Path
 import made
 import pandas as pd
 
-from metafa.results import results
+from metafa.results import addresses, preparation, tables
+from metafa.results.columns import RUN_COLUMNS
 from metafa.running import provenance
 from metafa.studies import study
 
@@ -19,15 +20,15 @@ def test_what_is_not_installed_has_no_version() -> None:
     assert provenance.version_of("torch") == version("torch")
     assert provenance.version_of("no-such-package") is None
     assert {name for name in provenance.of_software() if name.endswith("_version")} == {
-        name for name in results.RUN_COLUMNS if name.endswith("_version")
+        name for name in RUN_COLUMNS if name.endswith("_version")
     }
 
 
 def test_results_made_without_learn2learn_say_so(tmp_path: Path) -> None:
     checked = study.parse(STUDY, default_name="made")
-    place = results.open_store(str(tmp_path / "results"))
-    results.prepare(place, checked)
+    place = addresses.open_store(str(tmp_path / "results"))
+    preparation.prepare(place, checked)
     made.put(place.address, checked, checked.trials[0], [], **provenance.of_software() | {"learn2learn_version": None})
-    (row,) = results.load(place.address).trials.to_dict("records")
+    (row,) = tables.load(place.address).trials.to_dict("records")
     assert row["torch_version"] == version("torch")
     assert pd.isna(row["learn2learn_version"])

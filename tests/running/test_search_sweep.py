@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from disturbances import assert_equal, metafa
 
-from metafa.results import results
+from metafa.results import tables
 from metafa.trials.trial import measuring_steps
 
 SEARCH = """\
@@ -35,7 +35,7 @@ objectives = ["supervised.loss"]
 
 
 def tried(address: Path) -> set[str]:
-    return set(results.load(address).trials["point"])
+    return set(tables.load(address).trials["point"])
 
 
 def test_a_synchronous_search_tries_the_same_whatever_disturbs_it(tmp_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_a_synchronous_search_tries_the_same_whatever_disturbs_it(tmp_path: Path
     assert_equal(tmp_path / "one", tmp_path / "killed")
 
     (tmp_path / "small.toml").write_text(SEARCH.replace("trials = 12", "trials = 16"))
-    before = results.load(tmp_path / "one").trials.set_index("trial_id")["started"]
+    before = tables.load(tmp_path / "one").trials.set_index("trial_id")["started"]
     assert metafa(tmp_path, "run", "small.toml", "--results", "one").returncode == 0
-    after = results.load(tmp_path / "one").trials.set_index("trial_id")["started"]
+    after = tables.load(tmp_path / "one").trials.set_index("trial_id")["started"]
     assert (after[before.index] == before).all(), "what was done was not done again"
 
     import optuna
@@ -60,7 +60,7 @@ def test_a_synchronous_search_tries_the_same_whatever_disturbs_it(tmp_path: Path
 
     journal = JournalStorage(JournalFileBackend(str(tmp_path / "one" / "optuna.journal")))
     learned = optuna.load_study(study_name="small", storage=journal)
-    trials = results.load(tmp_path / "one").trials
+    trials = tables.load(tmp_path / "one").trials
     assert learned.best_value == min(objectives[0] for objectives in trials["objectives"])
     assert len(learned.trials) == 16
 
@@ -73,7 +73,7 @@ def test_an_asynchronous_search_goes_on_with_what_it_has_learned(tmp_path: Path)
     done = metafa(tmp_path, "run", "small.toml")
     assert done.returncode == 0, done.stderr
     assert len(tried(tmp_path / "results/small")) == 12
-    assert set(results.load(tmp_path / "results/small").trials["search"]) == {"tpe, depends on timing"}
+    assert set(tables.load(tmp_path / "results/small").trials["search"]) == {"tpe, depends on timing"}
     said = metafa(tmp_path, "check", "small.toml").stdout
     assert "which trials are tried or run to their end depends on timing" in said
 
@@ -82,7 +82,7 @@ def test_two_objectives_end_in_a_front(tmp_path: Path) -> None:
     text = SEARCH.replace("tpe", "nsgaii").replace('["supervised.loss"]', '["supervised.loss", "noise.steps"]')
     (tmp_path / "small.toml").write_text(text)
     assert metafa(tmp_path, "run", "small.toml").returncode == 0
-    trials, measurements = results.load(tmp_path / "results/small")
+    trials, measurements = tables.load(tmp_path / "results/small")
     last = measurements.query("phase == 'supervised' and metric == 'loss' and step == 20 and task == 'digits'")
     losses = last.groupby("trial_id")["value"].mean()
     for trial in trials.itertuples():
@@ -108,7 +108,7 @@ def test_trials_that_do_badly_are_stopped_early(method: str, tmp_path: Path) -> 
     (tmp_path / "small.toml").write_text(text.replace("points = 4", "points = 8") + stopping)
     done = metafa(tmp_path, "run", "small.toml", "--workers", "1")
     assert done.returncode == 0, done.stderr
-    trials, measurements = results.load(tmp_path / "results/small")
+    trials, measurements = tables.load(tmp_path / "results/small")
     assert set(trials.loc[trials["supervised.steps"] == 2, "status"]) == {"done", "diverged"}
     every, trials = trials, trials[trials["supervised.steps"] == 200]
     by_rate = trials.set_index("supervised.learning_rate")
@@ -126,4 +126,4 @@ def test_trials_that_do_badly_are_stopped_early(method: str, tmp_path: Path) -> 
     assert "stopped at step" in done.stdout
     again = metafa(tmp_path, "run", "small.toml")
     assert f"{len(stopped)} of 14 trials stopped" in again.stdout
-    pd.testing.assert_frame_equal(results.load(tmp_path / "results/small").trials, every)
+    pd.testing.assert_frame_equal(tables.load(tmp_path / "results/small").trials, every)

@@ -16,7 +16,22 @@ from test_leases import driver
 
 from metafa.errors import PartError, ResultsError, StoreError
 from metafa.reporting import conditions, report
-from metafa.results import leases, parts, results, store
+from metafa.results import (
+    addresses,
+    columns,
+    compaction,
+    exports,
+    leases,
+    listing,
+    pairs,
+    parts,
+    preparation,
+    publishing,
+    tables,
+    upkeep,
+)
+from metafa.results.columns import TABLES
+from metafa.results.store import Store
 from metafa.running import proposals, sharing
 from metafa.running.proposals import Known
 from metafa.studies import study
@@ -47,7 +62,7 @@ objectives = ["evaluate.meta_loss"]
 
 def begun(address: object, text: str = GRID) -> Study:
     checked = study.parse(text, default_name="shared")
-    results.prepare(store.at(str(address)), checked)
+    preparation.prepare(addresses.at(str(address)), checked)
     return checked
 
 
@@ -56,13 +71,13 @@ def share(address: object, checked: Study, **known: Any) -> sharing.Share:
     return one
 
 
-def publish(place: store.Store, checked: Study, trial: Trial, status: str = "done", **outcome: Any) -> None:
+def publish(place: Store, checked: Study, trial: Trial, status: str = "done", **outcome: Any) -> None:
     row = {"trial_id": trial.trial_id, "study": checked.name, "status": status, "numerics": NUMERICS}
     row |= flatten(trial.settings) | {"point": json.dumps(trial.varied)} | outcome
     where = {"seed": 0, "phase": "evaluate", "task": "glyphs", "value": 1.0}
     rows = [where | {"step": step, "metric": f"meta_{name}"} for step in range(6) for name in ("loss", "accuracy")]
-    schema = results.trials_schema(checked)
-    results.publish(place, schema, row, results.measured(trial.trial_id, rows), final=checked.adaptive)
+    schema = columns.trials_schema(checked)
+    publishing.publish(place, schema, row, columns.measured(trial.trial_id, rows), final=checked.adaptive)
 
 
 def ran_by(one: sharing.Share) -> Iterator[Trial | None]:
@@ -97,7 +112,7 @@ def test_many_drivers_run_each_trial_once(synchronous: str | None, tmp_path: Pat
     assert len(tried["shared"]) == len(set(tried["shared"])) == checked.total
     if synchronous != "false":
         assert sorted(tried["shared"]) == sorted(tried["alone"])
-    left = store.at(tmp_path / "shared").names(leases.FOLDER)
+    left = addresses.at(tmp_path / "shared").names(leases.FOLDER)
     assert not [name for name in left if name.startswith("trial-")]
 
 
@@ -114,11 +129,11 @@ def test_a_trial_of_a_driver_that_is_gone_is_tried_by_another(tmp_path: Path) ->
 
 def test_a_failure_of_another_driver_is_learned_and_one_of_before_is_tried_again(tmp_path: Path) -> None:
     """Also one that has no start, as the driver writes it of a trial whose process died."""
-    checked, place = begun(tmp_path), store.at(tmp_path)
+    checked, place = begun(tmp_path), addresses.at(tmp_path)
     before = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     first, second, third, _ = checked.trials
     publish(place, checked, first, "failed", started=before)
-    failed = {row["trial_id"]: row["started"] for row in results.rows_of(place)}
+    failed = {row["trial_id"]: row["started"] for row in tables.rows_of(place)}
     one = share(tmp_path, checked, failed=failed)
     assert one.take(first)
     one.give_back()
@@ -133,13 +148,13 @@ def test_a_failure_of_another_driver_is_learned_and_one_of_before_is_tried_again
 def test_a_lease_whose_answer_was_lost_is_held_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a store has done what it was asked for, and the connection broke before it said so."""
     checked = begun(tmp_path)
-    one, create = share(tmp_path, checked), store.Store.create
+    one, create = share(tmp_path, checked), Store.create
 
-    def lost(self: store.Store, name: str, content: bytes, durable: bool = False) -> bool:
+    def lost(self: Store, name: str, content: bytes, durable: bool = False) -> bool:
         create(self, name, content, durable)
         return False
 
-    monkeypatch.setattr(store.Store, "create", lost)
+    monkeypatch.setattr(Store, "create", lost)
     assert one.take(checked.trials[0])
     assert not one.take(checked.trials[0])
     monkeypatch.undo()
@@ -150,14 +165,14 @@ def test_a_heartbeat_that_cannot_be_read_for_once_is_no_death(tmp_path: Path, mo
     checked = begun(tmp_path)
     first, second = share(tmp_path, checked), share(tmp_path, checked)
     assert first.take(checked.trials[0])
-    read = store.Store.read
+    read = Store.read
 
-    def stale(self: store.Store, name: str, limit: int = 2**20) -> bytes:
+    def stale(self: Store, name: str, limit: int = 2**20) -> bytes:
         if name.startswith("drivers/"):
             raise OSError(116, "Stale file handle", name)
         return read(self, name, limit)
 
-    monkeypatch.setattr(store.Store, "read", stale)
+    monkeypatch.setattr(Store, "read", stale)
     assert not second.take(checked.trials[0])
     assert second.take(checked.trials[1])
 
@@ -174,23 +189,23 @@ def test_a_lease_that_is_of_no_trial_of_a_search_is_in_nobody_s_way(note: str, t
 # Compactions beside it
 
 
-def filled(address: Path, text: str = GRID) -> tuple[store.Store, Study]:
-    checked, place = begun(address, text), store.at(address)
+def filled(address: Path, text: str = GRID) -> tuple[Store, Study]:
+    checked, place = begun(address, text), addresses.at(address)
     for trial in checked.trials:
         publish(place, checked, trial)
     return place, checked
 
 
-def interrupted(place: store.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupted(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts all parts together, and is killed before the new ones are to be seen."""
 
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(store.Store, "rename", killed)
+        patched.setattr(Store, "rename", killed)
         with contextlib.suppress(KeyboardInterrupt):
-            results.put_together(place)
+            compaction.put_together(place)
 
 
 def test_reports_and_analyses_find_what_an_interrupted_compaction_hides(
@@ -198,71 +213,71 @@ def test_reports_and_analyses_find_what_an_interrupted_compaction_hides(
 ) -> None:
     place, checked = filled(tmp_path / "made")
     interrupted(place, monkeypatch)
-    assert results.parts(place, "trials") == []
-    assert len(results.load(tmp_path / "made").trials) == 4
+    assert listing.visible_parts(place, "trials") == []
+    assert len(tables.load(tmp_path / "made").trials) == 4
     assert len(conditions.read_trials(place)) == 4
     assert "4 trials" in report.render(place)
-    assert not results.is_tidy(place)
+    assert not listing.is_tidy(place)
     place.remove("study.toml")
-    results.check(place, checked)
-    assert results.read_study(place).total == 4
-    results.look_after(place)
-    assert results.is_tidy(place)
-    assert len(results.parts(place, "trials")) == 1
+    preparation.check(place, checked)
+    assert preparation.read_study(place).total == 4
+    upkeep.look_after(place)
+    assert listing.is_tidy(place)
+    assert len(listing.visible_parts(place, "trials")) == 1
 
 
 def test_readers_come_through_while_many_parts_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a store on which that takes longer than a listing."""
     choices = ", ".join(map(str, range(200)))
     place, _ = filled(tmp_path, GRID.replace("0, 100, 200, 300", choices))
-    remove, removed = store.Store.remove, threading.Semaphore(0)
+    remove, removed = Store.remove, threading.Semaphore(0)
 
-    def slowly(self: store.Store, name: str) -> None:
+    def slowly(self: Store, name: str) -> None:
         if threading.current_thread() is not threading.main_thread() and name.startswith(("trials/", "measurements/")):
             removed.acquire()
         remove(self, name)
 
-    monkeypatch.setattr(store.Store, "remove", slowly)
-    names = store.Store.names
+    monkeypatch.setattr(Store, "remove", slowly)
+    names = Store.names
 
-    def listed(self: store.Store, folder: str) -> list[str]:
+    def listed(self: Store, folder: str) -> list[str]:
         removed.release(3)  # in every listing there are some less
         return names(self, folder)
 
-    monkeypatch.setattr(store.Store, "names", listed)
-    compacting = threading.Thread(target=results.put_together, args=(place,))
+    monkeypatch.setattr(Store, "names", listed)
+    compacting = threading.Thread(target=compaction.put_together, args=(place,))
     compacting.start()
     found = set()
     while compacting.is_alive():
-        found.add(len(results.load(tmp_path).measurements))
+        found.add(len(tables.load(tmp_path).measurements))
     compacting.join()
     assert found == {200 * 12}
 
 
 def test_what_is_one_part_already_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, _ = filled(tmp_path)
-    assert results.compact(place) == 4
+    assert upkeep.compact(place) == 4
     before = place.names("trials")
-    monkeypatch.setattr(results, "ROWS_A_PART", 2)
-    assert results.compact(place) == 0
+    monkeypatch.setattr(compaction, "ROWS_A_PART", 2)
+    assert upkeep.compact(place) == 0
     assert place.names("trials") == before
 
 
 def test_who_publishes_after_a_compaction_of_the_same_trial_comes_second(tmp_path: Path) -> None:
     """A driver that was taken for gone, and went on."""
     place, checked = filled(tmp_path)
-    results.compact(place)
+    upkeep.compact(place)
     before = place.names("measurements")
     row = {"trial_id": checked.trials[0].trial_id, "status": "done"} | flatten(checked.trials[0].settings)
-    again = results.measured(row["trial_id"], [])
-    assert not results.publish(place, results.trials_schema(checked), row, again)
+    again = columns.measured(row["trial_id"], [])
+    assert not publishing.publish(place, columns.trials_schema(checked), row, again)
     assert place.names("measurements") == before
-    assert len(results.load(tmp_path).trials) == 4
+    assert len(tables.load(tmp_path).trials) == 4
 
 
 def test_conditional_puts_of_which_the_answer_was_lost(object_store: str, tmp_path: Path) -> None:
     """A put that is sent again, since nobody answered, is refused by itself."""
-    place = store.at(object_store.format(tmp_path.name))
+    place = addresses.at(object_store.format(tmp_path.name))
     assert isinstance(place.filesystem, fs.S3FileSystem)
     assert place.create("leases/a.1", b"token")
     assert place.create("leases/a.1", b"token")
@@ -273,47 +288,47 @@ def test_conditional_puts_of_which_the_answer_was_lost(object_store: str, tmp_pa
 # What is none of ours among it
 
 
-def rewritten(place: store.Store, name: str, table: pa.Table) -> None:
+def rewritten(place: Store, name: str, table: pa.Table) -> None:
     """Puts other rows into a part, with their digest, and what it carries."""
     kept = parts.read_metadata(pa.BufferReader(place.read(name))).metadata
     metadata = {key: text for key, text in kept.items() if key.startswith(b"metafa.")}
-    place.put(name, results.encode(table.replace_schema_metadata(metadata)))
+    place.put(name, parts.encode(table.replace_schema_metadata(metadata)))
 
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_rows_of_another_trial_are_read_and_compacted_nowhere(compacted: bool, tmp_path: Path) -> None:
     place, checked = filled(tmp_path)
     if compacted:
-        results.compact(place)
+        upkeep.compact(place)
         first = checked.trials[0]
         publish(place, study.parse(GRID.replace("300", "400"), default_name="shared"), first)
-    name = f"measurements/{results.parts(place, 'measurements')[0]}"
+    name = f"measurements/{listing.visible_parts(place, 'measurements')[0]}"
     table = parts.decode(place.read(name), "measurements")
     other = pa.array(["f" * 16] * len(table))
     rewritten(place, name, table.set_column(0, "trial_id", other))
-    before = {table: place.names(table) for table in results.TABLES}
-    for reads in (lambda: results.load(tmp_path), lambda: list(results.in_parts(place))):
+    before = {table: place.names(table) for table in TABLES}
+    for reads in (lambda: tables.load(tmp_path), lambda: list(exports.in_parts(place))):
         with pytest.raises((ResultsError, PartError), match=r"another trial|does not name|without a row"):
             reads()
     if not compacted:
         with pytest.raises(ResultsError, match="another trial"):
-            results.compact(place)
-        assert before == {table: place.names(table) for table in results.TABLES}
+            upkeep.compact(place)
+        assert before == {table: place.names(table) for table in TABLES}
 
 
 def test_no_flipped_bit_is_read_as_another_number(tmp_path: Path) -> None:
     place, _ = filled(tmp_path)
-    results.compact(place)
-    for table in results.TABLES:
-        name = f"{table}/{results.parts(place, table)[0]}"
+    upkeep.compact(place)
+    for table in TABLES:
+        name = f"{table}/{listing.visible_parts(place, table)[0]}"
         content = place.read(name)
         for at in range(4, len(content), 97):
             flipped = bytearray(content)
             flipped[at] ^= 1 << at % 8
             place.put(name, bytes(flipped))
-            results._known_pairs.clear()
+            pairs._known_pairs.clear()
             with pytest.raises(ResultsError, match="damaged"):
-                results.load(tmp_path)
+                tables.load(tmp_path)
         place.put(name, content)
 
 
@@ -325,7 +340,7 @@ def test_what_is_no_lease_is_said_in_a_line_and_waited_for_by_nobody(name: str, 
     else:
         (tmp_path / leases.FOLDER / name).write_text("")
     with pytest.raises((ResultsError, OSError), match=r"upkeep|directory|lease"):
-        results.compact(place)
+        upkeep.compact(place)
 
 
 def test_a_heartbeat_that_is_none_keeps_nobody_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +355,7 @@ def test_a_heartbeat_that_is_none_keeps_nobody_alive(tmp_path: Path, monkeypatch
 
 
 def test_a_link_in_a_part_s_place_is_said_in_a_line(tmp_path: Path) -> None:
-    checked, place = begun(tmp_path), store.at(tmp_path)
+    checked, place = begun(tmp_path), addresses.at(tmp_path)
     (tmp_path / "measurements" / f"{checked.trials[0].trial_id}.parquet").symlink_to(tmp_path / "nowhere")
     with pytest.raises(OSError, match="no file stands in its place"):
         publish(place, checked, checked.trials[0])
@@ -352,5 +367,5 @@ def test_a_link_in_a_part_s_place_is_said_in_a_line(tmp_path: Path) -> None:
 )
 def test_addresses_that_are_none_are_said_in_a_line(address: str) -> None:
     with pytest.raises(StoreError) as caught:
-        store.at(address)
+        addresses.at(address)
     assert "\n" not in str(caught.value)

@@ -19,7 +19,9 @@ import pyarrow as pa
 import pytest
 from disturbances import METAFA, STUDY, assert_equal, metafa, trial_processes
 
-from metafa.results import heartbeat, parts, results, store
+from metafa.results import addresses, heartbeat, parts, tables
+from metafa.results.columns import RUN_COLUMNS
+from metafa.results.listing import PARTIAL
 from metafa.running import stopping, sweep
 
 
@@ -58,8 +60,8 @@ def test_a_part_of_each_table_is_left_and_nothing_of_the_way_there(undisturbed: 
 
 
 def test_rows_tell_what_made_them(undisturbed: Path) -> None:
-    trials = results.load(undisturbed / "results/small").trials
-    for column in results.RUN_COLUMNS:
+    trials = tables.load(undisturbed / "results/small").trials
+    for column in RUN_COLUMNS:
         assert trials[column].notna().all(), column
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
     if commit.returncode == 0:
@@ -88,12 +90,12 @@ def test_a_study_whose_driver_is_killed_goes_on(undisturbed: Path) -> None:
     address = undisturbed / "killed"
     disturbances.kill_driver(undisturbed, "small.toml", "killed", lambda: disturbances.begun(address))
     assert disturbances.kill_driver(undisturbed, "small.toml", "killed", lambda: disturbances.ended(address))
-    trials = results.load(address).trials
+    trials = tables.load(address).trials
     started = dict(zip(trials["trial_id"], trials["started"], strict=True))
     assert 1 <= len(started) < 4
     done = metafa(undisturbed, "run", "small.toml", "--results", "killed")
     assert done.returncode == 0, done.stderr
-    trials = results.load(undisturbed / "killed").trials
+    trials = tables.load(undisturbed / "killed").trials
     assert started.items() <= dict(zip(trials["trial_id"], trials["started"], strict=True)).items(), "done once"
     assert_equal(undisturbed / "results/small", undisturbed / "killed")
 
@@ -208,7 +210,7 @@ def test_a_trial_that_dies_in_the_same_place_again_and_again_has_failed(tmp_path
     """A trial that is told to stop has not died: a scheduler may tell all processes of a job, and the driver last."""
     one_trial(tmp_path, noise_steps=500_000)
     assert signal_trials(tmp_path, signal.SIGTERM, signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT) == 1
-    trials = results.load(tmp_path / "results" / "small").trials
+    trials = tables.load(tmp_path / "results" / "small").trials
     assert trials["status"].tolist() == ["failed"]
     error = trials["error"].item().strip().splitlines()[-1]
     _, died, causes = error.partition("its process died in each of 3 attempts: ")
@@ -216,7 +218,7 @@ def test_a_trial_that_dies_in_the_same_place_again_and_again_has_failed(tmp_path
     assert causes == "SIGSEGV killed it; it was killed, as by SIGKILL or by a system that is short of memory; " + (
         "SIGABRT killed it"
     )
-    left = list((tmp_path / "results" / "small" / results.PARTIAL).iterdir())
+    left = list((tmp_path / "results" / "small" / PARTIAL).iterdir())
     assert left == [], "the next run tries afresh"
 
 
@@ -232,7 +234,7 @@ def test_processes_that_rays_memory_monitor_kills_have_died_and_the_study_ends_i
     assert done.stderr.startswith("metafa: 1 trials failed")
     assert len(done.stderr.splitlines()) == 1
     assert "(raylet)" not in done.stdout
-    trials = results.load(tmp_path / "results" / "small").trials
+    trials = tables.load(tmp_path / "results" / "small").trials
     assert trials["status"].tolist() == ["failed"]
     last = trials["error"].item().strip().splitlines()[-1]
     assert "its process died in each of 3 attempts: out of memory, and Ray's monitor killed it" in last
@@ -250,10 +252,10 @@ def test_a_driver_that_is_told_to_stop_is_no_death_of_its_trial(tmp_path: Path, 
         assert len(list(temporary.iterdir())) == 1, "what a killed run left has been removed"
         driver.send_signal(number)
         assert driver.wait(60) in (-number, 128 + number)
-    assert list((tmp_path / "results" / "small" / results.PARTIAL).iterdir()) == []
+    assert list((tmp_path / "results" / "small" / PARTIAL).iterdir()) == []
     done = metafa(tmp_path, "run", "small.toml")
     assert done.returncode == 0, done.stderr
-    assert results.load(tmp_path / "results" / "small").trials["status"].tolist() == ["done"]
+    assert tables.load(tmp_path / "results" / "small").trials["status"].tolist() == ["done"]
 
 
 # the process that waits for its next trial is killed just before that comes, once
@@ -324,19 +326,19 @@ def test_a_ray_that_dies_below_a_study_is_said_in_a_line(tmp_path: Path, tempora
     ],
 )
 def test_what_is_no_list_of_deaths_counts_as_none(tmp_path: Path, content: bytes) -> None:
-    place = store.at(tmp_path)
-    place.make_folders(results.PARTIAL)
-    place.put(f"{results.PARTIAL}/x.json", content)
-    assert sweep._deaths(place, f"{results.PARTIAL}/x") == []
-    assert sweep._go_on(place, f"{results.PARTIAL}/x") is None
+    place = addresses.at(tmp_path)
+    place.make_folders(PARTIAL)
+    place.put(f"{PARTIAL}/x.json", content)
+    assert sweep._deaths(place, f"{PARTIAL}/x") == []
+    assert sweep._go_on(place, f"{PARTIAL}/x") is None
 
 
 def test_what_is_said_of_deaths_holds_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
-    place = store.at(tmp_path)
-    place.make_folders(results.PARTIAL)
-    place.put(f"{results.PARTIAL}/x.json", json.dumps({"deaths": [["a\x1b[2Jb\n", ""]] * 3}).encode())
+    place = addresses.at(tmp_path)
+    place.make_folders(PARTIAL)
+    place.put(f"{PARTIAL}/x.json", json.dumps({"deaths": [["a\x1b[2Jb\n", ""]] * 3}).encode())
     with pytest.raises(RuntimeError, match=r"^its process died in each of 3 attempts: a\[2Jb$"):
-        sweep._go_on(place, f"{results.PARTIAL}/x")
+        sweep._go_on(place, f"{PARTIAL}/x")
 
 
 def test_a_study_that_loses_a_node_goes_on(undisturbed: Path) -> None:
@@ -420,7 +422,7 @@ def test_trials_run_again_are_compared_with_their_rows(undisturbed: Path, tmp_pa
         for value, metric in zip(rows["value"].to_pylist(), rows["metric"].to_pylist(), strict=True)
     ]
     place = rows.schema.get_field_index("value")
-    part.write_bytes(results.encode(rows.set_column(place, rows.schema.field(place), pa.array(values))))
+    part.write_bytes(parts.encode(rows.set_column(place, rows.schema.field(place), pa.array(values))))
     done = metafa(tmp_path, "verify", "forged", "--trials", "1")
     assert done.returncode == 1
     assert "measurements differ, the most meta_loss at step" in done.stdout
@@ -431,7 +433,7 @@ def test_event_files_hold_the_means_over_seeds(undisturbed: Path, tmp_path: Path
 
     done = metafa(undisturbed, "tensorboard", "results/small", str(tmp_path / "events"))
     assert "4 trials written" in done.stdout, done.stderr
-    trials, measurements = results.load(undisturbed / "results/small")
+    trials, measurements = tables.load(undisturbed / "results/small")
     trial_id = trials["trial_id"].iloc[0]
     of_trial = measurements[(measurements["trial_id"] == trial_id) & (measurements["metric"] == "alignment_angle")]
     wanted = of_trial.groupby(["phase", "step"])["value"].mean()
@@ -488,7 +490,7 @@ def test_failed_and_diverged_trials_are_recorded_and_the_others_go_on(tmp_path: 
     done = metafa(tmp_path, "run", "hard.toml")
     assert done.returncode == 1
     assert "metafa: 2 trials failed; their errors stand in the column `error`" in done.stderr
-    trials, measurements = results.load(tmp_path / "results" / "hard")
+    trials, measurements = tables.load(tmp_path / "results" / "hard")
     trials = trials.assign(units=trials["network.hidden"].map(lambda hidden: hidden[0]))
     by_condition = trials.set_index(["units", "noise.learning_rate"])
     assert by_condition["status"].to_dict() == {

@@ -9,7 +9,8 @@ import pytest
 
 from metafa.errors import StudyError
 from metafa.learning import credit, meta, networks, optimizers
-from metafa.results import parts, results
+from metafa.results import columns
+from metafa.results.parts import decode, encode
 from metafa.studies import sentences, settings, study, transport
 from metafa.trials import trial
 
@@ -881,11 +882,11 @@ def test_whatever_a_study_varies_stands_in_its_tables(text: str) -> None:
     """Whole numbers beside others, and settings that not every trial has: each column has one type, and every trial its
     settings in it, unrounded."""
     checked = study.parse(text)
-    schema = results.trials_schema(checked)
+    schema = columns.trials_schema(checked)
     for trial_ in checked.trials:
         row = settings.flatten(trial_.settings)
-        part = results.encode(pa.Table.from_pylist([row | {"trial_id": trial_.trial_id, "status": "done"}], schema))
-        (read,) = parts.decode(part, "trials").to_pylist()
+        part = encode(pa.Table.from_pylist([row | {"trial_id": trial_.trial_id, "status": "done"}], schema))
+        (read,) = decode(part, "trials").to_pylist()
         assert {name: read[name] for name in row} == row
         assert {name for name, value in read.items() if value is not None} - {"trial_id", "status"} <= row.keys()
 

@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from metafa import cli
-from metafa.results import results, store
+from metafa.results import addresses, preparation, tables
+from metafa.results.preparation import IMAGES
 from metafa.running import sweep
 from metafa.studies import study
 from metafa.tasks import LabelledImages, data
@@ -56,7 +57,7 @@ def over_what_is_here(text: str) -> study.Study:
 def put_results(address: str, text: str = USPS) -> study.Study:
     """Results of all trials, with the rows that a worker gives them but for what is measured."""
     checked = over_what_is_here(text)
-    results.prepare(store.at(address), checked)
+    preparation.prepare(addresses.at(address), checked)
     for one in checked.trials:
         made.put(address, checked, one, [], data=sweep._row(one, checked, {})["data"])
     return checked
@@ -106,7 +107,7 @@ def test_a_trials_row_tells_the_images_that_it_draws_on_and_no_others(here: Path
         name = one.varied["supervised.dataset"]
         assert one.data == {key: digest for key, digest in digests.items() if name in key}
     put_results("r")
-    found = results.load("r").trials["data"].map(json.loads)
+    found = tables.load("r").trials["data"].map(json.loads)
     assert list(found) == [data.here(study.parse(USPS).examples).digests] * 2
 
 
@@ -158,12 +159,12 @@ def test_who_only_reads_results_needs_no_data(here: Path) -> None:
     checked = put_results("results/s")
     for file in ("usps.bz2", "usps.t.bz2"):
         (here / file).unlink()
-    assert [one.trial_id for one in results.read_study(store.at("results/s")).trials] == [
+    assert [one.trial_id for one in preparation.read_study(addresses.at("results/s")).trials] == [
         one.trial_id for one in checked.trials
     ]
     for copied in (False, True):
         if copied:  # the tables alone
-            (here / "results/s" / results.IMAGES).unlink()
+            (here / "results/s" / IMAGES).unlink()
         status = metafa("status", "results/s")
         assert status.startswith("0: ")
         assert "2 done, 0 diverged, 0 stopped, 0 failed, 0 to do" in status

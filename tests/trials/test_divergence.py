@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from metafa.results import results, store
+from metafa.results import addresses, columns, preparation, publishing, tables
 from metafa.running import sweep
 from metafa.studies import study
 from metafa.studies.settings import DIVERGED_TIMES_CHANCE
@@ -64,11 +64,11 @@ def test_the_table_of_trials_tells_every_replica_that_diverged(tmp_path: Path) -
         TEXT.partition("[search]")[0].replace("{ low = 1e-4, high = 1e-1, log = true }", "[0.1, 0.2]")
     )
     found = Outcome([], {3: Divergence(1, 0.2, "noise", 20, "loss"), 1: Divergence(1, 0.1, "evaluate", 1)})
-    (trial,), place = checked.trials, store.at(tmp_path / "results")
-    results.prepare(place, checked)
+    (trial,), place = checked.trials, addresses.at(tmp_path / "results")
+    preparation.prepare(place, checked)
     row = sweep._row(trial, checked, {}) | sweep._divergences(trial.settings, found) | {"status": "diverged"}
-    results.write(place, results.trials_schema(checked), row, [])
-    told = results.load(tmp_path / "results").trials.loc[0]
+    publishing.write(place, columns.trials_schema(checked), row, [])
+    told = tables.load(tmp_path / "results").trials.loc[0]
     assert list(told["divergences"]) == [
         {"seed": 1, "learning_rate": 0.1, "phase": "evaluate", "step": 1, "metric": None},
         {"seed": 1, "learning_rate": 0.2, "phase": "noise", "step": 20, "metric": "loss"},
