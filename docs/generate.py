@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from metafa.results.columns import MEANINGS, MEASUREMENTS, OUTCOME, RUN_COLUMNS
+from metafa.results.columns import COLUMNS, VERSION_COLUMNS
 from metafa.studies.schema import json_schema
 from metafa.studies.settings import (
     MAX_SIZE,
@@ -282,11 +282,11 @@ def default_of(name: str, field: FieldInfo) -> str:
 
 
 def results_sections() -> Iterator[str]:
-    for name, columns in (("measurements", MEASUREMENTS.names), ("trials", [*OUTCOME, *RUN_COLUMNS])):
-        yield f"\n## `{name}`\n\n| column | what it is |\n| --- | --- |\n"
-        for column in columns:
-            if not column.endswith("_version"):
-                yield f"| `{column}` | {MEANINGS[name][column]} |\n"
+    for table in ("measurements", "trials"):
+        yield f"\n## `{table}`\n\n| column | what it is |\n| --- | --- |\n"
+        for name, column in COLUMNS[table].items():
+            if name not in VERSION_COLUMNS:
+                yield f"| `{name}` | {column.meaning} |\n"
     yield "| `seed`, `seeds`, `network.rule`, `noise.steps`, ... | every setting by its dotted name, defaults included |\n"
     yield "| `metafa_version`, `torch_version`, ... | what it ran with |\n"
     yield "\n## Metrics\n\n| metric | unit | better | what it is |\n| --- | --- | --- | --- |\n"

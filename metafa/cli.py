@@ -24,7 +24,8 @@ from rich.text import Text
 from metafa.errors import DataAbsent, DataBroken, DataError, LaunchError, ResultsError, StudyError
 from metafa.results import addresses, continuing, damage, files, heartbeat, preparation, tables, upkeep, verification
 from metafa.results.addresses import hidden, shown
-from metafa.results.columns import CONTINUED, ENDED, FINISHED
+from metafa.results.columns import CONTINUED
+from metafa.results.statuses import ANALYSED, FINAL
 from metafa.results.store import Store
 from metafa.results.tables import trial_rows
 from metafa.running import launch, proposals, screens, stopping
@@ -192,7 +193,7 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
         found = data.check(checked.examples, download=False)
         rows = continuing.continued_rows(store)
         continuing.check_images(store, rows, found.digests)
-        done = sum(row["status"] in FINISHED for row in rows)
+        done = sum(row["status"] in FINAL for row in rows)
     settings = checked.examples[0]
 
     screen.print(_named(checked, f": {checked.question}" if checked.question else ""), soft_wrap=True)
@@ -373,7 +374,7 @@ def verify(
         preparation.check(store, checked)
         rows = continuing.continued_rows(store)
         known = proposals.known_trials(rows)
-    whole = sorted(trial_id for trial_id, one in known.items() if one.status in ENDED)
+    whole = sorted(trial_id for trial_id, one in known.items() if one.status in ANALYSED)
     if not whole:
         _stop(UNUSABLE, f"metafa: {store.address}: no trial is done yet")
     chosen = sorted(random.Random(checked.fingerprint).sample(whole, min(trials, len(whole))))

@@ -30,7 +30,8 @@ from disturbances import METAFA, in_order, tables
 from pyarrow import fs
 
 from metafa.results import addresses
-from metafa.results.columns import FINISHED, MEASUREMENTS
+from metafa.results.columns import MEASUREMENTS
+from metafa.results.statuses import FINAL
 from metafa.results.store import Store
 from metafa.results.tables import load, statuses
 
@@ -227,7 +228,7 @@ def attempts_again(crowd: Crowd) -> Counter[str]:
         past = before.setdefault(event.trial_id, [])
         if event.what == "begun":
             for other in past:
-                assert other.what not in FINISHED, f"{event} again, after {other}"
+                assert other.what not in FINAL, f"{event} again, after {other}"
                 driver = crowd.drivers[other.driver]
                 assert (driver.hurt or math.inf) < event.moment, f"{event} while {other} went on"
             if past:

@@ -14,7 +14,6 @@ import jsonschema
 import pytest
 
 from metafa.errors import StudyError
-from metafa.results.columns import MEANINGS, MEASUREMENTS, OUTCOME, RUN_COLUMNS
 from metafa.studies import study
 from metafa.studies.schema import json_schema
 
@@ -74,12 +73,6 @@ def test_the_schema_refuses_what_the_checker_refuses(written: str, instead: str,
     assert any(said in message for message in messages), messages
     with pytest.raises(StudyError):
         study.parse(text)
-
-
-def test_every_column_and_metric_is_explained() -> None:
-    columns = {"measurements": set(MEASUREMENTS.names), "trials": {*OUTCOME, *RUN_COLUMNS}}
-    for table, names in columns.items():
-        assert {name for name in names if not name.endswith("_version")} == set(MEANINGS[table])
 
 
 def test_a_wheel_is_installed_as_a_checkout_is() -> None:

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from metafa.errors import ResultsError
 from metafa.results import addresses, damage, tables
-from metafa.results.columns import ENDED, MEASUREMENTS
+from metafa.results.columns import MEASUREMENTS
+from metafa.results.statuses import ANALYSED
 from metafa.results.store import Store
 from metafa.studies.settings import NUMERICS
 
@@ -231,7 +232,7 @@ def read(address: str | Path) -> Tables:
 
 def of_trials(store: Store, trials: pd.DataFrame) -> Tables:
     """The tables of ``store``, whose table of trials is read already. Raises `ResultsError` where none has ended."""
-    ended = trials[trials["status"].isin(ENDED)].reset_index(drop=True)
+    ended = trials[trials["status"].isin(ANALYSED)].reset_index(drop=True)
     if ended.empty:
         counts = ", ".join(f"{number} {status}" for status, number in trials["status"].value_counts().items())
         raise ResultsError(

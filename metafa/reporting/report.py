@@ -18,7 +18,8 @@ from metafa.reporting import appearance, charts, claims, comparison, conditions,
 from metafa.reporting.appearance import Line, named
 from metafa.reporting.conditions import EVALUATED, Tables
 from metafa.results import heartbeat, preparation
-from metafa.results.columns import ENDED, RUN_COLUMNS
+from metafa.results.columns import RUN_COLUMNS
+from metafa.results.statuses import ANALYSED
 from metafa.results.store import Store
 from metafa.results.tables import read_table
 from metafa.studies.settings import flatten
@@ -71,7 +72,7 @@ def render(store: Store) -> str:
     """The report of the results in ``store``, as HTML that needs nothing else. Raises `ResultsError`."""
     study = preparation.read_study(store)
     trials = _trials(store)
-    tables = conditions.of_trials(store, trials) if trials["status"].isin(ENDED).any() else None
+    tables = conditions.of_trials(store, trials) if trials["status"].isin(ANALYSED).any() else None
     lines = appearance.lines(tables) if tables is not None else []
     sections: list[Section] = []
     answers: list[str] = []

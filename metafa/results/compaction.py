@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metafa.errors import PartError
-from metafa.results.columns import FINISHED, TABLES
+from metafa.results.columns import TABLES
 from metafa.results.listing import COMPACTED, Parts, stands
 from metafa.results.pairs import Pair, find_entangled, of_trials, parts_and_pairs, retried
 from metafa.results.parts import encode
 from metafa.results.reading import decode_own_measurements, decode_part, metadata_of, read_contents, read_part
 from metafa.results.rows import OF_STUDY, Row, as_tables, carried
+from metafa.results.statuses import FINAL
 from metafa.results.store import Store
 
 ROWS_A_PART = 2_000_000  # of `measurements`, in a compacted part, about
@@ -78,7 +79,7 @@ def _groups(store: Store, entangled_alone: bool) -> Iterator[list[Small]]:
     own = [one for one in found.own if one not in known and sizes.get(f"{one}.parquet", SMALL_BYTES) < SMALL_BYTES]
     kept, rows = list[Small](), 0
     for part in itertools.chain((small_pair(store, found, pair) for pair in pairs), small_parts(store, found, own)):
-        if part is not None and part.statuses() <= set(FINISHED):
+        if part is not None and part.statuses() <= set(FINAL):
             kept.append(part)
             rows += len(part.measurements)
         if rows >= ROWS_A_PART:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metafa.errors import PartError
+from metafa.results.columns import COLUMN_TYPES
 from metafa.results.pages import MOST_COMPRESSED, check_pages
-from metafa.results.schemas import TEXT_A_BYTE, TEXT_BYTES, check_schema, column_types, spelled_out
+from metafa.results.schemas import TEXT_A_BYTE, TEXT_BYTES, check_schema, spelled_out
 from metafa.results.sealing import seal
 from metafa.results.values import check_rows
 
@@ -43,7 +44,7 @@ def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> 
         rows = spelled_out(rows, table, len(content))
         check_rows(rows, table)
         if table == "measurements":
-            types = column_types(table)
+            types = COLUMN_TYPES[table]
             for place, name in enumerate(name for name in columns or types if name in types):
                 if name not in chosen:
                     rows = rows.add_column(place, name, pa.nulls(len(rows), types[name]))
@@ -74,7 +75,7 @@ def check_file(file: pq.ParquetFile, table: str, size: int, columns: Sequence[st
     claims more in those columns than fits. Raises pa.ArrowException or OSError where the footer is damaged."""
     metadata, schema = file.metadata, file.schema_arrow
     check_schema(schema, table)
-    wanted = columns if columns is not None else schema.names if table == "trials" else list(column_types(table))
+    wanted = columns if columns is not None else schema.names if table == "trials" else list(COLUMN_TYPES[table])
     chosen = [name for name in wanted if name in schema.names]
     places = leaf_columns(metadata, chosen)
     for i in range(metadata.num_row_groups):

@@ -8,13 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from metafa.results.columns import FINISHED, TABLES, measured
+from metafa.results.columns import TABLES, measured
 from metafa.results.listing import COMPACTED
 from metafa.results.pairs import parts_and_pairs, retried
 from metafa.results.parts import decode, encode
 from metafa.results.reading import metadata_of, read_contents
 from metafa.results.rows import ROW, carried, carry
 from metafa.results.sealing import sealed
+from metafa.results.statuses import FINAL
 from metafa.results.store import Store
 from metafa.results.tables import published
 
@@ -39,7 +40,7 @@ def publish(
     own, failed = f"{trial_id}.parquet", f"failed-{trial_id}.parquet"
     # pyarrow fills columns that the row lacks with null
     table = pa.Table.from_pylist([dict(row)], schema)
-    if row["status"] not in FINISHED and not final:
+    if row["status"] not in FINAL and not final:
         if _is_kept(store, trial_id, final):
             return False
         store.put(f"trials/{failed}", encode(table), durable=True)
@@ -83,7 +84,7 @@ def _is_kept(store: Store, trial_id: str, final: bool) -> bool:
             return True
         if names[0] in contents and sealed(contents[names[0]]):
             status = decode(contents[names[0]], "trials")["status"][0].as_py()
-            if status in FINISHED or final:
+            if status in FINAL or final:
                 return True
     for name, content in contents.items():
         store.remove_same(name, content)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metafa.errors import PartError
-from metafa.results.columns import TYPES
+from metafa.results.columns import COLUMN_TYPES
 from metafa.results.damage import reason
 from metafa.results.listing import Parts
 from metafa.results.reading import metadata_of, naming, read_part, undamaged
@@ -20,6 +20,12 @@ from metafa.results.store import Store
 from metafa.results.values import check_rows
 
 ROW = b"metafa.trial"  # in the metadata of a trial's part of `measurements`: its row of `trials`
+_SETTING_TYPES = (pa.bool_(), pa.int64(), pa.float64(), pa.string(), pa.null())
+TYPES = {
+    str(column_type): column_type
+    for column_type in (*COLUMN_TYPES["trials"].values(), *_SETTING_TYPES, *map(pa.list_, _SETTING_TYPES))
+}
+"""Of columns of `trials`, by how they are called."""
 OF_STUDY = (b"metafa.study", b"metafa.fingerprint")  # in the metadata of every part
 
 

@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import functools
 import re
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from metafa.errors import PartError
-from metafa.results.columns import MEASUREMENTS, OUTCOME, RUN_COLUMNS
+from metafa.results.columns import COLUMN_TYPES, COLUMNS
 
-COLUMNS = 2**14
+MAX_COLUMNS = 2**14
 COLUMN = re.compile(r"[A-Za-z0-9_.-]{1,200}")  # a setting by its dotted name
-NEEDED = {"trials": ("trial_id", "status"), "measurements": ("trial_id", "seed", "phase", "step", "metric", "value")}
 TEXT_A_BYTE, TEXT_BYTES = 64, 2**28  # of text, were no text shared: studies' parts hold up to 30 a byte
 
 
 def check_schema(schema: pa.Schema, table: str) -> None:
     """Raises `PartError` where a part of ``table`` has other columns than those of a study."""
-    if len(schema) > COLUMNS:
+    if len(schema) > MAX_COLUMNS:
         raise PartError(f"has {len(schema):,} columns")
     if len(set(schema.names)) < len(schema.names):
         raise PartError("has two columns of one name")
-    if lacking := [name for name in NEEDED[table] if name not in schema.names]:
+    if lacking := [name for name, column in COLUMNS[table].items() if column.needed and name not in schema.names]:
         raise PartError(f"lacks the column {lacking[0]!r}, and is no part of {table!r}")
     if table == "trials" and (odd := [name for name in schema.names if not COLUMN.fullmatch(name)]):
         raise PartError(f"has the column {odd[0][:100]!r}, which is no setting's name")
-    known = column_types(table)
+    known = COLUMN_TYPES[table]
     for column in schema:
         wanted = known.get(column.name)
         if column.name in known and not _fits(column.type, wanted):
             raise PartError(f"has the column {column.name!r} as {column.type}, where it is {wanted}"[:300])
         if column.name not in known and table == "trials" and not _of_setting(column.type):
             raise PartError(f"has the column {column.name!r} as {column.type}, as which no setting is kept"[:300])
-
-
-@functools.cache
-def column_types(table: str) -> dict[str, pa.DataType]:
-
-    if table == "measurements":
-        return {column.name: column.type for column in MEASUREMENTS}
-    return {**OUTCOME, **RUN_COLUMNS}
 
 
 def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
@@ -79,7 +69,7 @@ def spelled_out(rows: pa.Table, table: str, size: int) -> pa.Table:
     length = sum(_text_bytes(chunk) for column in rows.columns for chunk in column.chunks)
     if length > max(TEXT_BYTES, TEXT_A_BYTE * size):
         raise PartError(f"holds {length:,} bytes of text in {size:,}, far more than a study's results do")
-    known = column_types(table)
+    known = COLUMN_TYPES[table]
     metadata = {key: value for key, value in (rows.schema.metadata or {}).items() if key.startswith(b"metafa.")}
     fields = [pa.field(one.name, _handed_on(one.type, known.get(one.name))) for one in rows.schema]
     schema = pa.schema(fields, metadata=metadata or None)

@@ -19,6 +19,7 @@ from metafa.results.parts import check_total
 from metafa.results.preparation import study_text
 from metafa.results.reading import decode_own_measurements, for_each, metadata_of, naming, read_part
 from metafa.results.rows import as_tables, failed_row, own_row
+from metafa.results.statuses import FINAL
 from metafa.results.store import Store
 from metafa.studies.card import card
 
@@ -49,7 +50,7 @@ def load(address: str | Path) -> Results:
     study_text(store)
     trials, measurements = (read_table(store, table) for table in TABLES)
     # what was published after `trials` was read is left out
-    ended = trials.filter(pc.field("status") != "failed")["trial_id"].to_pylist() if trials.num_columns else []
+    ended = trials.filter(pc.field("status").isin(FINAL))["trial_id"].to_pylist() if trials.num_columns else []
     measurements = measurements.filter(of_trials(ended))
     return Results(trials.to_pandas(), measurements.to_pandas())
 

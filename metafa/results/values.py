@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from metafa.errors import PartError
 from metafa.results.schemas import COLUMN
+from metafa.results.statuses import STATUSES
 
 TRIAL_ID = r"[0-9a-f]{16}"
-STATUSES = {"done", "diverged", "stopped", "failed"}
 LABEL = r"[A-Za-z0-9_./=+:-]{1,200}"  # a phase, a metric, or a task
 LONGEST_SECONDS = 1e9
 FIRST, LAST = 0, 7_000_000_000_000_000  # a trial's start, in microseconds: from 1970 to 2191

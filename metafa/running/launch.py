@@ -11,8 +11,8 @@ from rich.text import Text
 
 from metafa.errors import LaunchError, ResourcesError
 from metafa.results import continuing, damage, heartbeat, leases, listing, mending, tables, upkeep
-from metafa.results.columns import FINISHED
 from metafa.results.heartbeat import Heartbeat
+from metafa.results.statuses import FINAL
 from metafa.results.store import Store
 from metafa.running import notebook, proposals, screens, stopping
 from metafa.running.proposals import Known
@@ -46,7 +46,7 @@ def run(
         continuing.check_images(store, rows, found.digests)
         study = study.over(continuing.digests_of(rows) | found.digests)
         known = proposals.known_trials(rows)
-        known = {id_: one for id_, one in known.items() if study.adaptive or one.status in FINISHED}
+        known = {id_: one for id_, one in known.items() if study.adaptive or one.status in FINAL}
         if len(known) >= study.total:
             if not listing.is_tidy(store):
                 upkeep.look_after(store, here.driver())

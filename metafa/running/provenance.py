@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "learn2learn", "ray", "optuna")
+from metafa.results.columns import PACKAGES
 
 
 @functools.cache

@@ -52,7 +52,7 @@ from interleaved import Actor, Checks, Explored, Files, Memory, Node, Violation,
 from pyarrow import fs
 
 from metafa.results import compaction, exports, leases, listing, mending, parts, tables, upkeep
-from metafa.results.columns import OUTCOME, TABLES, measured, trials_schema
+from metafa.results.columns import COLUMN_TYPES, TABLES, measured, trials_schema
 from metafa.results.publishing import publish
 from metafa.results.store import Store
 from metafa.results.tables import Results, load, rows_of
@@ -75,7 +75,8 @@ ONE, TWO, THREE = (trial.trial_id for trial in STUDY.trials)
 NAMES = {ONE: "ONE", TWO: "TWO", THREE: "THREE"}
 # some of the columns of `trials`, since a part is written and read thousands of times here
 SCHEMA = pa.schema(
-    [(name, OUTCOME[name]) for name in ("trial_id", "study", "status", "error", "numerics")] + [("host", pa.string())],
+    [(name, COLUMN_TYPES["trials"][name]) for name in ("trial_id", "study", "status", "error", "numerics")]
+    + [("host", pa.string())],
     metadata=trials_schema(STUDY).metadata,
 )
 Rows = Mapping[str, tuple[str, str]]  # the status and the host of each trial
