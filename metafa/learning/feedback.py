@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from metafa.learning.credit import Rule
+from metafa.learning.kinds import resolved
 from metafa.learning.networks import ACTIVATIONS, Network
+from metafa.learning.rules import Rule
 from metafa.learning.streams import Streams
 
 Generators = list[torch.Generator]
@@ -38,7 +38,7 @@ def initialise(network: Network, rule: Rule, how: Feedback, streams: Streams) ->
     matrices = []
     for layer, weights in enumerate(network.weights[1:], start=2):
         out, into = weights.shape[1:]
-        rows = ways if rule.feedback == "direct" else out
+        rows = ways if rule.route == "direct" else out
         matrices.append(_drawn(rows, into, network.activation, rule, how, streams.generators(f"feedback/{layer}")))
     return replace(network, feedback=tuple(matrices))
 
@@ -46,7 +46,7 @@ def initialise(network: Network, rule: Rule, how: Feedback, streams: Streams) ->
 def _drawn(rows: int, into: int, activation: str, rule: Rule, how: Feedback, generators: Generators) -> Tensor:
     deviation = how.scale * (ACTIVATIONS[activation].gain / into) ** 0.5
     drawn = torch.empty(len(generators), rows, into, device=generators[0].device)
-    if rule.feedback == "constant":
+    if rule.magnitudes == "constant":
         return drawn.fill_(deviation)
     for matrix, generator in zip(drawn, generators, strict=True):
         if how.distribution == "normal":
@@ -60,21 +60,22 @@ def gradients(rule: Rule, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """What moves the feedback in a training step, given the gradients of the weights and biases: under
     Kolen-Pollack those of the weights above the first layer, which each synapse of B works out from the same
     activity and error as its fellow in W."""
-    return gradients[1 : len(gradients) // 2] if rule.learning == "follows" else ()
+    return gradients[1 : len(gradients) // 2] if rule.learning.follows else ()
 
 
 def learned(rule: Rule, network: Network) -> tuple[Tensor, ...]:
     """The feedback that `gradients` are for."""
-    return network.feedback if rule.learning == "follows" else ()
+    return network.feedback if rule.learning.follows else ()
 
 
-def _redraws(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
+def redraw(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
+    """B is drawn anew."""
     for matrix in network.feedback:
         rows, into = matrix.shape[1:]
         matrix.copy_(_drawn(rows, into, network.activation, rule, how, generators))
 
 
-def _mirrors(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
+def mirror(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
     """B moves towards the mean of y x^T, x ~ N(0, I) the noise that a layer emits and y the answer of the next
     (the weight mirror of Akrout et al. 2019), the decay of B equal to its learning rate.
 
@@ -97,14 +98,6 @@ def _mirrors(network: Network, rule: Rule, how: Feedback, generators: Generators
         )
 
 
-LEARNING: dict[str, Callable[[Network, Rule, Feedback, Generators], None] | None] = {
-    "fixed": None,
-    "redrawn": _redraws,
-    "follows": None,  # but for `gradients` and the decay that it shares with the weights
-    "mirrors": _mirrors,
-}
-
-
 @torch.no_grad()
 def learn(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
     """What happens to ``network``, in place, after each training step and each outer step: weights above the first
@@ -116,5 +109,5 @@ def learn(network: Network, rule: Rule, how: Feedback, generators: Generators) -
     if how.weight_decay:
         for matrix in (*network.weights[1:], *learned(rule, network)):
             matrix.mul_(1 - how.weight_decay)
-    if change := LEARNING[rule.learning]:
-        change(network, rule, how, generators)
+    if rule.learning.change is not None:
+        resolved(rule.learning.change)(network, rule, how, generators)

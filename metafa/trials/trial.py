@@ -592,7 +592,7 @@ def weight_decay(rule: credit.Rule, said: float | None, unsaid: float) -> float:
     """The decay that is ``said``; where none is, ``unsaid`` for feedback that follows the weights, else none."""
     if said is not None:
         return said
-    return unsaid if rule.learning == "follows" else 0.0
+    return unsaid if rule.learning.follows else 0.0
 
 
 def measuring_steps(total: int, points: int) -> frozenset[int]:

@@ -6,7 +6,6 @@ from oracles import slow_gradients
 from small import random_network
 
 from metafa.learning import credit, networks
-from metafa.studies.transport import TRANSPORT
 
 
 def randn(*shape: int, seed: int) -> torch.Tensor:
@@ -75,7 +74,7 @@ def test_a_rule_transports_of_the_weights_what_it_says_and_no_more(rule: str) ->
         name: all(torch.equal(a, b) for a, b in zip(one, errors_with(rule, other), strict=True))
         for name, other in others.items()
     }
-    transport = TRANSPORT[rule]
+    transport = credit.RULES[rule].transports
     assert unchanged["other weights"] == (transport == "none")
     assert unchanged["other sizes, the same signs"] == (transport != "weights")
     if transport == "signs":  # and the signs of each layer are read

@@ -6,7 +6,7 @@ from oracles import replica_of, slow_gradients
 from scipy import stats
 from small import initialise, random_network
 
-from metafa.learning import credit, feedback, measures, networks, noise
+from metafa.learning import credit, feedback, measures, networks, noise, rules
 from metafa.learning.feedback import Feedback
 from metafa.learning.noise import Noise
 from metafa.learning.optimizers import Optimizer
@@ -55,7 +55,7 @@ def trained(rule: str, steps: int, sizes: list[int], **how: float) -> tuple[netw
 @pytest.mark.parametrize("rule", credit.RULES)
 def test_feedback_learns_as_its_rule_says_and_no_other_does(rule: str) -> None:
     before, after = trained(rule, 5, [20, 12, 8, 5])
-    learns = credit.RULES[rule].learning != "fixed"
+    learns = credit.RULES[rule].learning != rules.FIXED
     assert learns == (rule in {"sign_symmetry_random", "kolen_pollack", "nested_kolen_pollack", "weight_mirror"})
     for old, new in zip(before.feedback, after.feedback, strict=True):
         assert torch.equal(old, new) != learns

@@ -10,7 +10,6 @@ from metafa.learning import adaptation, credit, episodes, meta, noise
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
-from metafa.studies.transport import TRANSPORT
 from metafa.tasks.base import import_learn2learn
 
 
@@ -288,16 +287,14 @@ def test_no_outer_algorithm_leaves_the_network_alone() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["first_order", "reptile"])
-@pytest.mark.parametrize("rule", [name for name, transport in TRANSPORT.items() if transport == "none"])
+@pytest.mark.parametrize("rule", [name for name, rule in credit.RULES.items() if rule.transports == "none"])
 def test_no_step_of_it_reads_a_forward_weight_backwards(rule: str, algorithm: str) -> None:
     """The audit of a whole trial: noise, inner loop and outer loop are the same to the bit where every weight that
     a rule is shown is not a number."""
     plain = credit.RULES[rule]
     blind = replace(
         plain,
-        send=lambda error, hidden, derivative, weights, feedback: plain.send(
-            error, hidden, derivative, tuple(torch.full_like(w, torch.nan) for w in weights), feedback
-        ),
+        carrier=lambda weight, feedback: plain.carrier(torch.full_like(weight, torch.nan), feedback),
     )
     pixels = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
     source = episodes.EpisodeSource(

@@ -11,7 +11,7 @@ from metafa.errors import StudyError
 from metafa.learning import credit, meta, networks, optimizers
 from metafa.results import columns
 from metafa.results.parts import decode, encode
-from metafa.studies import sentences, settings, study, transport
+from metafa.studies import sentences, settings, study
 from metafa.trials import trial
 
 BASE = """\
@@ -44,7 +44,7 @@ def mistakes(text: str) -> list[str]:
 
 
 def test_the_schema_names_what_the_tables_hold() -> None:
-    assert set(typing.get_args(settings.RuleName)) == set(credit.RULES) == set(transport.TRANSPORT)
+    assert set(typing.get_args(settings.RuleName)) == set(credit.RULES)
     assert set(typing.get_args(settings.ActivationName)) == set(networks.ACTIVATIONS)
     assert set(typing.get_args(settings.OuterAlgorithmName)) == set(meta.OUTER_ALGORITHMS)
     assert set(typing.get_args(settings.OptimizerName)) == set(optimizers.OPTIMIZERS)
