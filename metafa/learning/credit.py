@@ -1,125 +1,165 @@
 """Credit assignment: how an output error reaches every layer, and the gradients that follow from it.
 
 Everything here is made of differentiable tensor operations, so that autograd through a loop of these gradients
-gives the exact derivative of that loop, whatever the rule. Batches of images may have matrices of their own
-(``[batch, out, in]`` for ``[batch, image, ...]``) or share those of their replica (`networks.times`).
+gives the exact derivative of that loop, whatever the rule. Batches of images may have parameters of their own
+(``[batch, ...]`` for ``[batch, image, ...]``) or share those of their replica.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafa.learning import products
-from metafa.learning.networks import ACTIVATIONS, Activity, Network, times
+from metafa.learning import networks
+from metafa.learning.kinds import resolved
+from metafa.learning.layers.base import Cache, Layer, Parameters, times
+from metafa.learning.losses import Loss
+from metafa.learning.networks import Activity, Network
 from metafa.learning.rules import RULES as RULES
 from metafa.learning.rules import Rule
 
-Matrices = tuple[Tensor, ...]
+Errors = Sequence[Tensor | None]
 
 
-def compared(rule: Rule, network: Network) -> list[tuple[Tensor, Tensor]]:
-    """For each layer above the first, the forward path and the feedback that the alignment angle is between.
+class Pass(NamedTuple):
+    """A forward pass of one batch, all that a rule may go by.
 
-    That is W and B; under sign symmetry W and |B| * sign W; under direct feedback the product of all weights from
-    that layer up, W_L ... W_l, and B.
+    layers, parameters, feedback, loss: as of `networks.Network`; parameters and feedback may be one an episode.
+    inputs, targets: of the batch; inputs are None to a layer that has them in it.
+    activity: the outputs, and what each layer has kept.
+    lowest: the place of the lowest layer that learns from this batch.
     """
-    upper = network.weights[1:]
+
+    layers: Sequence[Layer]
+    parameters: Sequence[Parameters]
+    feedback: Sequence[Tensor]
+    loss: Loss
+    inputs: Any
+    targets: Tensor
+    activity: Activity
+    lowest: int = 0
+
+    def error(self) -> Tensor:
+        """The derivative of the loss by the outputs."""
+        return self.loss.error(self.activity.logits, self.targets)
+
+
+class Signals(NamedTuple):
+    """What a rule makes of a batch: for each layer its error signal, None where it stays as it is, and the cache of a
+    forward pass that the signal is paired with for the layer's gradients."""
+
+    errors: Errors
+    caches: Sequence[Cache]
+
+
+def signals(rule: Rule, batch: Pass) -> Signals:
+    """The error signals of all layers that ``rule`` makes of a batch."""
+    if rule.signals is not None:
+        return resolved(rule.signals)(batch)
+    return Signals(errors(rule, batch, batch.error()), batch.activity.caches)
+
+
+def errors(rule: Rule, batch: Pass, output_error: Tensor) -> Errors:
+    """The error at the outputs of every layer that learns, of the ``output_error`` by the carriers of ``rule``:
+    through a layer l, delta_l = (delta_{l+1} carrier(W, B)) * phi'(a_l), or, straight from the outputs,
+    delta_l = (delta_L B) * phi'(a_l)."""
+    layers, parameters, caches = batch.layers, batch.parameters, batch.activity.caches
+    found: list[Tensor | None] = [None] * len(layers)
+    feedback = list(batch.feedback)
     if rule.route == "direct":
-        paths = [upper[-1]]
-        for weights in reversed(upper[:-1]):
-            paths.append(paths[-1] @ weights)
-        return list(zip(reversed(paths), network.feedback, strict=True))
-    if rule.transports == "weights":
-        return list(zip(upper, network.feedback, strict=True))
-    return list(zip(upper, carriers(rule, upper, network.feedback), strict=True))
+        found[-1] = output_error
+        for place, matrix in zip(networks.carried(layers), feedback, strict=True):
+            if place > batch.lowest:
+                _down(batch, found, place - 1, times(output_error, matrix))
+        return found
+    error, place = output_error, len(layers) - 1
+    while True:
+        place = _down(batch, found, place, error)
+        if place <= batch.lowest:
+            return found
+        own, received = parameters[place], found[place]
+        assert received is not None
+        error = layers[place].backward(own, carrier(rule, own["weight"], feedback.pop()), received, caches[place])
+        place -= 1
 
 
-def carriers(rule: Rule, upper_weights: Matrices, feedback: Matrices) -> Matrices:
-    """What stands in the weights' place on the way back, of each layer above the first."""
-    if rule.route == "direct":
-        return tuple(rule.carrier(b, b) for b in feedback)
-    return tuple(carried(rule, w, b) for w, b in zip(upper_weights, feedback, strict=True))
+def _down(batch: Pass, found: list[Tensor | None], place: int, error: Tensor) -> int:
+    """Sends an error at the outputs of the layer at ``place`` down to the next that errors are carried through, and
+    returns where that is; notes in ``found`` what each layer that learns gets."""
+    while True:
+        layer = batch.layers[place]
+        if layer.learns:
+            found[place] = error
+        if layer.carried or place <= batch.lowest:
+            return place
+        error = layer.backward(batch.parameters[place], None, error, batch.activity.caches[place])
+        place -= 1
 
 
-def carried(rule: Rule, weight: Tensor, feedback: Tensor) -> Tensor:
-    """The carrier of one layer. Where weights are one an episode and feedback is one a replica, the rule sees views
-    ``[replica, episode, ...]`` and ``[replica, 1, ...]``, so that feedback alone stays one a replica."""
-    if len(weight) == len(feedback):
+def carrier(rule: Rule, weight: Tensor, feedback: Tensor) -> Tensor:
+    """What stands in a layer's weight's place on the way back. Where weights are one an episode and feedback is one a
+    replica, the rule sees views ``[replica, episode, ...]`` and ``[replica, 1, ...]``, so that feedback alone stays
+    one a replica."""
+    assert rule.carrier is not None
+    replicas = feedback.shape[0]
+    if weight.shape[0] == replicas:
         return rule.carrier(weight, feedback)
-    return rule.carrier(weight.unflatten(0, (len(feedback), -1)), feedback.unsqueeze(1)).flatten(0, 1)
+    return rule.carrier(weight.unflatten(0, (replicas, -1)), feedback.unsqueeze(1)).flatten(0, 1)
 
 
-def output_error(
-    logits: Float[Tensor, "*batch image way"], targets: Float[Tensor, "*batch image way"]
-) -> Float[Tensor, "*batch image way"]:
-    """The derivative of `cross_entropy` by the logits: (softmax - target) / images."""
-    return (_softmax(logits) - targets) / logits.shape[-2]
-
-
-def _softmax(logits: Float[Tensor, "*batch image way"]) -> Float[Tensor, "*batch image way"]:
-    return torch.softmax(logits.mT, -2).mT  # as the network lays its logits out
-
-
-def cross_entropy(
-    logits: Float[Tensor, "*batch image way"], targets: Float[Tensor, "*batch image way"]
-) -> Float[Tensor, "*batch"]:
-    """The mean over images of the cross-entropy, in nats, between target and softmax readout."""
-    return -(targets * torch.log_softmax(logits.mT, -2).mT).sum(-1).mean(-1)
-
-
-def accuracy(
-    logits: Float[Tensor, "*batch image way"], targets: Float[Tensor, "*batch image way"]
-) -> Float[Tensor, "*batch"]:
-    """The fraction of images whose largest readout is at the largest target; not a number where a largest readout is
-    not finite."""
-    largest, found = logits.mT.max(-2)
-    right = (found == targets.mT.max(-2).indices).to(logits.dtype)
-    return (right + (largest - largest)).mean(-1)  # 0 of what is finite, else not a number
-
-
-def layer_gradients(
-    errors: Float[Tensor, "_batch image out"], inputs: Float[Tensor, "_batch image in"]
-) -> tuple[Float[Tensor, "_batch out in"], Float[Tensor, "_batch out"]]:
-    """A layer's weight and bias gradients, delta^T h and the sum of delta over images."""
-    return products.outer(errors, inputs), errors.sum(-2)
-
-
-def errors(
-    rule: Rule, activity: Activity, output_error: Tensor, upper_weights: Matrices, feedback: Matrices, activation: str
-) -> Matrices:
-    """The error signals of all layers, layer 1 first."""
-    derivative, matrices = ACTIVATIONS[activation].derivative, carriers(rule, upper_weights, feedback)
-    if rule.route == "direct":
-        sent = (derivative(times(output_error, b), h) for b, h in zip(matrices, activity.hidden, strict=True))
-        return (*sent, output_error)
-    found = [output_error]
-    for h, matrix in zip(reversed(activity.hidden), reversed(matrices), strict=True):
-        found.append(derivative(times(found[-1], matrix), h))
-    return tuple(reversed(found))
-
-
+@torch.no_grad()
 def gradients(
     rule: Rule,
     network: Network,
     activity: Activity,
     inputs: Float[Tensor, "replica image pixel"],
     targets: Float[Tensor, "replica image way"],
-) -> tuple[Tensor, ...]:
-    """What ``rule`` makes of the cross-entropy's gradient: for the weights of all layers, then the biases."""
-    sent = errors(
-        rule,
-        activity,
-        output_error(activity.logits, targets),
-        network.weights[1:],
+) -> tuple[Parameters, ...]:
+    """What ``rule`` makes of the loss's gradient: for the parameters of each layer, by name."""
+    batch = Pass(
+        network.layers,
+        network.parameters,
         network.feedback,
-        network.activation,
+        network.loss,
+        inputs,
+        targets,
+        activity,
+        network.learning[0],
     )
-    return all_gradients(sent, (inputs, *activity.hidden))
+    return layer_gradients(network, network.layers, signals(rule, batch))
 
 
-def all_gradients(errors: Matrices, inputs: Matrices) -> tuple[Tensor, ...]:
-    """The gradients of all layers, from the error signal and the input of each: weights, then biases."""
-    pairs = [layer_gradients(e, h) for e, h in zip(errors, inputs, strict=True)]
-    return tuple(weight for weight, _ in pairs) + tuple(bias for _, bias in pairs)
+def layer_gradients(network: Network, layers: Sequence[Layer], made: Signals) -> tuple[Parameters, ...]:
+    """The gradients of the network's parameters, summed over all images of a replica; 0 where a layer is to stay as it
+    is. ``layers`` are the network's, or other forms of them."""
+    replicas = network.replicas
+    return tuple(
+        {name: torch.zeros_like(tensor) for name, tensor in own.items()}
+        if error is None
+        else layer.gradients(error, cache, replicas)
+        for layer, own, error, cache in zip(layers, network.parameters, made.errors, made.caches, strict=True)
+    )
+
+
+def compared(rule: Rule, network: Network) -> list[tuple[Tensor, Tensor]]:
+    """For each layer that errors are carried through, the forward path and the feedback that the alignment angle is
+    between.
+
+    That is W and its carrier, but for a rule whose carrier is W itself, where it is W and B; under direct feedback the
+    product of all weights from that layer up, W_L ... W_l, and B; and nothing for a rule that has no carriers.
+    """
+    if rule.signals is not None:
+        return []
+    upper = [network.parameters[place]["weight"] for place in network.carried]
+    if rule.route == "direct":
+        paths = upper[-1:]
+        for weights in reversed(upper[:-1]):
+            paths.append(paths[-1] @ weights)
+        return list(zip(reversed(paths), network.feedback, strict=True))
+    if rule.transports == "weights":
+        return list(zip(upper, network.feedback, strict=True))
+    return [(w, carrier(rule, w, b)) for w, b in zip(upper, network.feedback, strict=True)]

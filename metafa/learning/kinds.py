@@ -92,6 +92,7 @@ class OuterAlgorithm:
         to the rule by which it sends the query errors.
     adapts: the layers that adapt in its inner loop.
     learns_rates: whether it differentiates by the inner loop's learning rates, so that they can be learned.
+    draws: whether it draws at random, from generators of its own.
     source: the paper that it comes from.
     """
 
@@ -99,6 +100,7 @@ class OuterAlgorithm:
     transports: Literal["weights", "signs", "none", "outer_rule"]
     adapts: Literal["all", "readout"] = "all"
     learns_rates: bool = False
+    draws: bool = False
     source: str = ""
 
     @property

@@ -33,7 +33,7 @@ class Rule:
     """A credit assignment rule.
 
     carrier: from a layer's weights W and feedback B to what stands in W's place on the way back, in W's shape,
-        whatever the layer; written in differentiable methods of tensors.
+        whatever the layer; written in differentiable methods of tensors. On the direct route it is B itself.
     transports: what it reads of W to send errors back: all of it (``weights``), its ``signs``, or nothing (``none``).
     route: whether errors go from layer to layer, or from the outputs straight to each hidden layer.
     magnitudes: whether the entries of B are drawn at random, or are all of one size.
@@ -41,16 +41,21 @@ class Rule:
     nested: whether B learns within the inner loop too, from task to task anew; else a task leaves it as it is.
     signals: for a rule of another kind, which no carrier describes: from a `credit.Pass` to a `credit.Signals`, the
         error signals of all layers that it makes of one batch.
+    draw: how such a rule draws its feedback: from the network, a `feedback.Feedback` and the `streams.Streams`, to
+        tensors ``[replica, ...]``; it has none where this is None.
+    fixed_inputs: whether the lowest layer's inputs are the images as they are in all that it computes.
     source: the paper that it comes from.
     """
 
-    carrier: Callable[[Any, Any], Any]
+    carrier: Callable[[Any, Any], Any] | None
     transports: Literal["weights", "signs", "none"]
     route: Literal["layered", "direct"] = "layered"
     magnitudes: Literal["random", "constant"] = "random"
     learning: FeedbackLearning = FIXED
     nested: bool = False
     signals: Reference | None = None
+    draw: Reference | None = None
+    fixed_inputs: bool = True
     source: str = ""
 
 
