@@ -28,6 +28,7 @@ from metafa.errors import StudyError as StudyError
 from metafa.learning import episodes, feedback, meta, networks, noise
 from metafa.learning.credit import RULES
 from metafa.learning.feedback import Feedback
+from metafa.learning.layers.activation import Activation
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
@@ -80,14 +81,15 @@ class Replicas:
     @property
     def sizes(self) -> tuple[int, ...]:
         """The network's inputs, the units of each hidden layer, and its outputs."""
-        return (self.network.weights[0].shape[-1], *(biases.shape[-1] for biases in self.network.biases))
+        return (self.network.inputs, *(self.network.layers[place].outputs for place in self.network.learning))
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.sizes))
         return f"<Replicas: {len(self.seeds)} networks {shape} that learn by {self.rule}, on {self.streams.device}>"
 
     def _repr_html_(self) -> str:
-        rows = {"rule": self.rule, "units": " - ".join(map(str, self.sizes)), "activation": self.network.activation}
+        activations = dict.fromkeys(layer.name for layer in self.network.layers if isinstance(layer, Activation))
+        rows = {"rule": self.rule, "units": " - ".join(map(str, self.sizes)), "activation": ", ".join(activations)}
         return card(f"{len(self.seeds)} networks", rows | {"device": self.streams.device})
 
 
@@ -176,7 +178,8 @@ def initialise(
     sizes = _checked(_Sizes, inputs=inputs, outputs=outputs)
     known = _checked(TrialSettings, seed=seed, seeds=seeds, phases=[{"phase": "noise", "steps": 0}])
     streams = Streams(known.seed, tuple(range(known.seeds)), _checked_device(device))
-    network = networks.initialise([sizes.inputs, *shape.hidden, sizes.outputs], streams, shape.activation)
+    perceptron = networks.perceptron([sizes.inputs, *shape.hidden, sizes.outputs], shape.activation)
+    network = networks.initialise(perceptron, streams)
     return Replicas(feedback.initialise(network, RULES[rule], Feedback(), streams), rule, streams)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from metafa.learning.layers.activation import Activation
 from metafa.learning.networks import Network
 
 
@@ -59,7 +61,7 @@ def slow_errors(
             return w
         return abs(b) * math.copysign(1, w) if rule.startswith("sign_symmetry") else b
 
-    slope = {"relu": lambda a: float(a > 0), "tanh": lambda a: 1 / math.cosh(a) ** 2}[network.activation]
+    slope = {"relu": lambda a: float(a > 0), "tanh": lambda a: 1 / math.cosh(a) ** 2}[activation_of(network)]
     errors = [error]
     for layer in reversed(range(len(weights) - 1)):
         above = error if rule == "direct_feedback_alignment" else errors[0]
@@ -79,7 +81,7 @@ def slow_gradients(
     """Weight and bias gradients of the mean cross-entropy, one image and one unit at a time, in Python's float64."""
     weights = [w[replica].tolist() for w in network.weights]
     biases = [b[replica].tolist() for b in network.biases]
-    function = {"relu": lambda a: max(a, 0.0), "tanh": math.tanh}[network.activation]
+    function = {"relu": lambda a: max(a, 0.0), "tanh": math.tanh}[activation_of(network)]
     depth, images = len(weights), len(inputs)
     weight_gradients = [[[0.0] * len(row) for row in w] for w in weights]
     bias_gradients = [[0.0] * len(b) for b in biases]
@@ -109,7 +111,7 @@ def slowly_adapted(
     """One replica after gradient descent on one task, every weight updated as it stands, and under nested
     Kolen-Pollack the feedback with it. ``rates`` by step and layer."""
     one = replica_of(network, replica)
-    targets = nn.functional.one_hot(labels, network.biases[-1].shape[-1]).to(images.dtype)
+    targets = nn.functional.one_hot(labels, network.ways).to(images.dtype)
     for by_layer in rates:
         weight_gradients, bias_gradients = slow_gradients(one, 0, images, targets, rule)
         for layer, rate in enumerate(by_layer):
@@ -123,5 +125,16 @@ def slowly_adapted(
 
 def replica_of(network: Network, replica: int) -> Network:
     """A copy of one replica."""
-    parts = (network.weights, network.biases, network.feedback)
-    return Network(*(tuple(t[replica : replica + 1].clone() for t in part) for part in parts), network.activation)
+    return replace(
+        network,
+        parameters=tuple(
+            {name: tensor[replica : replica + 1].clone() for name, tensor in own.items()} for own in network.parameters
+        ),
+        feedback=tuple(tensor[replica : replica + 1].clone() for tensor in network.feedback),
+    )
+
+
+def activation_of(network: Network) -> str:
+    """The hidden units' activation function."""
+    (name,) = {layer.name for layer in network.layers if isinstance(layer, Activation)}
+    return name

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 
 from metafa.learning import credit, feedback, networks
@@ -15,7 +18,7 @@ def initialise(
     sizes: list[int], streams: Streams, rule: str = "feedback_alignment", activation: str = "relu"
 ) -> Network:
     """A network with its feedback, as a trial starts with."""
-    network = networks.initialise(sizes, streams, activation)
+    network = networks.initialise(networks.perceptron(sizes, activation), streams)
     return feedback.initialise(network, credit.RULES[rule], Feedback(), streams)
 
 
@@ -30,12 +33,26 @@ def random_network(
     """A network whose biases are random too, so that no term is tested at zero."""
     network = initialise(sizes, Streams(seed, tuple(range(replicas))), rule, activation)
     generator = torch.Generator().manual_seed(seed)
-    return Network(
-        tuple(w.to(dtype) for w in network.weights),
-        tuple(0.1 * torch.randn(b.shape, generator=generator, dtype=dtype) for b in network.biases),
-        tuple(b.to(dtype) for b in network.feedback),
-        activation,
+    parameters = tuple(
+        {
+            "weight": own["weight"].to(dtype),
+            "bias": 0.1 * torch.randn(own["bias"].shape, generator=generator, dtype=dtype),
+        }
+        if own
+        else {}
+        for own in network.parameters
     )
+    return replace(network, parameters=parameters, feedback=tuple(b.to(dtype) for b in network.feedback))
+
+
+def with_tensors(network: Network, tensors: Sequence[torch.Tensor]) -> Network:
+    """The network with other parameters, in the order of `Network.tensors`."""
+    names = dict.fromkeys(name for own in network.parameters for name in own)
+    parameters: list[dict[str, torch.Tensor]] = [{} for _ in network.parameters]
+    places = [(place, name) for name in names for place, own in enumerate(network.parameters) if name in own]
+    for (place, name), tensor in zip(places, tensors, strict=True):
+        parameters[place][name] = tensor
+    return replace(network, parameters=tuple(parameters))
 
 
 def random_episodes(

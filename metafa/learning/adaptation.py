@@ -1,56 +1,98 @@
-"""The inner loop: a few steps of gradient descent on each task's support set, in the dual.
+"""The inner loop: a few steps of gradient descent on each task's support set.
 
-With plain gradient descent the first layer's weights after some steps are W + C^T X, X the support
-images and C the sum of -rate * delta over steps. On any images X' they act as X' W^T + (X' X^T) C, so
-a task needs its base pre-activations X' W^T + b and the small Gram matrix X' X^T + 1 (the 1 carries
-the bias), and never a copy of the large first layer. This equals updating every weight, to rounding.
-
-An *episode* is a task of a replica: all replicas' tasks stand in one axis, replica by replica.
+An *episode* is a task of a replica: all replicas' tasks stand in one axis, replica by replica. Where the first layer
+has a dual (`layers.linear.Dual`), that takes its place on a task's images, and no copy of its weights is ever made.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from metafa.learning import credit, networks, products
-from metafa.learning.credit import Matrices
+from metafa.learning.credit import Pass, Signals
 from metafa.learning.episodes import Episodes
+from metafa.learning.layers.base import Layer, Parameters, each
+from metafa.learning.layers.linear import Dual, Linear
+from metafa.learning.losses import Loss
 from metafa.learning.networks import Activity, Network
+from metafa.learning.rules import Rule
 
 
 @dataclass(frozen=True)
-class Images:
+class AdaptationSet:
     """The support or the query set of every task, as the inner loop sees it.
 
-    first: the base pre-activations of the first layer.
-    gram: products with the support images, plus 1.
+    layers: the network's layers, the first one in its dual form where that serves.
+    inputs: the images; None where they are in the first layer.
     targets: one-hot labels, over all outputs of the network.
     """
 
-    first: Float[Tensor, "episode image hidden"]
-    gram: Float[Tensor, "episode image support"]
+    layers: tuple[Layer, ...]
+    inputs: Float[Tensor, "episode image _pixel"] | None
     targets: Float[Tensor, "episode image way"]
 
 
-@dataclass(frozen=True)
-class Adapted:
-    """A network adapted to each task. What has not changed yet is one a replica, the rest one an episode.
+class Adapted(NamedTuple):
+    """The parameters of each layer, and the feedback, as adapted to each task. What has not changed yet is one a
+    replica, the rest one an episode."""
 
-    coefficients: C above: the first layer's weights are W + C^T X, its biases b + the sum of C over images;
-        None while they are all 0.
-    upper_weights, upper_biases, feedback: of the layers above the first.
+    parameters: tuple[Parameters, ...]
+    feedback: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class PreparedTasks:
+    """Tasks as the inner loop needs them, and what a network starts from on them."""
+
+    support: AdaptationSet
+    query: AdaptationSet
+    start: Adapted
+    loss: Loss
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """How a network adapts to a task: the rule, and the rate in every step of gradient descent of every layer that
+    learns.
+
+    adapted_layers: all, or the readout alone.
     """
 
-    coefficients: Float[Tensor, "episode support hidden"] | None
-    upper_weights: tuple[Float[Tensor, "_batch _out _in"], ...]
-    upper_biases: tuple[Float[Tensor, "_batch _out"], ...]
-    feedback: tuple[Float[Tensor, "_batch _out _in"], ...]
+    rule: Rule
+    learning_rates: Float[Tensor, "replica step layer"]
+    adapted_layers: Literal["all", "readout"] = "all"
+
+    @property
+    def steps(self) -> int:
+        return self.learning_rates.shape[1]
+
+    def path(self, tasks: PreparedTasks) -> Iterator[Adapted]:
+        """The network after 0, 1, ... steps."""
+        return adapt(self.rule, tasks, self.learning_rates, self.adapted_layers)
+
+    def adapt(self, tasks: PreparedTasks) -> Adapted:
+        """The network after the last step."""
+        return deque(self.path(tasks), maxlen=1)[0]
+
+
+def inner_loop(
+    network: Network,
+    rule: Rule,
+    steps: int,
+    learning_rate: float | Float[Tensor, "replica"],
+    adapted_layers: Literal["all", "readout"] = "all",
+) -> InnerLoop:
+    """The inner loop whose rate is the same in every layer and step."""
+    like = network.tensors[0]
+    rate = torch.as_tensor(learning_rate, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
+    return InnerLoop(rule, rate.expand(network.replicas, steps, len(network.learning)).clone(), adapted_layers)
 
 
 def gathered(source: Float[Tensor, "_all pixel"], indices: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape pixel"]:
@@ -58,50 +100,68 @@ def gathered(source: Float[Tensor, "_all pixel"], indices: Int[Tensor, "*shape"]
     return source.index_select(0, indices.flatten()).view(*indices.shape, -1)
 
 
-def base_of_all(network: Network, source: Float[Tensor, "_all pixel"]) -> Float[Tensor, "_all replica hidden"]:
-    """The base pre-activations of every image of ``source`` for every replica, in one product."""
-    weights, biases = network.weights[0].flatten(0, 1), network.biases[0].flatten()
-    return products.affine(source[None], weights[None], biases[None])[0].unflatten(1, network.biases[0].shape)
+def has_dual(network: Network, rule: Rule) -> bool:
+    """Whether the first layer takes its dual form in the inner loop."""
+    return rule.fixed_inputs and isinstance(network.layers[0], Linear)
 
 
-def prepare(
-    network: Network, episodes: Episodes, base: Tensor | None = None
-) -> tuple[Images, Images, Float[Tensor, "_replica task image pixel"]]:
-    """The support and query sets of ``episodes`` as the inner loop of ``network`` needs them, and the pixels of every
-    task, support images first; of the pixels none where they were not needed.
+def base_of_all(network: Network, source: Float[Tensor, "_all pixel"]) -> Float[Tensor, "_all replica _hidden"]:
+    """What the first layer, which has a dual, makes of every image of ``source`` for every replica."""
+    first = network.layers[0]
+    assert isinstance(first, Linear)
+    return first.of_all(network.parameters[0], source)
+
+
+def prepare(network: Network, rule: Rule, episodes: Episodes, base: Tensor | None = None) -> PreparedTasks:
+    """The support and query sets of ``episodes`` as the inner loop of ``network`` by ``rule`` needs them.
 
     ``base`` is what `base_of_all` gives for their images; it and the Gram matrix of all images, where the
     episodes carry one, are gathered from by index. What is not there is computed for each task.
     """
-    source, support = episodes.images, episodes.support.shape[-1]
     indices = torch.cat([episodes.support, episodes.query], -1)
-    replicas, _, images = indices.shape
-    pixels = gathered(source, indices) if base is None or episodes.gram is None else source.new_empty(0, 0, 0, 0)
+    labels = torch.cat([episodes.support_labels, episodes.query_labels], -1).flatten(0, 1)
+    ways = torch.arange(network.ways, device=labels.device)[:, None]
+    targets = (labels.unsqueeze(-2) == ways).to(episodes.images.dtype).mT
+    support = episodes.support.shape[-1]
+    places = (slice(None, support), slice(support, None))
+    if has_dual(network, rule):
+        duals = _duals(network, episodes, indices, base)
+        sets = [AdaptationSet((dual, *network.layers[1:]), None, targets[:, dual.place]) for dual in duals]
+        start = Adapted(({}, *network.parameters[1:]), network.feedback)
+    else:
+        images = gathered(episodes.images, indices).flatten(0, 1)
+        sets = [AdaptationSet(network.layers, images[:, place], targets[:, place]) for place in places]
+        start = Adapted(network.parameters, network.feedback)
+    return PreparedTasks(sets[0], sets[1], start, network.loss)
+
+
+def _duals(network: Network, episodes: Episodes, indices: Tensor, base: Tensor | None) -> list[Dual]:
+    """The first layer on the support and on the query sets; of the images none where they were not needed."""
+    linear, own = network.layers[0], network.parameters[0]
+    assert isinstance(linear, Linear)
+    source, support = episodes.images, episodes.support.shape[-1]
+    replicas, _, number = indices.shape
+    images = gathered(source, indices) if base is None or episodes.gram is None else source.new_empty(0, 0, 0, 0)
     if base is None:
-        first = networks.first_layer(network, pixels.flatten(1, 2)).view(-1, images, network.biases[0].shape[-1])
+        outputs, _ = linear.forward(own, images.flatten(1, 2))
+        outputs = outputs.view(-1, number, linear.outputs)
     else:
         replica = torch.arange(replicas, device=indices.device)[:, None, None]
-        first = gathered(base.flatten(0, 1), indices * replicas + replica).flatten(0, 1)
+        outputs = gathered(base.flatten(0, 1), indices * replicas + replica).flatten(0, 1)
     if episodes.gram is None:
-        gram = products.with_first(pixels.flatten(0, 1), support).add_(1)
+        gram = products.with_first(images.flatten(0, 1), support).add_(1)
     else:
         flat = indices.unsqueeze(-1) * len(source) + episodes.support.unsqueeze(-2)
-        gram = episodes.gram.view(-1).index_select(0, flat.flatten()).view(-1, images, support)
-    labels = torch.cat([episodes.support_labels, episodes.query_labels], -1).flatten(0, 1)
-    ways = torch.arange(network.biases[-1].shape[-1], device=labels.device)[:, None]
-    targets = (labels.unsqueeze(-2) == ways).to(source.dtype).mT
-
-    support_images, query_images = (
-        Images(first[:, chosen], gram[:, chosen], targets[:, chosen])
-        for chosen in (slice(None, support), slice(support, None))
-    )
-    return support_images, query_images, pixels
+        gram = episodes.gram.view(-1).index_select(0, flat.flatten()).view(-1, number, support)
+    return [
+        Dual(linear, outputs[:, place], gram[:, place], images, place)
+        for place in (slice(None, support), slice(support, None))
+    ]
 
 
 def adapt(
-    network: Network,
-    rule: credit.Rule,
-    support: Images,
+    rule: Rule,
+    tasks: PreparedTasks,
     learning_rates: Float[Tensor, "replica step layer"],
     adapted_layers: Literal["all", "readout"] = "all",
 ) -> Iterator[Adapted]:
@@ -110,49 +170,66 @@ def adapt(
     The errors reach the layers by ``rule``. Every step is differentiable by the network's parameters and by the
     learning rates. Where only the readout adapts, no error is sent back at all.
     """
-    rates = each(learning_rates, len(support.first))[..., None, None]
-    adapted = Adapted(None, network.weights[1:], network.biases[1:], network.feedback)
+    support, adapted = tasks.support, tasks.start
+    rates = each(learning_rates, support.targets.shape[0])[..., None, None]
+    learning, carried = networks.learning(support.layers), networks.carried(support.layers)
+    lowest = learning[-1] if adapted_layers == "readout" else learning[0]
     yield adapted
     for step in range(learning_rates.shape[1]):
-        seen = activity(support, adapted, network.activation)
-        error = credit.output_error(seen.logits, support.targets)
-        if adapted_layers == "readout":
-            errors: Matrices = (error,)
-        else:
-            errors = credit.errors(rule, seen, error, adapted.upper_weights, adapted.feedback, network.activation)
-        adapted = _moved(adapted, rule, seen.hidden, errors, rates[:, step])
+        batch = Pass(
+            support.layers,
+            adapted.parameters,
+            adapted.feedback,
+            tasks.loss,
+            support.inputs,
+            support.targets,
+            activity(support, adapted),
+            lowest,
+        )
+        adapted = _moved(batch, rule, credit.signals(rule, batch), rates[:, step], learning, carried)
         yield adapted
 
 
 def _moved(
-    adapted: Adapted, rule: credit.Rule, hidden: Matrices, errors: Matrices, rates: Float[Tensor, "episode layer 1 1"]
+    batch: Pass,
+    rule: Rule,
+    made: Signals,
+    rates: Float[Tensor, "episode layer 1 1"],
+    learning: tuple[int, ...],
+    carried: tuple[int, ...],
 ) -> Adapted:
-    """One step of gradient descent in the layers that ``errors`` reach, the last ones."""
-    coefficients, episodes = adapted.coefficients, len(rates)
-    weights, biases, feedback = list(adapted.upper_weights), list(adapted.upper_biases), list(adapted.feedback)
-    reached = range(1 + len(weights) - len(errors), 1 + len(weights))
-    for layer, error in zip(reached, errors, strict=True):
-        rate = rates[:, layer]
-        if layer == 0:
-            coefficients = -rate * error if coefficients is None else torch.addcmul(coefficients, rate, error, value=-1)
+    """One step of gradient descent in the layers that have an error signal."""
+    parameters, feedback = list(batch.parameters), list(batch.feedback)
+    for number, place in enumerate(learning):
+        error = made.errors[place]
+        if error is None:
             continue
-        upper, error = layer - 1, rate * error
-        weights[upper] = torch.baddbmm(each(weights[upper], episodes), error.mT, hidden[upper], alpha=-1)
-        biases[upper] = each(biases[upper], episodes) - error.sum(-2)
-        if rule.nested:
-            feedback[upper] = torch.baddbmm(each(feedback[upper], episodes), error.mT, hidden[upper], alpha=-1)
-    return Adapted(coefficients, tuple(weights), tuple(biases), tuple(feedback))
+        follows = carried.index(place) if rule.nested and place in carried else None
+        parameters[place], follower = batch.layers[place].moved(
+            parameters[place],
+            rates[:, number],
+            error,
+            made.caches[place],
+            None if follows is None else feedback[follows],
+        )
+        if follows is not None and follower is not None:
+            feedback[follows] = follower
+    return Adapted(tuple(parameters), tuple(feedback))
 
 
-def each(tensors: Tensor, episodes: int) -> Tensor:
-    """One tensor an episode, of one a replica."""
-    return tensors if len(tensors) == episodes else tensors.repeat_interleave(episodes // len(tensors), 0)
-
-
-def activity(images: Images, adapted: Adapted, activation: str) -> Activity:
+def activity(images: AdaptationSet, adapted: Adapted) -> Activity:
     """The forward pass of the adapted networks on ``images`` of their tasks."""
-    if adapted.coefficients is None:
-        first = images.first.clone()
-    else:
-        first = torch.baddbmm(images.first, images.gram, adapted.coefficients)
-    return networks.forward_from(first, adapted.upper_weights, adapted.upper_biases, activation)
+    return networks.forward_through(images.layers, adapted.parameters, images.inputs)
+
+
+def split(network: Network, tasks: Episodes, gathers: bool, block_bytes: int) -> Iterator[Episodes]:
+    """The tasks, as many at a time as ``block_bytes`` hold, with all their pixels if ``gathers``."""
+    replicas, number, support = tasks.support.shape
+    images = support + tasks.query.shape[-1]
+    width = sum(network.layers[place].outputs for place in network.learning)
+    floats = images * (support + 4 * width)
+    floats += sum(network.parameters[place]["weight"][0].numel() for place in network.carried)
+    floats += images * tasks.images.shape[-1] if gathers else 0
+    size = max(1, block_bytes // (replicas * floats * tasks.images.element_size()))
+    for start in range(0, number, size):
+        yield tasks.block(start, start + size)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from metafa.learning.credit import Rule
-from metafa.learning.networks import ACTIVATIONS, Network
+from metafa.learning.kinds import resolved
+from metafa.learning.layers.base import Parameters
+from metafa.learning.networks import Network
+from metafa.learning.rules import Rule
 from metafa.learning.streams import Streams
 
 Generators = list[torch.Generator]
@@ -34,19 +36,21 @@ class Feedback:
 
 def initialise(network: Network, rule: Rule, how: Feedback, streams: Streams) -> Network:
     """``network`` with feedback for ``rule``, each matrix drawn from a stream of its own."""
-    ways = network.biases[-1].shape[-1]
-    matrices = []
-    for layer, weights in enumerate(network.weights[1:], start=2):
-        out, into = weights.shape[1:]
-        rows = ways if rule.feedback == "direct" else out
-        matrices.append(_drawn(rows, into, network.activation, rule, how, streams.generators(f"feedback/{layer}")))
+    if rule.signals is not None:
+        return replace(network, feedback=() if rule.draw is None else resolved(rule.draw)(network, how, streams))
+    matrices = [
+        _drawn(network, place, rule, how, streams.generators(f"feedback/{number}"))
+        for number, place in enumerate(network.carried, start=2)
+    ]
     return replace(network, feedback=tuple(matrices))
 
 
-def _drawn(rows: int, into: int, activation: str, rule: Rule, how: Feedback, generators: Generators) -> Tensor:
-    deviation = how.scale * (ACTIVATIONS[activation].gain / into) ** 0.5
-    drawn = torch.empty(len(generators), rows, into, device=generators[0].device)
-    if rule.feedback == "constant":
+def _drawn(network: Network, place: int, rule: Rule, how: Feedback, generators: Generators) -> Tensor:
+    layer = network.layers[place]
+    rows = network.ways if rule.route == "direct" else layer.outputs
+    deviation = how.scale * (layer.gain / layer.inputs) ** 0.5
+    drawn = torch.empty(len(generators), rows, layer.inputs, device=generators[0].device)
+    if rule.magnitudes == "constant":
         return drawn.fill_(deviation)
     for matrix, generator in zip(drawn, generators, strict=True):
         if how.distribution == "normal":
@@ -56,53 +60,42 @@ def _drawn(rows: int, into: int, activation: str, rule: Rule, how: Feedback, gen
     return drawn.mul_(deviation)
 
 
-def gradients(rule: Rule, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """What moves the feedback in a training step, given the gradients of the weights and biases: under
-    Kolen-Pollack those of the weights above the first layer, which each synapse of B works out from the same
-    activity and error as its fellow in W."""
-    return gradients[1 : len(gradients) // 2] if rule.learning == "follows" else ()
+def gradients(rule: Rule, network: Network, gradients: Sequence[Parameters]) -> tuple[Tensor, ...]:
+    """What moves the feedback in a training step, given the gradients of each layer's parameters: under
+    Kolen-Pollack those of the weights that it stands for, which each synapse of B works out from the same activity and
+    error as its fellow in W."""
+    return tuple(gradients[place]["weight"] for place in network.carried) if rule.learning.follows else ()
 
 
 def learned(rule: Rule, network: Network) -> tuple[Tensor, ...]:
     """The feedback that `gradients` are for."""
-    return network.feedback if rule.learning == "follows" else ()
+    return network.feedback if rule.learning.follows else ()
 
 
-def _redraws(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
-    for matrix in network.feedback:
-        rows, into = matrix.shape[1:]
-        matrix.copy_(_drawn(rows, into, network.activation, rule, how, generators))
+def redraw(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
+    """B is drawn anew."""
+    for place, matrix in zip(network.carried, network.feedback, strict=True):
+        matrix.copy_(_drawn(network, place, rule, how, generators))
 
 
-def _mirrors(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
+def mirror(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
     """B moves towards the mean of y x^T, x ~ N(0, I) the noise that a layer emits and y the answer of the next
-    (the weight mirror of Akrout et al. 2019), the decay of B equal to its learning rate.
+    (the weight mirror of Akrout et al. 2019), the decay of B equal to its learning rate: the gradient that the layer
+    makes of x and of y in place of an error.
 
     For the readout y = W x, whose mean is W; for a hidden layer y = phi(W x), whose mean is W times the mean of
     phi' (Stein's lemma): W / 2 for ReLU. Biases are silent.
     """
-    last = len(network.feedback) - 1
-    for layer, (weights, matrix) in enumerate(zip(network.weights[1:], network.feedback, strict=True)):
-        noise = torch.stack(
-            [torch.randn(how.mirror_batch_size, weights.shape[2], generator=g, device=g.device) for g in generators]
-        )
-        answers = noise @ weights.mT
-        if layer < last:
-            answers = ACTIVATIONS[network.activation].function(answers)
-        matrix.baddbmm_(
-            answers.mT,
-            noise,
-            beta=1 - how.mirror_learning_rate,
-            alpha=how.mirror_learning_rate / how.mirror_batch_size,
-        )
-
-
-LEARNING: dict[str, Callable[[Network, Rule, Feedback, Generators], None] | None] = {
-    "fixed": None,
-    "redrawn": _redraws,
-    "follows": None,  # but for `gradients` and the decay that it shares with the weights
-    "mirrors": _mirrors,
-}
+    layers, rate, images = network.layers, how.mirror_learning_rate, how.mirror_batch_size
+    for place, matrix in zip(network.carried, network.feedback, strict=True):
+        layer = layers[place]
+        noise = torch.stack([torch.randn(images, layer.inputs, generator=g, device=g.device) for g in generators])
+        answers = layer.answer(network.parameters[place]["weight"], noise)
+        for above in layers[place + 1 :]:
+            if above.learns:
+                break
+            answers, _ = above.forward({}, answers)
+        layer.average(matrix, answers, noise, 1 - rate, rate / images)
 
 
 @torch.no_grad()
@@ -114,7 +107,7 @@ def learn(network: Network, rule: Rule, how: Feedback, generators: Generators) -
     (1 - decay)^steps (Kolen and Pollack 1994).
     """
     if how.weight_decay:
-        for matrix in (*network.weights[1:], *learned(rule, network)):
+        for matrix in (*(network.parameters[place]["weight"] for place in network.carried), *learned(rule, network)):
             matrix.mul_(1 - how.weight_decay)
-    if change := LEARNING[rule.learning]:
-        change(network, rule, how, generators)
+    if rule.learning.change is not None:
+        resolved(rule.learning.change)(network, rule, how, generators)

@@ -1,145 +1,135 @@
-"""A batch of S independent multilayer perceptrons: shapes, initialisation, forward pass."""
+"""A batch of S independent networks of any layers: initialisation, forward pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafa.learning import products
+from metafa.learning.kinds import ACTIVATIONS
+from metafa.learning.layers.activation import Activation
+from metafa.learning.layers.base import Cache, Layer, Parameters, flat
+from metafa.learning.layers.linear import Linear
+from metafa.learning.losses import CROSS_ENTROPY, Loss
 from metafa.learning.streams import Streams
-
-
-class Activation(NamedTuple):
-    """An activation function, and what it does to errors on their way back.
-
-    function: phi, from pre-activations to activations, in their place.
-    derivative: from errors and activations h = phi(a) to errors * phi'(a), in place of the errors where autograd does
-        not follow.
-    gain: the variance of initial weights, times their number of inputs, that keeps the size of activations.
-    """
-
-    function: Callable[[Tensor], Tensor]
-    derivative: Callable[[Tensor, Tensor], Tensor]
-    gain: float
-
-
-def _relu_derivative(error: Tensor, hidden: Tensor) -> Tensor:
-    if torch.is_grad_enabled():
-        return torch.ops.aten.threshold_backward(error, hidden, 0)
-    return torch.ops.aten.threshold_backward.grad_input(error, hidden, 0, grad_input=error)
-
-
-def _tanh_derivative(error: Tensor, hidden: Tensor) -> Tensor:
-    if torch.is_grad_enabled():
-        return torch.ops.aten.tanh_backward(error, hidden)
-    return torch.ops.aten.tanh_backward.grad_input(error, hidden, grad_input=error)
-
-
-ACTIVATIONS = {
-    "relu": Activation(torch.relu_, _relu_derivative, 2.0),
-    "tanh": Activation(torch.tanh_, _tanh_derivative, 1.0),
-}
 
 
 @dataclass(frozen=True)
 class Network:
-    """S replicas of a perceptron of L layers.
+    """S replicas of a network.
 
-    weights: layer l as ``[replica, out, in]``, first layer first.
-    biases: layer l as ``[replica, out]``.
-    feedback: one matrix for every layer but the first, shaped as that layer's weights, or, where errors go
-        straight from the outputs to a hidden layer, ``[replica, way, in]``.
-    activation: the name of the hidden units' activation function.
+    layers: the first one first.
+    parameters: those of each layer by name, ``[replica, ...]``, empty where it has none.
+    feedback: one tensor ``[replica, ...]`` for every layer that errors are carried through, which is all with weights
+        but the lowest: shaped as that layer's weight, or, where errors go straight from the outputs to the layer below
+        it, ``[replica, way, in]``.
+    loss: what is minimized at the outputs.
     """
 
-    weights: tuple[Float[Tensor, "replica _out _in"], ...]
-    biases: tuple[Float[Tensor, "replica _out"], ...]
-    feedback: tuple[Float[Tensor, "replica _out _in"], ...]
-    activation: str = "relu"
+    layers: tuple[Layer, ...]
+    parameters: tuple[Parameters, ...]
+    feedback: tuple[Tensor, ...] = ()
+    loss: Loss = CROSS_ENTROPY
+
+    @cached_property
+    def replicas(self) -> int:
+        return len(self.tensors[0])
 
     @property
-    def parameters(self) -> tuple[Tensor, ...]:
-        """What every rule trains: the weights, then the biases."""
-        return (*self.weights, *self.biases)
+    def inputs(self) -> int:
+        """The pixels of an image."""
+        return self.layers[0].inputs
+
+    @property
+    def ways(self) -> int:
+        """The outputs."""
+        return self.layers[-1].outputs
+
+    @cached_property
+    def learning(self) -> tuple[int, ...]:
+        """The places of the layers that have parameters."""
+        return learning(self.layers)
+
+    @cached_property
+    def carried(self) -> tuple[int, ...]:
+        """The places of the layers that errors are carried through, one for each of ``feedback``."""
+        return carried(self.layers)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What every rule trains: the weights of all layers, then the biases, and so on by name."""
+        return flat(self.parameters)
+
+    @property
+    def weights(self) -> tuple[Tensor, ...]:
+        """The weight of each layer that has one."""
+        return tuple(own["weight"] for own in self.parameters if "weight" in own)
+
+    @property
+    def biases(self) -> tuple[Tensor, ...]:
+        """The bias of each layer that has one."""
+        return tuple(own["bias"] for own in self.parameters if "bias" in own)
 
 
-def initialise(sizes: Sequence[int], streams: Streams, activation: str = "relu") -> Network:
-    """Networks with ``sizes`` = inputs, hidden layers ..., outputs units, and no feedback yet.
+def learning(layers: Sequence[Layer]) -> tuple[int, ...]:
+    """The places of the layers that have parameters."""
+    return tuple(i for i, layer in enumerate(layers) if layer.learns)
 
-    Weights are drawn from N(0, gain / in), gain 2 for ReLU (He et al. 2015, eq. 10) and 1 for tanh (LeCun et
-    al. 1998, eq. 16), each matrix from a stream of its own; biases start at 0. One replica a seed of ``streams``.
-    """
+
+def carried(layers: Sequence[Layer]) -> tuple[int, ...]:
+    """The places of the layers that errors are carried through: none goes on below the lowest layer that learns."""
+    lowest = learning(layers)[0]
+    return tuple(i for i, layer in enumerate(layers) if layer.carried and i > lowest)
+
+
+def perceptron(sizes: Sequence[int], activation: str = "relu") -> tuple[Layer, ...]:
+    """The layers of a perceptron with ``sizes`` = inputs, hidden layers ..., outputs units."""
     gain = ACTIVATIONS[activation].gain
-    weights = []
-    for layer in range(1, len(sizes)):
-        out, into = sizes[layer], sizes[layer - 1]
-        drawn = [
-            torch.randn(out, into, generator=generator, device=streams.device)
-            for generator in streams.generators(f"weights/{layer}")
-        ]
-        weights.append(torch.stack(drawn) * (gain / into) ** 0.5)
-    biases = tuple(torch.zeros(w.shape[:2], device=streams.device) for w in weights)
-    return Network(tuple(weights), biases, (), activation)
+    layers: list[Layer] = []
+    for number in range(1, len(sizes)):
+        if number > 1:
+            layers.append(Activation(activation, sizes[number - 1]))
+        layers.append(Linear(sizes[number - 1], sizes[number], gain, units_first=number > 1))
+    return tuple(layers)
 
 
-def times(
-    inputs: Float[Tensor, "_batch image in"], matrices: Float[Tensor, "_replica in out"]
-) -> Float[Tensor, "_batch image out"]:
-    """The product of every batch of images with its own matrix, or, where replicas have several batches each,
-    with its replica's: then as one product a replica."""
-    if len(inputs) == len(matrices):
-        return torch.bmm(inputs, matrices)
-    return torch.bmm(inputs.reshape(len(matrices), -1, inputs.shape[-1]), matrices).view(*inputs.shape[:-1], -1)
+def initialise(layers: Sequence[Layer], streams: Streams, loss: Loss = CROSS_ENTROPY) -> Network:
+    """Networks of those layers, and no feedback yet, one replica a seed of ``streams``. Each layer draws from a stream
+    of its own."""
+    parameters: list[Parameters] = []
+    number = 0
+    for layer in layers:
+        number += layer.learns
+        generators = streams.generators(f"weights/{number}") if layer.learns else []
+
+        def draw(*shape: int, generators: list[torch.Generator] = generators) -> Tensor:
+            return torch.stack([torch.randn(*shape, generator=g, device=g.device) for g in generators])
+
+        parameters.append(layer.initialise(draw))
+    return Network(tuple(layers), tuple(parameters), (), loss)
 
 
-@dataclass(frozen=True)
-class Activity:
-    """What a forward pass leaves behind, ``[..., image, units]`` each.
+class Activity(NamedTuple):
+    """What a forward pass leaves behind: the outputs ``[..., image, way]``, and what each layer keeps of it."""
 
-    hidden: the activations of the hidden layers, first layer first.
-    logits: the pre-activations of the readout.
-    """
-
-    hidden: tuple[Tensor, ...]
     logits: Tensor
+    caches: tuple[Cache, ...]
 
 
-def forward_from(
-    first: Float[Tensor, "_batch image _hidden"],
-    upper_weights: tuple[Tensor, ...],
-    upper_biases: tuple[Tensor, ...],
-    activation: str,
-) -> Activity:
-    """The forward pass given the first layer's pre-activations, which it overwrites, and the weights above it.
-
-    Weights and biases are one for each batch of images, or one for each replica.
-    """
-    function = ACTIVATIONS[activation].function
-    hidden, pre_activations = [], first
-    for weights, biases in zip(upper_weights, upper_biases, strict=True):
-        hidden.append(function(pre_activations))
-        if len(weights) == len(first):
-            # the few outputs by the many images: softmax is several times faster over the outer of the two axes
-            pre_activations = torch.baddbmm(biases.unsqueeze(-1), weights, hidden[-1].mT).mT
-        else:
-            shared = hidden[-1].reshape(len(weights), -1, weights.shape[-1])
-            shared = torch.baddbmm(biases.unsqueeze(-2), shared, weights.mT)
-            pre_activations = shared.view(*hidden[-1].shape[:-1], -1)
-    return Activity(tuple(hidden), pre_activations)
-
-
-def first_layer(
-    network: Network, inputs: Float[Tensor, "replica image pixel"]
-) -> Float[Tensor, "replica image _hidden"]:
-    """The first layer's pre-activations."""
-    return products.affine(inputs, network.weights[0], network.biases[0])
+def forward_through(layers: Sequence[Layer], parameters: Sequence[Parameters], x: Any) -> Activity:
+    """The forward pass through ``layers``; parameters are one for each batch of images, or one for each replica."""
+    caches = []
+    for layer, own in zip(layers, parameters, strict=True):
+        x, cache = layer.forward(own, x)
+        caches.append(cache)
+    return Activity(x, tuple(caches))
 
 
 def forward(network: Network, inputs: Float[Tensor, "replica image pixel"]) -> Activity:
     """The forward pass of every replica on images of its own."""
-    return forward_from(first_layer(network, inputs), network.weights[1:], network.biases[1:], network.activation)
+    return forward_through(network.layers, network.parameters, inputs)

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafa.learning import credit, training
+from metafa.learning import training
 from metafa.learning.feedback import Feedback
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
+from metafa.learning.rules import Rule
 from metafa.learning.streams import Streams
 from metafa.learning.training import Generators, Step, Taken
 
@@ -36,7 +37,7 @@ class Noise:
 
 def pretrain(
     network: Network,
-    rule: credit.Rule,
+    rule: Rule,
     noise: Noise,
     streams: Streams,
     *,
@@ -59,7 +60,7 @@ def batches(
     network: Network, noise: Noise, generators: Generators, steps: range, batch_size: int
 ) -> Iterator[tuple[Float[Tensor, "replica image pixel"], Float[Tensor, "replica image way"]]]:
     """The inputs and targets of each step."""
-    pixels, ways = network.weights[0].shape[-1], network.biases[-1].shape[-1]
+    pixels, ways = network.inputs, network.ways
     at_once = INPUT_STEPS[generators["inputs"][0].device.type]
     for step in steps:
         if step % at_once == 0:

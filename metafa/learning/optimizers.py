@@ -9,10 +9,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-OPTIMIZERS = {
-    "adam": lambda groups, momentum: torch.optim.Adam(groups, fused=True),
-    "sgd": lambda groups, momentum: torch.optim.SGD(groups, momentum=momentum, fused=True),
-}
+from metafa.learning.kinds import OPTIMIZERS as OPTIMIZERS
+from metafa.learning.kinds import resolved
+
+
+def adam(groups: list[dict], momentum: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(groups, fused=True)
+
+
+def sgd(groups: list[dict], momentum: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, momentum=momentum, fused=True)
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def make(how: Optimizer, parameters: Sequence[Tensor]) -> Update:
     """What moves ``parameters``, all ``[replica, ...]``."""
     groups = len(how.learning_rates)
     parts = [dict(params=_parts(parameters, groups, k), lr=rate) for k, rate in enumerate(how.learning_rates)]
-    optimizer = OPTIMIZERS[how.name](parts, how.momentum)
+    optimizer = resolved(OPTIMIZERS[how.name].make)(parts, how.momentum)
     if how.schedule == "constant":
         return Update(optimizer, None)
     return Update(optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(how.steps, 1)))

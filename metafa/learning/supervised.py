@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metafa.learning import credit, networks, training
+from metafa.learning import networks, training
 from metafa.learning.feedback import Feedback
+from metafa.learning.losses import CROSS_ENTROPY, Loss
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
+from metafa.learning.rules import Rule
 from metafa.learning.streams import Streams
 from metafa.learning.training import Step, Taken
 
@@ -43,7 +45,7 @@ def choose(data: Labelled, number: int | None, streams: Streams) -> Int[Tensor, 
 
 def train(
     network: Network,
-    rule: credit.Rule,
+    rule: Rule,
     data: Labelled,
     chosen: Int[Tensor, "replica chosen"],
     streams: Streams,
@@ -61,7 +63,7 @@ def train(
     """
     if batch_size > chosen.shape[1]:
         raise ValueError(f"a batch of {batch_size} images, but only {chosen.shape[1]} to train on")
-    drawn = batches(data, network.biases[-1].shape[-1], chosen, streams, range(taken.steps, steps), batch_size)
+    drawn = batches(data, network.ways, chosen, streams, range(taken.steps, steps), batch_size)
     generators = {"feedback": streams.generators("supervised/feedback")}
     return training.train(network, rule, drawn, optimizer, how, generators, taken)
 
@@ -92,17 +94,17 @@ def readout(
 ) -> Float[Tensor, "replica _seen way"]:
     """Every replica's logits for ``images``, or for those it has ``chosen`` there."""
     if chosen is None:
-        chosen = torch.arange(len(images), device=images.device).expand(len(network.biases[0]), -1)
+        chosen = torch.arange(len(images), device=images.device).expand(network.replicas, -1)
     block = max(1, BLOCK_BYTES[images.device.type] // (images.shape[1] * images.element_size()))
     return torch.cat([networks.forward(network, images[indices]).logits for indices in chosen.split(block, 1)], 1)
 
 
 def loss_and_accuracy(
-    logits: Float[Tensor, "replica image way"], labels: Int[Tensor, "*_replica image"]
+    logits: Float[Tensor, "replica image way"], labels: Int[Tensor, "*_replica image"], loss: Loss = CROSS_ENTROPY
 ) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
-    """The mean cross-entropy, in nats, and the accuracy of every replica's readout."""
+    """The mean loss (cross-entropy in nats) and the accuracy of every replica's readout."""
     targets = _one_hot(labels, logits.shape[-1], logits.dtype).expand(logits.shape)
-    return credit.cross_entropy(logits, targets), credit.accuracy(logits, targets)
+    return loss.value(logits, targets), loss.scored(logits, targets)
 
 
 def evaluate(
@@ -110,4 +112,4 @@ def evaluate(
 ) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
     """The mean loss, in nats, and the accuracy of every replica on ``data``, or on those it has ``chosen`` there."""
     labels = data.labels if chosen is None else data.labels[chosen]
-    return loss_and_accuracy(readout(network, data.images, chosen), labels)
+    return loss_and_accuracy(readout(network, data.images, chosen), labels, network.loss)

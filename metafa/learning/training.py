@@ -1,9 +1,10 @@
-"""The training loop that noise pretraining and training on data share: batches in, steps out."""
+"""The one training loop, of noise pretraining, training on data and meta-training: batches in, steps out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -11,11 +12,15 @@ from torch import Tensor
 
 from metafa.learning import credit, feedback, networks, optimizers
 from metafa.learning.feedback import Feedback
+from metafa.learning.layers.base import Parameters, flat
+from metafa.learning.losses import CROSS_ENTROPY, Loss
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer, Update
+from metafa.learning.rules import Rule
 
 Generators = Mapping[str, list[torch.Generator]]
 State = dict[str, Tensor]
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -36,21 +41,32 @@ class Step:
     logits: Float[Tensor, "replica image way"]
     targets: Float[Tensor, "replica image way"]
     state: Callable[[], State] = dict
+    criterion: Loss = CROSS_ENTROPY
 
     @property
     def loss(self) -> Float[Tensor, "replica"]:
-        """The cross-entropy, in nats."""
-        return credit.cross_entropy(self.logits, self.targets)
+        """The network's loss; the cross-entropy is in nats."""
+        return self.criterion.value(self.logits, self.targets)
 
     @property
     def accuracy(self) -> Float[Tensor, "replica"]:
-        return credit.accuracy(self.logits, self.targets)
+        """The score that goes with the loss."""
+        return self.criterion.scored(self.logits, self.targets)
 
 
-@torch.no_grad()
+class Gradient(NamedTuple):
+    """What a training step goes by: a direction to descend for the parameters of each layer, and for what else is
+    trained; and the batch's readout."""
+
+    parameters: tuple[Parameters, ...]
+    others: tuple[Tensor, ...]
+    logits: Tensor
+    targets: Tensor
+
+
 def train(
     network: Network,
-    rule: credit.Rule,
+    rule: Rule,
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: Optimizer,
     how: Feedback,
@@ -60,14 +76,37 @@ def train(
     """Trains ``network`` in place, a step for each of ``batches`` (inputs ``[replica, image, pixel]`` and targets
     ``[replica, image, way]``), and yields after each. ``generators`` are all that are drawn from, that of ``feedback``
     and those of the batches."""
-    update = optimizers.make(optimizer, (*network.parameters, *feedback.learned(rule, network)))
-    resume(taken, update, generators)
-    for number, (inputs, targets) in enumerate(batches, start=taken.steps + 1):
+
+    @torch.no_grad()
+    def gradient(batch: tuple[Tensor, Tensor]) -> Gradient:
+        inputs, targets = batch
         activity = networks.forward(network, inputs)
         gradients = credit.gradients(rule, network, activity, inputs, targets)
-        update((*gradients, *feedback.gradients(rule, gradients)))
+        return Gradient(gradients, (), activity.logits, targets)
+
+    return loop(network, rule, batches, gradient, optimizer, how, generators, taken)
+
+
+def loop(
+    network: Network,
+    rule: Rule,
+    batches: Iterable[Batch],
+    gradient: Callable[[Batch], Gradient],
+    optimizer: Optimizer,
+    how: Feedback,
+    generators: Generators,
+    taken: Taken = Taken(),
+    others: tuple[Tensor, ...] = (),
+) -> Iterator[Step]:
+    """Trains ``network`` in place, and the ``others``, along the ``gradient`` of each of ``batches``, and yields after
+    each step."""
+    update = optimizers.make(optimizer, (*network.tensors, *others, *feedback.learned(rule, network)))
+    resume(taken, update, generators)
+    for number, batch in enumerate(batches, start=taken.steps + 1):
+        made = gradient(batch)
+        update((*flat(made.parameters), *made.others, *feedback.gradients(rule, network, made.parameters)))
         feedback.learn(network, rule, how, generators["feedback"])
-        yield Step(number, activity.logits, targets, lambda: carried(update, generators))
+        yield Step(number, made.logits, made.targets, lambda: carried(update, generators), network.loss)
 
 
 def carried(update: Update, generators: Generators) -> State:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from metafa.studies.transport import TRANSPORT
+from metafa.learning.rules import RULES
 
 # Raised by whoever changes what the same settings compute, a default among them; part of every trial_id.
 NUMERICS = 5
@@ -887,8 +887,9 @@ def images_by_phase(settings: TrialSettings, phase: Phase) -> tuple[list[str], l
 
 
 def transports(settings: TrialSettings) -> dict[str, str]:
-    """What each part of a trial reads of the forward weights to send errors back, as in `transport`."""
-    rule, found = TRANSPORT[settings.network.rule], {}
+    """What each part of a trial reads of the forward weights to send errors back, as in `rules.Rule.transports`."""
+    found: dict[str, str] = {}
+    rule = RULES[settings.network.rule].transports
     for phase in settings.phases:
         if isinstance(phase, NoisePhase | SupervisedPhase):
             found[phase.name] = rule
@@ -899,7 +900,7 @@ def transports(settings: TrialSettings) -> dict[str, str]:
         elif phase.outer_algorithm == "none":
             found |= {f"{phase.name}, inner loop": "none", f"{phase.name}, outer loop": "none"}
         else:
-            first_order = rule if phase.outer_rule == "inner" else TRANSPORT[phase.outer_rule]
+            first_order = rule if phase.outer_rule == "inner" else RULES[phase.outer_rule].transports
             found |= {
                 f"{phase.name}, inner loop": "none" if phase.outer_algorithm == "anil" else rule,
                 # to differentiate through the inner loop is to go back through the weights; Reptile sends no error

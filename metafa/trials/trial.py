@@ -314,7 +314,8 @@ class _Bench:
         self.rule = credit.RULES[settings.network.rule]
         pixels = next(iter(settings.pixels.values()))
         sizes = [pixels, *settings.network.hidden, settings.outputs]
-        network = networks.initialise(sizes, self.streams, settings.network.activation)
+        layers = networks.perceptron(sizes, settings.network.activation)
+        network = networks.initialise(layers, self.streams)
         self.network = feedback.initialise(network, self.rule, self.feedback(), self.streams)
         self.learned_rates: Tensor | None = None
         self.outcome = Outcome()
@@ -345,7 +346,7 @@ class _Bench:
 
     def _tensors(self) -> dict[str, Tensor]:
         """What a trial goes on from, and a training loop does not carry."""
-        found = dict(enumerate((*self.network.parameters, *self.network.feedback)))
+        found = dict(enumerate((*self.network.tensors, *self.network.feedback)))
         tensors = {f"network/{i}": tensor for i, tensor in found.items()} | {"broken": self._broken}
         tensors |= {f"path/{i}": weights for i, weights in enumerate(self._path.values())}
         return tensors if self.learned_rates is None else tensors | {"inner_rates": self.learned_rates.detach()}
@@ -361,7 +362,7 @@ class _Bench:
         moments = [(phase, step) for phase, step in checkpoint.moments]
         self._path = {moment: checkpoint.tensors[f"path/{i}"] for i, moment in enumerate(moments)}
         self._broken = checkpoint.tensors["broken"].to(device, copy=True)
-        for i, tensor in enumerate((*self.network.parameters, *self.network.feedback)):
+        for i, tensor in enumerate((*self.network.tensors, *self.network.feedback)):
             tensor.copy_(checkpoint.tensors[f"network/{i}"])
         loop: State = {
             name.removeprefix("loop/"): tensor
@@ -446,7 +447,7 @@ class _Bench:
     def measure(self, phase: str, step: int) -> None:
         """Records the state of the network: its weights, its readout, and its meta-loss."""
         paths = [matrix for pair in credit.compared(self.rule, self.network) for matrix in pair]  # feedback among them
-        finite = torch.stack([_finite(tensor) for tensor in (*self.network.parameters, *paths)]).all(0)
+        finite = torch.stack([_finite(tensor) for tensor in (*self.network.tensors, *paths)]).all(0)
         self._note_broken(step, finite)
         self._note_divergences(phase)
         if self.settings.measure.weight_path:
@@ -592,7 +593,7 @@ def weight_decay(rule: credit.Rule, said: float | None, unsaid: float) -> float:
     """The decay that is ``said``; where none is, ``unsaid`` for feedback that follows the weights, else none."""
     if said is not None:
         return said
-    return unsaid if rule.learning == "follows" else 0.0
+    return unsaid if rule.learning.follows else 0.0
 
 
 def measuring_steps(total: int, points: int) -> frozenset[int]:

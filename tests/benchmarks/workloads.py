@@ -17,10 +17,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from metafa import tasks
-from metafa.learning import credit, episodes, meta, noise
+from metafa.learning import credit, episodes, meta, noise, outer
 from metafa.learning.episodes import Episodes, EpisodeSource
+from metafa.learning.kinds import OUTER_ALGORITHMS
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
+from metafa.learning.outer import OuterProblem
 from metafa.learning.streams import Streams
 from metafa.tasks.base import import_learn2learn
 
@@ -109,7 +111,7 @@ def meta_training_step(
     first = peer(0)
 
     def ours() -> tuple[Tensor, ...]:
-        return meta.outer_gradient(meta.OUTER_ALGORITHMS[algorithm], network, inner, BACKPROP, drawn).gradients
+        return outer.outer_gradient(OUTER_ALGORITHMS[algorithm], OuterProblem(network, inner, BACKPROP, drawn)).tensors
 
     def theirs(module=first[0], maml=first[1], samples=first[2]) -> list[Tensor]:
         module.zero_grad()
@@ -223,7 +225,7 @@ def noise_pretraining(number: int, replicas: int, goal: float | None, device: st
         for found, wanted in zip(fresh.weights, plain.weights, strict=True):
             torch.testing.assert_close(found[0], wanted.data, rtol=1e-3, atol=2e-5)
 
-    updates, parameters = replicas * steps, sum(p[0].numel() for p in network.parameters)
+    updates, parameters = replicas * steps, sum(p[0].numel() for p in network.tensors)
     return Workload(
         f"{number}. noise pretraining, {replicas} replicas" + (", one thread" if device == "cpu" else ""),
         "plain torch loop",

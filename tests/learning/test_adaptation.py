@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from oracles import Perceptron, replica_of, slowly_adapted
@@ -16,12 +18,16 @@ def one_rate(network, steps: int, rate: float) -> torch.Tensor:
     return torch.full((2, steps, len(network.weights)), rate, dtype=network.biases[0].dtype)
 
 
+def upper_weights(adapted: adaptation.Adapted) -> list[torch.Tensor]:
+    return [own["weight"] for own in adapted.parameters[1:] if own]
+
+
 def adapt(network, rule, tasks, rates, adapted_layers="all"):
-    """Query logits after each step, ``[replica, task, image, way]``, the last adapted network, and the sets."""
-    support, query, _ = adaptation.prepare(network, tasks)
-    path = list(adaptation.adapt(network, rule, support, rates, adapted_layers))
-    logits = [adaptation.activity(query, adapted, network.activation).logits.unflatten(0, (2, 3)) for adapted in path]
-    return logits, path[-1], support
+    """Query logits after each step, ``[replica, task, image, way]``, and the last adapted network."""
+    prepared = adaptation.prepare(network, rule, tasks)
+    path = list(adaptation.adapt(rule, prepared, rates, adapted_layers))
+    logits = [adaptation.activity(prepared.query, adapted).logits.unflatten(0, (2, 3)) for adapted in path]
+    return logits, path[-1]
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -31,7 +37,7 @@ def test_the_dual_equals_updating_every_weight(rule: str, sizes: list[int], acti
     """Against the slow reference, with a learning rate for each replica, step and layer."""
     network, tasks = random_network(sizes, rule=rule, activation=activation), random_episodes(sizes[0])
     rates = randn(2, 3, len(sizes) - 1, seed=7).exp() * 0.3
-    logits, adapted, _ = adapt(network, credit.RULES[rule], tasks, rates)
+    logits, adapted = adapt(network, credit.RULES[rule], tasks, rates)
     for replica in range(2):
         for task in range(3):
             images, labels = tasks.images[tasks.support[replica, task]], tasks.support_labels[replica, task]
@@ -44,11 +50,11 @@ def test_the_dual_equals_updating_every_weight(rule: str, sizes: list[int], acti
                     logits[step][replica, task], networks.forward(expected, shown).logits[0], rtol=1e-10, atol=1e-12
                 )
             where = replica * 3 + task
-            first = network.weights[0][replica] + adapted.coefficients[where].T @ images
+            first = network.weights[0][replica] + adapted.parameters[0]["coefficients"][where].T @ images
             torch.testing.assert_close(first, expected.weights[0][0], rtol=1e-10, atol=1e-12)
-            bias = network.biases[0][replica] + adapted.coefficients[where].sum(0)
+            bias = network.biases[0][replica] + adapted.parameters[0]["coefficients"][where].sum(0)
             torch.testing.assert_close(bias, expected.biases[0][0], rtol=1e-10, atol=1e-12)
-            for found, wanted in zip(adapted.upper_weights, expected.weights[1:], strict=True):
+            for found, wanted in zip(upper_weights(adapted), expected.weights[1:], strict=True):
                 torch.testing.assert_close(found[where], wanted[0], rtol=1e-10, atol=1e-12)
             for found, wanted in zip(adapted.feedback, expected.feedback, strict=True):
                 found = found[where if credit.RULES[rule].nested else replica]
@@ -59,24 +65,24 @@ def test_nested_kolen_pollack_keeps_the_difference_of_weights_and_feedback_withi
     """W and B take the same steps, so that B - W stays what it was; with B = W at the start it is backprop."""
     network, tasks = random_network([8, 6, 5, 3]), random_episodes(8)
     rates = one_rate(network, 4, 0.5)
-    _, adapted, _ = adapt(network, credit.RULES["nested_kolen_pollack"], tasks, rates)
-    for w, b, v, c in zip(adapted.upper_weights, adapted.feedback, network.weights[1:], network.feedback, strict=True):
+    _, adapted = adapt(network, credit.RULES["nested_kolen_pollack"], tasks, rates)
+    for w, b, v, c in zip(upper_weights(adapted), adapted.feedback, network.weights[1:], network.feedback, strict=True):
         torch.testing.assert_close((b - w).view(2, 3, *v.shape[1:]), (c - v).unsqueeze(1).expand(-1, 3, -1, -1))
         assert not torch.allclose(b, c.repeat_interleave(3, 0)), "the feedback moved"
-    aligned = networks.Network(network.weights, network.biases, network.weights[1:])
-    one, _, _ = adapt(aligned, credit.RULES["nested_kolen_pollack"], tasks, rates)
-    two, _, _ = adapt(aligned, credit.RULES["backprop"], tasks, rates)
+    aligned = replace(network, feedback=network.weights[1:])
+    one, _ = adapt(aligned, credit.RULES["nested_kolen_pollack"], tasks, rates)
+    two, _ = adapt(aligned, credit.RULES["backprop"], tasks, rates)
     torch.testing.assert_close(one[-1], two[-1], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("sizes", [[8, 6, 3], [8, 6, 5, 3]])
 def test_where_the_readout_alone_adapts_it_does_so_by_gradient_descent_on_fixed_features(sizes: list[int]) -> None:
     network, tasks = random_network(sizes), random_episodes(8)
-    logits, _, _ = adapt(network, credit.RULES["feedback_alignment"], tasks, one_rate(network, 4, 0.5), "readout")
+    logits, _ = adapt(network, credit.RULES["feedback_alignment"], tasks, one_rate(network, 4, 0.5), "readout")
     for replica in range(2):
         for task in range(3):
             features = [
-                networks.forward(replica_of(network, replica), tasks.images[indices[replica, task]][None]).hidden[-1][0]
+                networks.forward(replica_of(network, replica), tasks.images[indices[replica, task]][None]).caches[-1][0]
                 for indices in (tasks.support, tasks.query)
             ]
             weight = network.weights[-1][replica].clone().requires_grad_()
@@ -98,18 +104,20 @@ def test_gathering_from_all_images_equals_computing_for_each_task() -> None:
         shared, tasks.support, tasks.support_labels, tasks.query, tasks.query_labels, shared @ shared.T + 1
     )
     base = adaptation.base_of_all(network, shared)
-    *expected, pixels = adaptation.prepare(network, tasks)
-    assert torch.equal(pixels[:, :, :6], shared[tasks.support])
-    assert torch.equal(pixels[:, :, 6:], shared[tasks.query])
+    rule = credit.RULES["feedback_alignment"]
+    expected = adaptation.prepare(network, rule, tasks)
+    images = expected.support.layers[0].images
+    assert torch.equal(images[:, :, :6], shared[tasks.support])
+    assert torch.equal(images[:, :, 6:], shared[tasks.query])
     for found in (
-        adaptation.prepare(network, tasks, base),
-        adaptation.prepare(network, looked_up),
-        adaptation.prepare(network, looked_up, base),
+        adaptation.prepare(network, rule, tasks, base),
+        adaptation.prepare(network, rule, looked_up),
+        adaptation.prepare(network, rule, looked_up, base),
     ):
-        for images, wanted in zip(found, expected, strict=False):
-            torch.testing.assert_close(images.first, wanted.first)
-            torch.testing.assert_close(images.gram, wanted.gram)
-            assert torch.equal(images.targets, wanted.targets)
+        for part, wanted in ((found.support, expected.support), (found.query, expected.query)):
+            torch.testing.assert_close(part.layers[0].base, wanted.layers[0].base)
+            torch.testing.assert_close(part.layers[0].gram, wanted.layers[0].gram)
+            assert torch.equal(part.targets, wanted.targets)
 
 
 @pytest.mark.parametrize("rule", ["backprop", "feedback_alignment"])
@@ -118,7 +126,7 @@ def test_the_inner_loop_equals_learn2learns(rule: str) -> None:
     l2l = import_learn2learn()
     network = random_network([784, 100, 5], dtype=torch.float32)
     tasks = random_episodes(784, ways=5, shots=5, queries=10, dtype=torch.float32)
-    logits, _, _ = adapt(network, credit.RULES[rule], tasks, one_rate(network, 5, 0.1))
+    logits, _ = adapt(network, credit.RULES[rule], tasks, one_rate(network, 5, 0.1))
     for replica in range(2):
         for task in range(3):
             maml = l2l.algorithms.MAML(Perceptron(network, replica, align=rule != "backprop"), lr=0.1, first_order=True)

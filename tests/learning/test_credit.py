@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 from oracles import slow_gradients
-from small import random_network
+from small import random_network, with_tensors
 
-from metafa.learning import credit, networks
-from metafa.studies.transport import TRANSPORT
+from metafa.learning import credit, losses, networks
+from metafa.learning.layers.base import flat
 
 
 def randn(*shape: int, seed: int) -> torch.Tensor:
@@ -19,7 +19,7 @@ def randn(*shape: int, seed: int) -> torch.Tensor:
 def test_gradients_equal_the_slow_reference(rule: str, sizes: list[int], activation: str) -> None:
     network = random_network(sizes, rule=rule, activation=activation)
     inputs, targets = randn(2, 7, sizes[0], seed=3), torch.softmax(randn(2, 7, 3, seed=4), -1)
-    gradients = credit.gradients(credit.RULES[rule], network, networks.forward(network, inputs), inputs, targets)
+    gradients = flat(credit.gradients(credit.RULES[rule], network, networks.forward(network, inputs), inputs, targets))
     layers = len(sizes) - 1
     for replica in range(2):
         weights, biases = slow_gradients(network, replica, inputs[replica], targets[replica], rule)
@@ -36,30 +36,35 @@ def test_backprop_is_the_gradient(activation: str) -> None:
     network = random_network([6, 5, 4, 3], activation=activation)
     inputs = randn(2, 7, 6, seed=3)
     targets = torch.eye(3, dtype=torch.float64)[torch.arange(7) % 3].expand(2, 7, 3)
-    parameters = [p.clone().requires_grad_() for p in network.parameters]
-    live = networks.Network(tuple(parameters[:3]), tuple(parameters[3:]), network.feedback, activation)
-    loss = credit.cross_entropy(networks.forward(live, inputs).logits, targets)
+    parameters = [p.clone().requires_grad_() for p in network.tensors]
+    live = with_tensors(network, parameters)
+    loss = losses.cross_entropy(networks.forward(live, inputs).logits, targets)
     expected = torch.autograd.grad(loss.sum(), parameters)
     activity = networks.forward(network, inputs)
     found = credit.gradients(credit.RULES["backprop"], network, activity, inputs, targets)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(flat(found), expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("spoilt", [torch.nan, torch.inf])
 def test_the_accuracy_of_a_readout_that_is_not_finite_is_not_a_number(spoilt: float) -> None:
     logits, targets = randn(3, 7, 4, seed=3), torch.eye(4, dtype=torch.float64)[torch.arange(7) % 4].expand(3, 7, 4)
     logits[1, 2, 3] = spoilt
-    sound, broken, other = credit.accuracy(logits, targets).tolist()
+    sound, broken, other = losses.accuracy(logits, targets).tolist()
     assert math.isnan(broken)
     right = [(logits[replica].argmax(1) == torch.arange(7) % 4).double().mean().item() for replica in (0, 2)]
     assert [sound, other] == pytest.approx(right)
 
 
-def errors_with(rule: str, weights: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+def errors_with(rule: str, weights: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
     """The error signals that ``rule`` makes of one fixed activity and output error, the weights above replaced."""
     network = random_network([6, 5, 4, 3], rule=rule)
-    activity, error = networks.forward(network, randn(2, 7, 6, seed=3)), randn(2, 7, 3, seed=5)
-    return credit.errors(credit.RULES[rule], activity, error, weights, network.feedback, "relu")
+    inputs, error = randn(2, 7, 6, seed=3), randn(2, 7, 3, seed=5)
+    activity = networks.forward(network, inputs)
+    shown = with_tensors(network, (network.weights[0], *weights, *network.biases))
+    batch = credit.Pass(
+        shown.layers, shown.parameters, shown.feedback, shown.loss, inputs, error, activity, shown.learning[0]
+    )
+    return [e for e in credit.errors(credit.RULES[rule], batch, error) if e is not None]
 
 
 @pytest.mark.parametrize("rule", credit.RULES)
@@ -75,7 +80,7 @@ def test_a_rule_transports_of_the_weights_what_it_says_and_no_more(rule: str) ->
         name: all(torch.equal(a, b) for a, b in zip(one, errors_with(rule, other), strict=True))
         for name, other in others.items()
     }
-    transport = TRANSPORT[rule]
+    transport = credit.RULES[rule].transports
     assert unchanged["other weights"] == (transport == "none")
     assert unchanged["other sizes, the same signs"] == (transport != "weights")
     if transport == "signs":  # and the signs of each layer are read
@@ -101,5 +106,5 @@ def test_cross_entropy_and_accuracy_on_known_readouts() -> None:
     logits = torch.log(torch.tensor([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]], dtype=torch.float64))
     targets = torch.tensor([[[1.0, 0, 0], [1, 0, 0]]], dtype=torch.float64)
     expected = torch.tensor([-(torch.tensor(0.5).log() + torch.tensor(0.1).log()).item() / 2], dtype=torch.float64)
-    torch.testing.assert_close(credit.cross_entropy(logits, targets), expected, rtol=1e-6, atol=0)
-    assert credit.accuracy(logits, targets).tolist() == [0.5]
+    torch.testing.assert_close(losses.cross_entropy(logits, targets), expected, rtol=1e-6, atol=0)
+    assert losses.accuracy(logits, targets).tolist() == [0.5]

@@ -4,9 +4,9 @@ import pytest
 import torch
 from oracles import replica_of, slow_gradients
 from scipy import stats
-from small import initialise, random_network
+from small import initialise, random_network, with_tensors
 
-from metafa.learning import credit, feedback, measures, networks, noise
+from metafa.learning import credit, feedback, measures, networks, noise, rules
 from metafa.learning.feedback import Feedback
 from metafa.learning.noise import Noise
 from metafa.learning.optimizers import Optimizer
@@ -16,7 +16,7 @@ from metafa.learning.streams import Streams
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_feedback_is_drawn_from_the_distribution_asked_for(activation: str) -> None:
     streams, gain = Streams(0, (0, 1)), {"relu": 2, "tanh": 1}[activation]
-    network = networks.initialise([8, 100, 50], streams, activation)
+    network = networks.initialise(networks.perceptron([8, 100, 50], activation), streams)
     rule, deviation = credit.RULES["feedback_alignment"], 3 * (gain / 100) ** 0.5
     normal = feedback.initialise(network, rule, Feedback(scale=3.0), streams).feedback[0]
     assert stats.kstest(normal[0].flatten().numpy(), stats.norm(0, deviation).cdf).pvalue > 1e-4
@@ -55,7 +55,7 @@ def trained(rule: str, steps: int, sizes: list[int], **how: float) -> tuple[netw
 @pytest.mark.parametrize("rule", credit.RULES)
 def test_feedback_learns_as_its_rule_says_and_no_other_does(rule: str) -> None:
     before, after = trained(rule, 5, [20, 12, 8, 5])
-    learns = credit.RULES[rule].learning != "fixed"
+    learns = credit.RULES[rule].learning != rules.FIXED
     assert learns == (rule in {"sign_symmetry_random", "kolen_pollack", "nested_kolen_pollack", "weight_mirror"})
     for old, new in zip(before.feedback, after.feedback, strict=True):
         assert torch.equal(old, new) != learns
@@ -136,12 +136,12 @@ def test_feedback_that_follows_takes_no_forward_weight_into_account() -> None:
     """The audit of what feedback learns: other forward weights, the same gradients, the same feedback to the bit."""
     rule, how = credit.RULES["kolen_pollack"], Feedback(weight_decay=0.1)
     one = random_network([6, 5, 4, 3])
-    other = replace(one, weights=random_network([6, 5, 4, 3], seed=9).weights)
-    moves = tuple(torch.full_like(p, 0.5) for p in one.parameters)
+    other = with_tensors(one, (*random_network([6, 5, 4, 3], seed=9).weights, *one.biases))
+    moves = tuple({name: torch.full_like(p, 0.5) for name, p in own.items()} for own in one.parameters)
     found = []
     for network in (one, other):
         kept = replace(network, feedback=tuple(b.clone() for b in network.feedback))
-        for matrix, move in zip(feedback.learned(rule, kept), feedback.gradients(rule, moves), strict=True):
+        for matrix, move in zip(feedback.learned(rule, kept), feedback.gradients(rule, kept, moves), strict=True):
             matrix.sub_(move)
         feedback.learn(kept, rule, how, [])
         found.append(kept.feedback)

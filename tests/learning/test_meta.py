@@ -3,19 +3,24 @@ from dataclasses import replace
 import pytest
 import torch
 from oracles import Perceptron, slow_gradients, slowly_adapted
-from small import initialise, random_episodes, random_network
+from small import initialise, random_episodes, random_network, with_tensors
 from torch.nn.functional import cross_entropy
 
-from metafa.learning import adaptation, credit, episodes, meta, noise
+from metafa.learning import adaptation, credit, episodes, meta, noise, outer
+from metafa.learning.kinds import OUTER_ALGORITHMS, resolved
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
+from metafa.learning.outer import OuterProblem
 from metafa.learning.streams import Streams
-from metafa.studies.transport import TRANSPORT
 from metafa.tasks.base import import_learn2learn
 
 
 def parameters_of(network: Network) -> list[torch.Tensor]:
-    return [*network.weights, *network.biases]
+    return list(network.tensors)
+
+
+def outer_gradient(algorithm, network, inner, outer_rule, tasks):
+    return resolved(OUTER_ALGORITHMS[algorithm].gradient)(OuterProblem(network, inner, outer_rule, tasks))
 
 
 BACKPROP, ALIGNMENT = credit.RULES["backprop"], credit.RULES["feedback_alignment"]
@@ -38,18 +43,17 @@ def test_exact_equals_finite_differences_of_the_meta_loss(
     inner = meta.inner_loop(network, credit.RULES[rule], 3, 0.5)
     adapted_layers = "readout" if algorithm == "anil" else "all"
     learned = replace(inner, learning_rates=inner.learning_rates.clone().requires_grad_())
-    outer = meta.OUTER_ALGORITHMS[algorithm](network, learned, credit.RULES[rule], tasks)
+    made = outer_gradient(algorithm, network, learned, credit.RULES[rule], tasks)
 
     def loss(parameters: list[torch.Tensor], replica: int) -> torch.Tensor:
         *rest, rates = parameters
-        layers = len(network.weights)
-        shifted = Network(tuple(rest[:layers]), tuple(rest[layers:]), network.feedback, activation)
+        shifted = with_tensors(network, rest)
         changed = replace(inner, learning_rates=rates, adapted_layers=adapted_layers)
         return meta.meta_loss(shifted, changed, tasks)[0][replica]
 
     parameters = [*parameters_of(network), inner.learning_rates]
     step = 1e-6
-    for index, (parameter, found) in enumerate(zip(parameters, (*outer.gradients, *outer.learning_rates), strict=True)):
+    for index, (parameter, found) in enumerate(zip(parameters, (*made.tensors, *made.learning_rates), strict=True)):
         for where in some_entries(parameter, 6, seed=index):
             losses = []
             for sign in (1, -1):
@@ -96,13 +100,13 @@ def test_one_outer_step_equals_learn2learns(algorithm: str, rule: str) -> None:
     network = random_network([784, 100, 5], dtype=torch.float32)
     tasks = random_episodes(784, ways=5, shots=5, queries=10, dtype=torch.float32)
     inner = meta.inner_loop(network, credit.RULES[rule], 5, 0.1)
-    outer = meta.OUTER_ALGORITHMS[algorithm](network, inner, credit.RULES[rule], tasks)
+    made = outer_gradient(algorithm, network, inner, credit.RULES[rule], tasks)
     for replica in range(2):
         expected, loss = maml_gradients(
             network, tasks, replica, 5, 0.1, first_order=algorithm == "first_order", align=rule != "backprop"
         )
-        assert outer.loss[replica].item() == pytest.approx(loss, rel=1e-5)
-        for found, wanted in zip(outer.gradients, expected, strict=True):
+        assert made.loss[replica].item() == pytest.approx(loss, rel=1e-5)
+        for found, wanted in zip(made.tensors, expected, strict=True):
             # float32 sums over 784 pixels and 150 images, through five steps: a few hundred roundings of 6e-8
             scale = wanted.abs().max().item()
             torch.testing.assert_close(found[replica], wanted, rtol=0, atol=1e-4 * scale)
@@ -123,7 +127,7 @@ def adapted_module(network: Network, tasks: episodes.Episodes, replica: int, tas
 def test_first_order_with_backprop_outside_a_feedback_alignment_loop() -> None:
     network, tasks = random_network([8, 6, 3]), random_episodes(8)
     inner = meta.inner_loop(network, ALIGNMENT, 3, 0.5)
-    outer = meta.first_order(network, inner, BACKPROP, tasks)
+    made = outer_gradient("first_order", network, inner, BACKPROP, tasks)
     for replica in range(2):
         total = [torch.zeros_like(p[replica]) for p in parameters_of(network)]
         for task in range(3):
@@ -134,7 +138,7 @@ def test_first_order_with_backprop_outside_a_feedback_alignment_loop() -> None:
             cross_entropy(module(images), tasks.query_labels[replica, task]).backward()
             for sum_, p in zip(total, (*module.weights, *module.biases), strict=True):
                 sum_ += p.grad / 3
-        for found, wanted in zip(outer.gradients, total, strict=True):
+        for found, wanted in zip(made.tensors, total, strict=True):
             torch.testing.assert_close(found[replica], wanted, rtol=1e-10, atol=1e-12)
 
 
@@ -142,14 +146,14 @@ def test_first_order_with_backprop_outside_a_feedback_alignment_loop() -> None:
 def test_reptile_points_from_the_adapted_weights(rule: str) -> None:
     network, tasks = random_network([8, 6, 3]), random_episodes(8)
     inner = meta.inner_loop(network, credit.RULES[rule], 3, 0.5)
-    outer = meta.reptile(network, inner, credit.RULES[rule], tasks)
+    made = outer_gradient("reptile", network, inner, credit.RULES[rule], tasks)
     for replica in range(2):
         total = [torch.zeros_like(p[replica]) for p in parameters_of(network)]
         for task in range(3):
             module = adapted_module(network, tasks, replica, task, align=rule != "backprop")
             for sum_, p, start in zip(total, (*module.weights, *module.biases), parameters_of(network), strict=True):
                 sum_ += (start[replica] - p.data) / 3
-        for found, wanted in zip(outer.gradients, total, strict=True):
+        for found, wanted in zip(made.tensors, total, strict=True):
             torch.testing.assert_close(found[replica], wanted, rtol=1e-10, atol=1e-12)
 
 
@@ -262,14 +266,14 @@ def test_replicas_are_apart() -> None:
         return network
 
     together, alone = train((0, 1, 2)), train((1,))
-    for a, b in zip(together.parameters, alone.parameters, strict=True):
+    for a, b in zip(together.tensors, alone.tensors, strict=True):
         # Adam divides by the gradient's own size, which magnifies the rounding of small gradients
         torch.testing.assert_close(a[1], b[0], rtol=1e-3, atol=1e-5)
 
 
 def test_no_outer_algorithm_leaves_the_network_alone() -> None:
     network = random_network([8, 6, 3])
-    before = [p.clone() for p in network.parameters]
+    before = [p.clone() for p in network.tensors]
     source = episodes.TasksetSource(None, "cpu")
     steps = meta.train(
         replace(network),
@@ -284,20 +288,18 @@ def test_no_outer_algorithm_leaves_the_network_alone() -> None:
         iterations=5,
     )
     assert list(steps) == []
-    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, network.tensors, strict=True))
 
 
 @pytest.mark.parametrize("algorithm", ["first_order", "reptile"])
-@pytest.mark.parametrize("rule", [name for name, transport in TRANSPORT.items() if transport == "none"])
+@pytest.mark.parametrize("rule", [name for name, rule in credit.RULES.items() if rule.transports == "none"])
 def test_no_step_of_it_reads_a_forward_weight_backwards(rule: str, algorithm: str) -> None:
     """The audit of a whole trial: noise, inner loop and outer loop are the same to the bit where every weight that
     a rule is shown is not a number."""
     plain = credit.RULES[rule]
     blind = replace(
         plain,
-        send=lambda error, hidden, derivative, weights, feedback: plain.send(
-            error, hidden, derivative, tuple(torch.full_like(w, torch.nan) for w in weights), feedback
-        ),
+        carrier=lambda weight, feedback: plain.carrier(torch.full_like(weight, torch.nan), feedback),
     )
     pixels = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
     source = episodes.EpisodeSource(
@@ -335,7 +337,7 @@ def test_first_order_under_nested_kolen_pollack_equals_the_slow_reference() -> N
     rule = "nested_kolen_pollack"
     network, tasks = random_network([8, 6, 5, 3], rule=rule), random_episodes(8)
     inner = meta.inner_loop(network, credit.RULES[rule], 3, 0.5)
-    outer = meta.first_order(network, inner, credit.RULES[rule], tasks)
+    made = outer_gradient("first_order", network, inner, credit.RULES[rule], tasks)
     for replica in range(2):
         total = [torch.zeros_like(p[replica]) for p in parameters_of(network)]
         for task in range(3):
@@ -345,7 +347,7 @@ def test_first_order_under_nested_kolen_pollack_equals_the_slow_reference() -> N
             weights, biases = slow_gradients(adapted, 0, images, torch.nn.functional.one_hot(labels, 3), rule)
             for sum_, gradient in zip(total, (*weights, *biases), strict=True):
                 sum_ += torch.tensor(gradient, dtype=torch.float64) / 3
-        for found, wanted in zip(outer.gradients, total, strict=True):
+        for found, wanted in zip(made.tensors, total, strict=True):
             torch.testing.assert_close(found[replica], wanted, rtol=1e-10, atol=1e-12)
 
 
@@ -355,11 +357,11 @@ def test_an_outer_gradient_in_blocks_equals_the_whole(algorithm: str, monkeypatc
     inner = meta.inner_loop(network, ALIGNMENT, 3, 0.5)
     if algorithm in ("exact", "anil"):
         inner = replace(inner, learning_rates=inner.learning_rates.requires_grad_())
-    algorithm_ = meta.OUTER_ALGORITHMS[algorithm]
-    whole = meta.outer_gradient(algorithm_, network, inner, BACKPROP, tasks)
-    monkeypatch.setattr(meta, "TRAINING_BYTES", {"cpu": 40_000})  # two or three tasks a block
-    blocks = meta.outer_gradient(algorithm_, network, inner, BACKPROP, tasks)
-    ours, theirs = ((o.logits, o.targets, *o.gradients, *o.learning_rates) for o in (blocks, whole))
+    problem = OuterProblem(network, inner, BACKPROP, tasks)
+    whole = outer.outer_gradient(OUTER_ALGORITHMS[algorithm], problem)
+    monkeypatch.setattr(outer, "TRAINING_BYTES", {"cpu": 40_000})  # two or three tasks a block
+    blocks = outer.outer_gradient(OUTER_ALGORITHMS[algorithm], problem)
+    ours, theirs = ((o.logits, o.targets, *o.tensors, *o.learning_rates) for o in (blocks, whole))
     for found, wanted in zip(ours, theirs, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-14)
 
@@ -368,7 +370,7 @@ def test_anil_equals_learn2learns_head_on_a_shared_body() -> None:
     network = random_network([784, 100, 5], dtype=torch.float32)
     tasks = random_episodes(784, ways=5, shots=5, queries=10, dtype=torch.float32)
     inner = meta.inner_loop(network, ALIGNMENT, 5, 0.1)
-    outer = meta.anil(network, inner, ALIGNMENT, tasks)
+    made = outer_gradient("anil", network, inner, ALIGNMENT, tasks)
     l2l = import_learn2learn()
     for replica in range(2):
         layers = [torch.nn.Linear(784, 100), torch.nn.Linear(100, 5)]
@@ -383,7 +385,7 @@ def test_anil_equals_learn2learns_head_on_a_shared_body() -> None:
             shown = body(tasks.images[tasks.query[replica, task]])
             (cross_entropy(learner(shown), tasks.query_labels[replica, task]) / 3).backward()
         expected = [layers[0].weight.grad, layers[1].weight.grad, layers[0].bias.grad, layers[1].bias.grad]
-        for found, wanted in zip(outer.gradients, expected, strict=True):
+        for found, wanted in zip(made.tensors, expected, strict=True):
             torch.testing.assert_close(found[replica], wanted, rtol=0, atol=1e-4 * wanted.abs().max().item())
 
 
@@ -398,8 +400,8 @@ def test_inner_learning_rates_are_learned_by_the_outer_optimizer() -> None:
     learned = replace(inner, learning_rates=inner.learning_rates.requires_grad_())
     before = [t.detach().clone() for t in (*parameters_of(network), learned.learning_rates)]
     tasks = episodes.draw(source, 4, 2, streams.generators("meta/tasks"))
-    outer = meta.exact(network, learned, ALIGNMENT, tasks)
-    expected = [p - 0.5 * g for p, g in zip(before, (*outer.gradients, *outer.learning_rates), strict=True)]
+    made = outer_gradient("exact", network, learned, ALIGNMENT, tasks)
+    expected = [p - 0.5 * g for p, g in zip(before, (*made.tensors, *made.learning_rates), strict=True)]
     for _ in meta.train(
         network,
         learned,

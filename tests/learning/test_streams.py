@@ -21,7 +21,7 @@ def test_global_seeds_change_nothing() -> None:
     one = initialise([5, 4, 3], Streams(0, (0,)))
     torch.manual_seed(2)
     two = initialise([5, 4, 3], Streams(0, (0,)))
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters, two.parameters, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one.tensors, two.tensors, strict=True))
 
 
 def test_weights_and_feedback_have_one_distribution_and_are_independent() -> None:

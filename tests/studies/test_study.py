@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from metafa.errors import StudyError
-from metafa.learning import credit, meta, networks, optimizers
+from metafa.learning import credit, kinds
 from metafa.results import columns
 from metafa.results.parts import decode, encode
-from metafa.studies import sentences, settings, study, transport
+from metafa.studies import sentences, settings, study
 from metafa.trials import trial
 
 BASE = """\
@@ -44,10 +44,10 @@ def mistakes(text: str) -> list[str]:
 
 
 def test_the_schema_names_what_the_tables_hold() -> None:
-    assert set(typing.get_args(settings.RuleName)) == set(credit.RULES) == set(transport.TRANSPORT)
-    assert set(typing.get_args(settings.ActivationName)) == set(networks.ACTIVATIONS)
-    assert set(typing.get_args(settings.OuterAlgorithmName)) == set(meta.OUTER_ALGORITHMS)
-    assert set(typing.get_args(settings.OptimizerName)) == set(optimizers.OPTIMIZERS)
+    assert set(typing.get_args(settings.RuleName)) == set(credit.RULES)
+    assert set(typing.get_args(settings.ActivationName)) == set(kinds.ACTIVATIONS)
+    assert set(typing.get_args(settings.OuterAlgorithmName)) == set(kinds.OUTER_ALGORITHMS)
+    assert set(typing.get_args(settings.OptimizerName)) == set(kinds.OPTIMIZERS)
     assert set(settings.PHASES) == set(trial.RUN_PHASE)
 
 

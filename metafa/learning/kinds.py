@@ -1,0 +1,127 @@
+"""The tables of activation functions, losses, optimizers and outer algorithms: every fact about each, without torch.
+
+What a row computes stands in it as a function, or as a reference ``"module:name"`` that is imported when it is used,
+so that a study can be checked where torch is not installed or takes too long to import.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+Reference = str | Callable[..., Any]
+"""A function, or where it stands: ``"module:name"``."""
+
+
+@cache
+def resolved(reference: Reference) -> Any:
+    """What a reference stands for. Raises ImportError or AttributeError where there is no such thing."""
+    if not isinstance(reference, str):
+        return reference
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function.
+
+    function: phi, from pre-activations to activations, in their place.
+    derivative: from errors and activations h = phi(a) to errors * phi'(a), in place of the errors where autograd does
+        not follow.
+    gain: the variance of initial weights, times their number of inputs, that keeps the size of activations.
+    source: where the gain comes from.
+    """
+
+    function: Reference
+    derivative: Reference
+    gain: float
+    source: str = ""
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation(
+        "metafa.learning.layers.activation:relu",
+        "metafa.learning.layers.activation:relu_derivative",
+        gain=2.0,
+        source="He et al. 2015, eq. 10",
+    ),
+    "tanh": Activation(
+        "metafa.learning.layers.activation:tanh",
+        "metafa.learning.layers.activation:tanh_derivative",
+        gain=1.0,
+        source="LeCun et al. 1998, eq. 16",
+    ),
+}
+
+
+LOSSES: dict[str, Reference] = {
+    "cross_entropy": "metafa.learning.losses:CROSS_ENTROPY",
+    "squared_error": "metafa.learning.losses:SQUARED_ERROR",
+}
+"""The losses, each a `losses.Loss`."""
+
+
+@dataclass(frozen=True)
+class OptimizerKind:
+    """An optimizer.
+
+    make: from torch's groups of parameters, and the momentum, to an optimizer of torch.
+    momentum: whether it takes a momentum.
+    """
+
+    make: Reference
+    momentum: bool = False
+
+
+OPTIMIZERS: dict[str, OptimizerKind] = {
+    "adam": OptimizerKind("metafa.learning.optimizers:adam"),
+    "sgd": OptimizerKind("metafa.learning.optimizers:sgd", momentum=True),
+}
+
+
+@dataclass(frozen=True)
+class OuterAlgorithm:
+    """An outer algorithm of meta-training.
+
+    gradient: from an `outer.OuterProblem` to an `outer.OuterGradient`; None where nothing is meta-trained.
+    transports: what its outer loop reads of the forward weights to send errors back; ``outer_rule`` where that is up
+        to the rule by which it sends the query errors.
+    adapts: the layers that adapt in its inner loop.
+    learns_rates: whether it differentiates by the inner loop's learning rates, so that they can be learned.
+    draws: whether it draws at random, from generators of its own.
+    source: the paper that it comes from.
+    """
+
+    gradient: Reference | None
+    transports: Literal["weights", "signs", "none", "outer_rule"]
+    adapts: Literal["all", "readout"] = "all"
+    learns_rates: bool = False
+    draws: bool = False
+    source: str = ""
+
+    @property
+    def trains(self) -> bool:
+        """Whether it changes the network at all."""
+        return self.gradient is not None
+
+
+OUTER_ALGORITHMS: dict[str, OuterAlgorithm] = {
+    # to differentiate through the inner loop is to go back through the weights, whatever the rule
+    "exact": OuterAlgorithm(
+        "metafa.learning.outer:exact", "weights", learns_rates=True, source="Finn, Abbeel and Levine 2017, eq. 1"
+    ),
+    "first_order": OuterAlgorithm(
+        "metafa.learning.outer:first_order", "outer_rule", source="Finn, Abbeel and Levine 2017, section 5.2"
+    ),
+    "reptile": OuterAlgorithm(
+        "metafa.learning.outer:reptile", "none", source="Nichol, Achiam and Schulman 2018, algorithm 2"
+    ),
+    "anil": OuterAlgorithm(
+        "metafa.learning.outer:anil", "weights", adapts="readout", learns_rates=True, source="Raghu et al. 2020"
+    ),
+    "none": OuterAlgorithm(None, "none"),
+}

@@ -1,0 +1,63 @@
+"""Activation functions, a layer each without parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from metafa.learning.kinds import ACTIVATIONS, resolved
+from metafa.learning.layers.base import Cache, Layer, Parameters
+
+
+@dataclass(frozen=True)
+class Activation(Layer):
+    """The activation function ``name`` of `kinds.ACTIVATIONS`, of every unit."""
+
+    name: str
+    units: int
+
+    @property
+    def inputs(self) -> int:  # type: ignore[override]
+        return self.units
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return self.units
+
+    @cached_property
+    def _function(self):
+        return resolved(ACTIVATIONS[self.name].function)
+
+    @cached_property
+    def _derivative(self):
+        return resolved(ACTIVATIONS[self.name].derivative)
+
+    def forward(self, own: Parameters, x: Tensor) -> tuple[Tensor, Cache]:
+        hidden = self._function(x)
+        return hidden, hidden
+
+    def backward(self, own: Parameters, carrier: Tensor | None, error: Tensor, cache: Cache) -> Tensor:
+        return self._derivative(error, cache)
+
+
+def relu(pre_activations: Tensor) -> Tensor:
+    return torch.relu_(pre_activations)
+
+
+def relu_derivative(error: Tensor, hidden: Tensor) -> Tensor:
+    if torch.is_grad_enabled():
+        return torch.ops.aten.threshold_backward(error, hidden, 0)
+    return torch.ops.aten.threshold_backward.grad_input(error, hidden, 0, grad_input=error)
+
+
+def tanh(pre_activations: Tensor) -> Tensor:
+    return torch.tanh_(pre_activations)
+
+
+def tanh_derivative(error: Tensor, hidden: Tensor) -> Tensor:
+    if torch.is_grad_enabled():
+        return torch.ops.aten.tanh_backward(error, hidden)
+    return torch.ops.aten.tanh_backward.grad_input(error, hidden, grad_input=error)
