@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metafa.running import sweep
+from metafa.running import cluster
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,6 +37,6 @@ def test_threads_of_trials_spin_but_where_there_are_more_of_them_than_cores(
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     if said:
         monkeypatch.setenv("OMP_WAIT_POLICY", said)
-    with sweep._switched(alone=True, cpus=cpus):
+    with cluster.switched(alone=True, cpus=cpus):
         assert os.environ.get("OMP_WAIT_POLICY") == policy
     assert os.environ.get("OMP_WAIT_POLICY") == said

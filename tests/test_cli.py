@@ -25,8 +25,9 @@ from metafa.reporting import report
 from metafa.results import addresses, heartbeat, preparation, sealing, tables, upkeep
 from metafa.results.columns import TABLES
 from metafa.results.listing import OWN
+from metafa.results.measured import final_measurement
 from metafa.running import progress
-from metafa.running.sweep import Ended, final_measurement
+from metafa.running.events import Ended
 from metafa.studies import search, study
 from metafa.studies.study import Study, Trial
 

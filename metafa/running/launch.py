@@ -134,10 +134,10 @@ def sweep(
     with progress.watch(screen, total=study.total, already=len(known)) as watcher:
         here.study, here.watcher = study, watcher
         with notebook.without_advice():
-            from metafa.running import sweep as sweeps
+            from metafa.running import driver
 
         try:
-            sweeps.run(study, store, known, watcher, here.join, workers, address, images)
+            driver.run(study, store, known, watcher, here.join, workers, address, images)
         except ConnectionError as error:
             raise LaunchError(
                 f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; a cluster that asks for a token "

@@ -21,11 +21,11 @@ from metafa.studies.settings import METRICS, as_text
 from metafa.studies.study import Trial
 
 if TYPE_CHECKING:
-    from metafa.running.sweep import Ended
+    from metafa.running.events import Ended
 
 
 class Watcher:
-    """Shows how far the trials of a study are; the `Watcher` that `metafa.running.sweep` asks for."""
+    """Shows how far the trials of a study are; the `Watcher` that `metafa.running.driver` asks for."""
 
     def __init__(self, screen: Console, total: int, already: int):
         self.screen, self.total, self.ended = screen, total, already

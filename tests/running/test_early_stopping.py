@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from metafa.results import addresses, continuing, leases, preparation, tables
-from metafa.running import proposals, sharing, sweep
+from metafa.running import events, proposals, schedulers, sharing, tune_callbacks, worker
 from metafa.studies import study
 from metafa.studies.settings import EarlyStoppingSettings
 from metafa.trials import trial
@@ -41,7 +41,7 @@ def test_of_one_curve_for_all_no_length_is_stopped(curve, method: str, direction
     """Trials of 50 and of 1,000 steps, in whatever order they report, and whichever were interrupted."""
     stopping = EarlyStoppingSettings(method=method, metric="meta.loss", direction=direction, grace_period=3)
     for seed in range(5):
-        chance, scheduler = random.Random(seed), sweep._scheduler(stopping)
+        chance, scheduler = random.Random(seed), schedulers.scheduler(stopping)
         trials = [(Tried(f"{length}-{i}"), length) for length in (50, 1000, 2) for i in range(8)]
         left = {one: sorted(stopping.judged_steps("meta", length)) for one, length in trials}
         again = {one: list(steps) for one, steps in left.items()}
@@ -62,7 +62,7 @@ def test_of_one_curve_for_all_no_length_is_stopped(curve, method: str, direction
 @pytest.mark.parametrize("method", RULES)
 def test_what_does_worse_is_stopped_whatever_its_length(method: str) -> None:
     stopping = EarlyStoppingSettings(method=method, metric="meta.loss", reduction_factor=2.0)
-    scheduler, stopped = sweep._scheduler(stopping), set()
+    scheduler, stopped = schedulers.scheduler(stopping), set()
     trials = [(Tried(f"{offset}-{length}-{i}"), length, offset) for length, offset, i in itertools.product(
         (50, 1000), (0.0, 1.0), range(4))]  # fmt: skip
     for one, *_ in trials:
@@ -81,7 +81,7 @@ def test_what_diverges_is_the_worst_and_stops_nobody_else(method: str, diverged:
     """However many of 8 do, whether they report before the others or after them."""
     stopping = EarlyStoppingSettings(method=method, metric="meta.loss")
     for last in (False, True):
-        scheduler, stopped = sweep._scheduler(stopping), set()
+        scheduler, stopped = schedulers.scheduler(stopping), set()
         trials = [(Tried(str(i)), i < diverged) for i in range(8)]
         for one, _ in trials:
             scheduler.on_trial_add(None, one)
@@ -119,7 +119,7 @@ class Stopped(BaseException):
 
 class Watcher:
     def __init__(self) -> None:
-        self.ended: dict[str, sweep.Ended] = {}
+        self.ended: dict[str, events.Ended] = {}
 
     def progressed(self, one, fraction) -> None:
         pass
@@ -153,15 +153,15 @@ def run(checked: study.Study, folder, monkeypatch: pytest.MonkeyPatch):
     """Runs a study as one worker does, trial after trial, under its scheduler and the bridge to its results."""
     place = addresses.at(str(folder))
     preparation.prepare(place, checked)
-    monkeypatch.setattr(sweep.ray, "cluster_resources", dict)
+    monkeypatch.setattr(tune_callbacks.ray, "cluster_resources", dict)
     fitting = [one.settings for one in checked.trials]
-    monkeypatch.setitem(sweep._ready, "images", trial.prepared(trial.load_sources(*fitting)))
-    watcher, scheduler = Watcher(), sweep._scheduler(checked.early_stopping)
+    monkeypatch.setitem(worker._ready, "images", trial.prepared(trial.load_sources(*fitting)))
+    watcher, scheduler = Watcher(), schedulers.scheduler(checked.early_stopping)
     known = proposals.known_trials(continuing.continued_rows(place))
     share = sharing.Share(leases.Driver(place), checked, known, {})
-    tries = sweep._Tries(proposals.to_try(checked, known, share))
-    bridge = sweep._Bridge(checked, place, watcher, tries, known, share)
-    task = sweep._Task(checked, str(folder), {})
+    tries = tune_callbacks.TrialSearcher(proposals.to_try(checked, known, share))
+    bridge = tune_callbacks.StudyCallback(checked, place, watcher, tries, known, share)
+    task = worker.Task(checked, str(folder), {})
     for number in itertools.count():
         one = Tuned(str(number), {}, Metadata())
         config = tries.suggest(one.trial_id)
@@ -176,7 +176,7 @@ def run(checked: study.Study, folder, monkeypatch: pytest.MonkeyPatch):
                 raise Stopped
 
         with contextlib.suppress(Stopped):
-            sweep._run_trial(task, json.loads(config["point"]), "images", report)
+            worker.run_trial(task, json.loads(config["point"]), "images", report)
         scheduler.on_trial_complete(None, one, one.last_result)
         bridge.on_trial_complete(0, [], one)
     assert bridge.unwritten is None
@@ -225,7 +225,7 @@ def test_a_trial_that_goes_on_tells_a_new_scheduler_what_it_was_judged_by(
     what it did before, and what it would have."""
     text = STUDY.replace(", [1_000_000, 1_000_000]", "").replace("RATES", "[1e-3]").replace("METHOD", "median")
     checked = study.parse(text.replace("STEPS", "[300]") + "[resources]\ncheckpoint_seconds = 1e-6\n")
-    monkeypatch.setitem(sweep._ready, "images", trial.prepared(trial.load_sources(checked.trials[0].settings)))
+    monkeypatch.setitem(worker._ready, "images", trial.prepared(trial.load_sources(checked.trials[0].settings)))
 
     def reports(folder, until: int | None = None) -> dict[int, float]:
         preparation.prepare(addresses.at(str(folder)), checked)
@@ -238,7 +238,7 @@ def test_a_trial_that_goes_on_tells_a_new_scheduler_what_it_was_judged_by(
                 found[result["step"]] = result["objective"]
 
         with contextlib.suppress(Stopped):
-            sweep._run_trial(sweep._Task(checked, str(folder), {}), checked.trials[0].varied, "images", report)
+            worker.run_trial(worker.Task(checked, str(folder), {}), checked.trials[0].varied, "images", report)
         return found
 
     whole = reports(tmp_path / "whole")

@@ -22,7 +22,7 @@ from disturbances import METAFA, STUDY, assert_equal, metafa, trial_processes
 from metafa.results import addresses, heartbeat, parts, tables
 from metafa.results.columns import RUN_COLUMNS
 from metafa.results.listing import PARTIAL
-from metafa.running import stopping, sweep
+from metafa.running import cluster, deaths, stopping, worker
 
 
 @pytest.fixture(scope="module")
@@ -329,8 +329,8 @@ def test_what_is_no_list_of_deaths_counts_as_none(tmp_path: Path, content: bytes
     place = addresses.at(tmp_path)
     place.make_folders(PARTIAL)
     place.put(f"{PARTIAL}/x.json", content)
-    assert sweep._deaths(place, f"{PARTIAL}/x") == []
-    assert sweep._go_on(place, f"{PARTIAL}/x") is None
+    assert deaths.noted_deaths(place, f"{PARTIAL}/x") == []
+    assert worker.checkpoint_to_resume(place, f"{PARTIAL}/x") is None
 
 
 def test_what_is_said_of_deaths_holds_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_what_is_said_of_deaths_holds_nothing_that_a_terminal_obeys(tmp_path: Pa
     place.make_folders(PARTIAL)
     place.put(f"{PARTIAL}/x.json", json.dumps({"deaths": [["a\x1b[2Jb\n", ""]] * 3}).encode())
     with pytest.raises(RuntimeError, match=r"^its process died in each of 3 attempts: a\[2Jb$"):
-        sweep._go_on(place, f"{PARTIAL}/x")
+        worker.checkpoint_to_resume(place, f"{PARTIAL}/x")
 
 
 def test_a_study_that_loses_a_node_goes_on(undisturbed: Path) -> None:
@@ -353,7 +353,7 @@ def test_only_the_cores_that_a_process_may_use_are_counted() -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
-        assert sweep._cores() == 1
+        assert cluster.cores() == 1
     finally:
         os.sched_setaffinity(0, before)
 
