@@ -27,7 +27,8 @@ from metafa.results.addresses import hidden, shown
 from metafa.results.columns import CONTINUED, ENDED, FINISHED
 from metafa.results.store import Store
 from metafa.results.tables import trial_rows
-from metafa.running import launch, proposals, screens, stopping
+from metafa.running import launch, screens, stopping
+from metafa.running.events import finished_trials
 from metafa.studies import alike, study
 from metafa.studies import search as searches
 from metafa.studies.settings import NUMERICS, as_text, transports
@@ -258,7 +259,7 @@ def status(results_address: ResultsArgument) -> None:
         checked = preparation.read_study(store)
         rows = trial_rows(store, CONTINUED)
         checked = checked.over(checked.digests | continuing.digests_of(rows))
-        ended = proposals.known_trials(rows)
+        ended = finished_trials(rows)
         drivers, now = heartbeat.look(store), datetime.datetime.now(datetime.UTC)
     statuses = {trial_id: one.status for trial_id, one in ended.items()}
     known = {trial_id: one.point for trial_id, one in ended.items()}
@@ -372,7 +373,7 @@ def verify(
         checked = preparation.read_study(store)
         preparation.check(store, checked)
         rows = continuing.continued_rows(store)
-        known = proposals.known_trials(rows)
+        known = finished_trials(rows)
     whole = sorted(trial_id for trial_id, one in known.items() if one.status in ENDED)
     if not whole:
         _stop(UNUSABLE, f"metafa: {store.address}: no trial is done yet")
@@ -386,7 +387,7 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="metafa-") as folder:
         other = addresses.open_store(f"{folder}/again")
         with _usable(store.address):
-            launch.sweep(again.over(found.digests), other, {}, screen, workers, None, found.images)
+            launch.run_all(again.over(found.digests), other, screen, workers, found.images)
             differences = verification.differences(store, other, chosen)
     for trial_id in chosen:
         said = differences.get(trial_id)

@@ -27,7 +27,7 @@ from metafa.results.columns import TABLES
 from metafa.results.listing import OWN
 from metafa.results.measured import final_measurement
 from metafa.running import progress
-from metafa.running.events import Ended
+from metafa.running.events import FinishedTrial
 from metafa.studies import search, study
 from metafa.studies.study import Study, Trial
 
@@ -609,9 +609,9 @@ def test_what_a_trial_says_of_itself_is_no_markup() -> None:
     screen = Console(file=io.StringIO(), width=200)
     checked = study.parse(EXHAUSTED)
     trial = dataclasses.replace(checked.trial({**next(search.every(checked.spaces))}), varied={"x": "[/b] [red]"})
-    watcher = progress.Watcher(screen, 2, 0)
-    watcher.finished(trial, Ended("failed", "RuntimeError: [/] no [bold]closing[/bold] tag [/b]"))
-    watcher.finished(trial, Ended("done", None, ("accuracy", 0.5)))
+    watcher = progress.LiveProgress(screen, 2, 0)
+    watcher.finished(trial, FinishedTrial("failed", {}, error="RuntimeError: [/] no [bold]closing[/bold] tag [/b]"))
+    watcher.finished(trial, FinishedTrial("done", {}, final=("accuracy", 0.5)))
     with watcher.bar:
         watcher.progressed(trial, 0.5)
     said = screen.file.getvalue()
@@ -623,9 +623,9 @@ def test_progress_tells_the_better_by_the_metric() -> None:
     checked = study.parse(EXHAUSTED)
     one, other = itertools.islice(map(checked.trial, search.every(checked.spaces)), 2)
     for metric, values, best in (("meta_loss", (2.0, 1.0), other), ("accuracy", (0.9, 0.8), one)):
-        watcher = progress.Watcher(Console(file=io.StringIO()), 2, 0)
+        watcher = progress.LiveProgress(Console(file=io.StringIO()), 2, 0)
         for trial, value in zip((one, other), values, strict=True):
-            watcher.finished(trial, Ended("done", None, (metric, value)))
+            watcher.finished(trial, FinishedTrial("done", {}, final=(metric, value)))
         assert watcher.best[1] is best
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from pathlib import Path
-from typing import Any
-
-import ray
 
 from metafa.results.sealing import DIGEST_BYTES
 from metafa.results.store import Store
+from metafa.running import ray_internals
 
 ATTEMPTS = 3  # at a trial whose process dies, without getting further than a checkpoint
 DEATHS = 20  # of a trial's process, however far it got
@@ -40,8 +36,8 @@ def noted_deaths(store: Store, partial: str) -> list[tuple[str, str]]:
         if not there.is_file or there.size > DEATHS_BYTES:
             return []
         with store.filesystem.open_input_file(path) as file:
-            found = json.loads(file.read(DEATHS_BYTES))["deaths"]
-        return [("".join(filter(str.isprintable, str(cause)))[:200], str(place)) for cause, place in found]
+            noted = json.loads(file.read(DEATHS_BYTES))["deaths"]
+        return [("".join(filter(str.isprintable, str(cause)))[:200], str(place)) for cause, place in noted]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return []
 
@@ -63,22 +59,11 @@ def why_given_up(deaths: list[tuple[str, str]], place: str) -> str | None:
     return f"its process died in each of {ATTEMPTS} attempts: {'; '.join(dict.fromkeys(causes[-ATTEMPTS:]))}"
 
 
-def last_failure(trial: Any) -> str:
-    """What Ray said of the last failure of one of Tune's trials, which notes them one after the other."""
-    try:
-        return Path(trial.error_file).read_text(errors="replace").rpartition("Failure # ")[2].partition("\n")[2].strip()
-    except OSError:
-        return ""
-
-
-def cause_of_death(said: str) -> str:
+def cause_of_death(failure: str) -> str:
     """Why a trial's process died, in words, from what Ray said of that."""
-    process, node = re.search(r"\bpid: (\d+)", said), ray._private.worker._global_node
-    if process and node:  # Ray notes in a process's log which signal it caught; where it runs elsewhere, there is none
-        for log in Path(node.get_logs_dir_path()).glob(f"worker-*-{process[1]}.err"):
-            with contextlib.suppress(OSError):
-                said += log.read_text(errors="replace")[-20_000:]
+    if process := re.search(r"\bpid: (\d+)", failure):
+        failure += ray_internals.log_of_process(process[1])
     for pattern, words in CAUSES:
-        if found := re.search(pattern, said):
-            return words.format(**found.groupdict())
-    return next((line.strip()[:200] for line in said.splitlines() if line.strip()), "it was killed")
+        if matched := re.search(pattern, failure):
+            return words.format(**matched.groupdict())
+    return next((line.strip()[:200] for line in failure.splitlines() if line.strip()), "it was killed")

@@ -21,25 +21,26 @@ from metafa.results.listing import PARTIAL
 from metafa.results.measured import final_measurement, measurement, objectives_of
 from metafa.results.sealing import DIGEST_BYTES
 from metafa.results.store import Store
-from metafa.running import provenance
-from metafa.running.deaths import noted_deaths, why_given_up
-from metafa.running.events import Ended
+from metafa.running import deaths, memory, provenance
+from metafa.running.events import FinishedTrial
 from metafa.running.trial_rows import divergence_columns, known_columns, without_diverged
-from metafa.studies import search
+from metafa.studies.search import Point
 from metafa.studies.settings import TrialSettings
-from metafa.studies.study import Study
+from metafa.studies.study import Study, Trial
 
 if TYPE_CHECKING:
-    from metafa.trials.trial import Outcome
-
+    from metafa.trials.trial import Checkpoint, Outcome
 
 REPORT_EVERY = 1.0  # seconds
-_ready: dict[Any, Any] = {}  # the images, once a process
+Report = Callable[[dict[str, Any]], None]  # hands Tune a report, which may end the process that makes it
+
+_prepared: dict[Any, Any] = {}  # the images of the study that this process works for, by Ray's reference to them
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to know of a study."""
+    """What a worker needs to know of a study: itself without its trials, where its results are, and the columns of
+    `trials` that say which software computes them."""
 
     study: Study
     address: str
@@ -54,108 +55,133 @@ class _Unwritten(Exception):
     """What a trial has measured could not be written; the message says why."""
 
 
-def _sources(reference: Any, device: str) -> Any:
-    from metafa.trials import trial as trials
+class _RunningTrial:
+    """A trial while it runs: what it tells the driver, and what it keeps in the store on its way."""
 
-    if reference not in _ready:
-        _ready.clear()
-        _ready[reference] = trials.prepared(ray.get(reference), device)
-    return _ready[reference]
+    def __init__(self, task: Task, trial: Trial, store: Store, report: Report):
+        self.study, self.trial, self.store, self.report = task.study, trial, store, report
+        self.partial = f"{PARTIAL}/{trial.trial_id}"
+        self.reported, self.kept = -math.inf, time.monotonic()
 
+    def progressed(self, fraction: float) -> None:
+        if time.monotonic() - self.reported >= REPORT_EVERY:
+            self.reported = time.monotonic()
+            self.report({"fraction": fraction, "status": "running"})
 
-def run_trial(task: Task, point: search.Point, reference: Any, report: Callable[[dict], None]) -> None:
-    """In the worker: runs a trial, or what is left of it, and writes its rows, whatever comes of it."""
-    import torch
+    def keep(self, make: Callable[[], Checkpoint]) -> None:
+        """Keeps a checkpoint, if it is time for one."""
+        from metafa.trials import checkpoints
 
-    from metafa.running import memory
-    from metafa.trials import checkpoints
-    from metafa.trials import trial as trials
+        if time.monotonic() - self.kept >= self.study.resources.checkpoint_seconds:
+            with contextlib.suppress(OSError):  # a trial can do without
+                self.store.put(f"{self.partial}.safetensors", checkpoints.encode(make()))
+            self.kept = time.monotonic()
 
-    study, store, trial = task.study, addresses.at(task.address), task.study.trial(point)
-    memory.keep_freed()
-    # a sum's rounding depends on how many threads share it, so that number is a setting
-    torch.set_num_threads(study.resources.cpus_per_trial)
-    device = "cuda" if study.resources.gpus_per_trial else "cpu"
-    started, reported, kept = time.time(), 0.0, time.monotonic()
-    schema = task.schema
-    partial = f"{PARTIAL}/{trial.trial_id}"
-    early = study.early_stopping
-
-    def progress(fraction: float) -> None:
-        nonlocal reported
-        if time.time() - reported >= REPORT_EVERY:
-            reported = time.time()
-            report({"fraction": fraction, "status": "running"})
-
-    def judge(place: tuple[str, int], value: float, rows: list[dict[str, Any]]) -> None:
-        # first, since it may be stopped at this report, and what it has measured then stands there
-        try:
-            store.put(f"{partial}.parquet", parts.encode(columns.measured(trial.trial_id, rows)))
-        except OSError as error:
-            raise _Unwritten(damage.reason(error)) from error
-        phase, step = place
-        report({"fraction": 0.0, "status": "running", "phase": phase, "step": step, "objective": value})
-
-    def judged(phase: str, step: int, outcome: Outcome, rows: list[dict[str, Any]]) -> None:
-        if early is None or (found := measurement(rows, early.metric)) is None:
+    def judged(self, phase: str, step: int, outcome: Outcome, rows: list[dict[str, Any]]) -> None:
+        """Reports what early stopping compares trials by, where ``rows``, measured at this step, have it."""
+        early = self.study.early_stopping
+        if early is None or (value := measurement(rows, early.metric)) is None:
             return
-        here = (phase, step, early.metric.rpartition(".")[2])
-        values = [row["value"] for row in rows if (row["phase"], row["step"], row["metric"]) == here]
+        place = (phase, step, early.metric.rpartition(".")[2])
+        values = [row["value"] for row in rows if (row["phase"], row["step"], row["metric"]) == place]
         if not any(map(math.isfinite, values)):  # of no seed: it is about to end as diverged
             return
         worst = math.inf if early.sought == "minimize" else -math.inf
-        value = found if math.isfinite(found) else worst
+        value = value if math.isfinite(value) else worst
         outcome.judged.append((phase, step, value))
-        judge((phase, step), value, outcome.rows)
+        self.judge(phase, step, value, outcome.rows)
 
-    def keep(make: Callable[[], trials.Checkpoint]) -> None:
-        nonlocal kept
-        if time.monotonic() - kept >= study.resources.checkpoint_seconds:
-            with contextlib.suppress(OSError):  # a trial can do without
-                store.put(f"{partial}.safetensors", checkpoints.encode(make()))
-            kept = time.monotonic()
+    def judge(self, phase: str, step: int, value: float, rows: list[dict[str, Any]]) -> None:
+        """Reports a value that early stopping compares trials by, of which ``rows`` are what was measured by then."""
+        # first, since it may be stopped at this report, and what it has measured then stands there
+        try:
+            self.store.put(f"{self.partial}.parquet", parts.encode(columns.measured(self.trial.trial_id, rows)))
+        except OSError as error:
+            raise _Unwritten(damage.reason(error)) from error
+        self.report({"fraction": 0.0, "status": "running", "phase": phase, "step": step, "objective": value})
 
-    row = known_columns(trial, study, task.software) | provenance.of_machine(device)
-    row |= {"started": datetime.datetime.fromtimestamp(started, datetime.UTC)}
-    ended, rows = Ended("failed"), []
-    try:
-        checkpoint = checkpoint_to_resume(store, partial)
-        watch = trials.Watch(progress, checkpoint=keep)
-        if early is not None:
-            watch = dataclasses.replace(watch, judges=early.judged_steps, judged=judged)
+    def run(self, reference: Any, device: str) -> Outcome:
+        """Runs it from its checkpoint on, if there is one. Raises `_Unwritten`, and whatever goes wrong in a trial."""
+        from metafa.trials import trial as trials
+
+        checkpoint = checkpoint_to_resume(self.store, self.partial)
+        watch = trials.Watch(self.progressed, checkpoint=self.keep)
+        if self.study.early_stopping is not None:
+            watch = dataclasses.replace(watch, judges=self.study.early_stopping.judged_steps, judged=self.judged)
         # whoever schedules trials may be another one than before, and has yet to know of them
-        for phase, step, value in _judged_again(trial.settings, checkpoint):
-            before = checkpoint.outcome.rows
-            judge((phase, step), value, [row for row in before if row["phase"] != phase or row["step"] <= step])
-        outcome = trials.run(trial.settings, _sources(reference, device), device, watch, checkpoint)
+        for phase, step, value in _judged_before(self.trial.settings, checkpoint):
+            rows = [row for row in checkpoint.outcome.rows if row["phase"] != phase or row["step"] <= step]
+            self.judge(phase, step, value, rows)
+        return trials.run(self.trial.settings, _sources(reference, device), device, watch, checkpoint)
+
+
+def run_trial(task: Task, point: Point, reference: Any, report: Report) -> None:
+    """Runs the trial at ``point``, or what is left of it, on the images that ``reference`` is of, and writes its rows,
+    whatever comes of it."""
+    import torch
+
+    memory.keep_freed()
+    # a sum's rounding depends on how many threads share it, so that number is a setting
+    torch.set_num_threads(task.study.resources.cpus_per_trial)
+    device = "cuda" if task.study.resources.gpus_per_trial else "cpu"
+    began = time.monotonic()
+    store, trial = addresses.at(task.address), task.study.trial(point)
+    running = _RunningTrial(task, trial, store, report)
+    row = known_columns(trial, task.study, task.software) | provenance.of_machine(device)
+    row |= {"started": datetime.datetime.now(datetime.UTC)}
+    ended, rows = FinishedTrial("failed", trial.varied), []
+    try:
+        outcome = running.run(reference, device)
         rows = outcome.rows
-        ended = Ended(
-            "diverged" if outcome.divergences else "done",
-            None,
-            final_measurement(trial.settings, sound := without_diverged(trial.settings, outcome)),
-            objectives_of(study, trial.settings, sound),
-        )
+        ended = _ended(task.study, trial, outcome)
         row |= divergence_columns(trial.settings, outcome)
     except _Unwritten as error:
-        report({"fraction": 1.0, "status": "unwritten", "error": str(error)})
-        return
+        return report({"fraction": 1.0, "status": "unwritten", "error": str(error)})
     except Exception as error:
         row |= {"error": "".join(traceback.format_exception(error))}
-    row |= {"status": ended.status, "objectives": ended.objectives, "seconds": time.time() - started}
+    row |= {"status": ended.status, "objectives": ended.objectives, "seconds": time.monotonic() - began}
     try:
-        measured = columns.measured(trial.trial_id, rows)
-        if not publishing.publish(store, schema, row, measured, final=study.adaptive):
-            # by a driver that took this one for gone: what everybody reads is what is learned from
-            for there in tables.rows_of(store, [trial.trial_id]):
-                objectives = there["objectives"] and tuple(there["objectives"])
-                ended = dataclasses.replace(ended, status=there["status"], objectives=objectives)
-        forget(store, trial.trial_id)
+        ended = _published(task, store, row, rows, ended)
     except (OSError, ResultsError, PartError) as error:
-        report({"fraction": 1.0, "status": "unwritten", "error": damage.reason(error)})
-        return
+        return report({"fraction": 1.0, "status": "unwritten", "error": damage.reason(error)})
     last_line = (row.get("error") or "").strip().splitlines()[-1:]
-    ended = dataclasses.replace(ended, error="".join(last_line) or None)
-    report({"fraction": 1.0, "status": ended.status, "ended": dataclasses.asdict(ended)})
+    told = dataclasses.asdict(dataclasses.replace(ended, error="".join(last_line) or None))
+    del told["point"]  # the driver knows it
+    report({"fraction": 1.0, "status": ended.status, "ended": told})
+
+
+def _ended(study: Study, trial: Trial, outcome: Outcome) -> FinishedTrial:
+    """What a trial that came to its end tells the driver; replicas that diverged count as not a number."""
+    rows = without_diverged(trial.settings, outcome)
+    return FinishedTrial(
+        "diverged" if outcome.divergences else "done",
+        trial.varied,
+        objectives_of(study, trial.settings, rows),
+        final=final_measurement(trial.settings, rows),
+    )
+
+
+def _published(
+    task: Task, store: Store, row: dict[str, Any], rows: list[dict[str, Any]], ended: FinishedTrial
+) -> FinishedTrial:
+    """Publishes the rows of a trial, and returns how it ended as everybody reads it: that is as another driver has
+    published it, if one took this one for gone and was first."""
+    measurements = columns.measured(row["trial_id"], rows)
+    if not publishing.publish(store, task.schema, row, measurements, final=task.study.adaptive):
+        for published in tables.rows_of(store, [row["trial_id"]]):
+            objectives = published["objectives"] and tuple(published["objectives"])
+            ended = dataclasses.replace(ended, status=published["status"], objectives=objectives)
+    forget(store, row["trial_id"])
+    return ended
+
+
+def _sources(reference: Any, device: str) -> Any:
+    from metafa.trials import trial as trials
+
+    if reference not in _prepared:
+        _prepared.clear()
+        _prepared[reference] = trials.prepared(ray.get(reference), device)
+    return _prepared[reference]
 
 
 def checkpoint_to_resume(store: Store, partial: str) -> Any:
@@ -167,18 +193,18 @@ def checkpoint_to_resume(store: Store, partial: str) -> Any:
     with contextlib.suppress(FileNotFoundError):
         content = store.read(f"{partial}.safetensors")
     place = content[-DIGEST_BYTES:].hex()
-    if cause := why_given_up(noted_deaths(store, partial), place):
+    if reason := deaths.why_given_up(deaths.noted_deaths(store, partial), place):
         store.remove(f"{partial}.json")
-        raise RuntimeError(cause)
+        raise RuntimeError(reason)
     return checkpoints.decode(content) if content else None
 
 
-def _judged_again(settings: TrialSettings, checkpoint: Any) -> list[tuple[str, int, float]]:
+def _judged_before(settings: TrialSettings, checkpoint: Checkpoint | None) -> list[tuple[str, int, float]]:
     """What a trial was judged by before it was interrupted, where that is in the phase that it goes on with."""
     if checkpoint is None:
         return []
     present = settings.phases[checkpoint.phase].name
-    return [one for one in checkpoint.outcome.judged if one[0] == present]
+    return [judgement for judgement in checkpoint.outcome.judged if judgement[0] == present]
 
 
 def forget(store: Store, trial_id: str) -> None:

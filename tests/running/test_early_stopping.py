@@ -117,9 +117,9 @@ class Stopped(BaseException):
     """A trial is stopped, as Tune ends the process that asks it for the next report."""
 
 
-class Watcher:
+class Observer:
     def __init__(self) -> None:
-        self.ended: dict[str, events.Ended] = {}
+        self.ended: dict[str, events.FinishedTrial] = {}
 
     def progressed(self, one, fraction) -> None:
         pass
@@ -150,37 +150,37 @@ class Metadata:
 
 
 def run(checked: study.Study, folder, monkeypatch: pytest.MonkeyPatch):
-    """Runs a study as one worker does, trial after trial, under its scheduler and the bridge to its results."""
+    """Runs a study as one worker does, trial after trial, under its scheduler and the callback to its results."""
     place = addresses.at(str(folder))
     preparation.prepare(place, checked)
     monkeypatch.setattr(tune_callbacks.ray, "cluster_resources", dict)
     fitting = [one.settings for one in checked.trials]
-    monkeypatch.setitem(worker._ready, "images", trial.prepared(trial.load_sources(*fitting)))
-    watcher, scheduler = Watcher(), schedulers.scheduler(checked.early_stopping)
-    known = proposals.known_trials(continuing.continued_rows(place))
+    monkeypatch.setitem(worker._prepared, "images", trial.prepared(trial.load_sources(*fitting)))
+    observer, scheduler = Observer(), schedulers.scheduler(checked.early_stopping)
+    known = events.finished_trials(continuing.continued_rows(place))
     share = sharing.Share(leases.Driver(place), checked, known, {})
-    tries = tune_callbacks.TrialSearcher(proposals.to_try(checked, known, share))
-    bridge = tune_callbacks.StudyCallback(checked, place, watcher, tries, known, share)
+    searcher = tune_callbacks.TrialSearcher(proposals.to_try(checked, known, share))
+    callback = tune_callbacks.StudyCallback(checked, place, observer, searcher, known, share)
     task = worker.Task(checked, str(folder), {})
     for number in itertools.count():
         one = Tuned(str(number), {}, Metadata())
-        config = tries.suggest(one.trial_id)
+        config = searcher.suggest(one.trial_id)
         if not isinstance(config, dict):
             break
         scheduler.on_trial_add(None, one)
 
         def report(result: dict, one: Tuned = one) -> None:
             one.last_result = result
-            bridge.on_trial_result(0, [], one, result)
+            callback.on_trial_result(0, [], one, result)
             if told(scheduler, one, result):
                 raise Stopped
 
         with contextlib.suppress(Stopped):
             worker.run_trial(task, json.loads(config["point"]), "images", report)
         scheduler.on_trial_complete(None, one, one.last_result)
-        bridge.on_trial_complete(0, [], one)
-    assert bridge.unwritten is None
-    return watcher, tables.load(str(folder))
+        callback.on_trial_complete(0, [], one)
+    assert callback.write_error is None
+    return observer, tables.load(str(folder))
 
 
 GOOD, BAD, BROKEN = "1e-2, 2e-2, 5e-3, 4e-2", "1e-9, 2e-9, 3e-9", "3.3e38, 3.4e38"
@@ -203,11 +203,11 @@ def test_every_mixture_of_outcomes_ends_in_its_rows(
     measurements, those that were stopped up to a step at which all are judged."""
     text = STUDY.replace("RATES", f"[{rates}]").replace("STEPS", steps).replace("METHOD", method)
     checked = study.parse(text + "grace_period = 4\n")
-    watcher, (trials, measurements) = run(checked, tmp_path / "results", monkeypatch)
-    assert len(trials) == len(watcher.ended) == len(checked.trials)
+    observer, (trials, measurements) = run(checked, tmp_path / "results", monkeypatch)
+    assert len(trials) == len(observer.ended) == len(checked.trials)
     assert set(trials["status"]) == expected
     assert dict(zip(trials["trial_id"], trials["status"], strict=True)) == {
-        trial_id: ended.status for trial_id, ended in watcher.ended.items()
+        trial_id: ended.status for trial_id, ended in observer.ended.items()
     }
     judged = checked.early_stopping.judged_steps("supervised", 40)
     for one in trials[trials["status"] == "stopped"].itertuples():
@@ -225,7 +225,7 @@ def test_a_trial_that_goes_on_tells_a_new_scheduler_what_it_was_judged_by(
     what it did before, and what it would have."""
     text = STUDY.replace(", [1_000_000, 1_000_000]", "").replace("RATES", "[1e-3]").replace("METHOD", "median")
     checked = study.parse(text.replace("STEPS", "[300]") + "[resources]\ncheckpoint_seconds = 1e-6\n")
-    monkeypatch.setitem(worker._ready, "images", trial.prepared(trial.load_sources(checked.trials[0].settings)))
+    monkeypatch.setitem(worker._prepared, "images", trial.prepared(trial.load_sources(checked.trials[0].settings)))
 
     def reports(folder, until: int | None = None) -> dict[int, float]:
         preparation.prepare(addresses.at(str(folder)), checked)

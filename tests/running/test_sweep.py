@@ -22,7 +22,7 @@ from disturbances import METAFA, STUDY, assert_equal, metafa, trial_processes
 from metafa.results import addresses, heartbeat, parts, tables
 from metafa.results.columns import RUN_COLUMNS
 from metafa.results.listing import PARTIAL
-from metafa.running import cluster, deaths, stopping, worker
+from metafa.running import deaths, ray_internals, stopping, worker
 
 
 @pytest.fixture(scope="module")
@@ -353,7 +353,7 @@ def test_only_the_cores_that_a_process_may_use_are_counted() -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
-        assert cluster.cores() == 1
+        assert ray_internals.cores() == 1
     finally:
         os.sched_setaffinity(0, before)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from metafa.running import proposals
-from metafa.running.proposals import Known
+from metafa.running.events import FinishedTrial
 from metafa.studies import search, settings, study
 from metafa.studies.study import Trial
 
@@ -22,7 +22,7 @@ SPACES = {
 class Alone:
     """A driver that has a study for itself."""
 
-    def __init__(self, ended: dict[str, Known]):
+    def __init__(self, ended: dict[str, FinishedTrial]):
         self.ended, self.taken = ended, dict[str, Any]()
 
     def take(self, trial: Trial) -> bool:
@@ -146,7 +146,7 @@ def test_a_batch_waits_for_the_one_before() -> None:
     assert len({trial.trial_id for trial in first}) == 3
     for trial in first:
         assert next(trials) is None
-        ended[trial.trial_id] = Known("done", trial.varied, (1.0,))
+        ended[trial.trial_id] = FinishedTrial("done", trial.varied, (1.0,))
     assert next(trials) is not None
 
 
@@ -154,22 +154,22 @@ def test_a_search_goes_on_whatever_of_a_batch_is_done() -> None:
     """Some of the first batch done, one failed: the rest of it, then the second as it would have been."""
     checked = study.parse(TEXT)
 
-    def follow(ended: dict[str, Known]) -> list[str]:
+    def follow(ended: dict[str, FinishedTrial]) -> list[str]:
         tried = []
         for trial in proposals.to_try(checked, ended, Alone(ended)):
             assert trial is not None
             tried.append(trial.trial_id)
             value = None if len(trial.settings.network.hidden) == 0 else (float(trial.varied["noise.steps"]),)
-            ended[trial.trial_id] = Known("done", trial.varied, value)
+            ended[trial.trial_id] = FinishedTrial("done", trial.varied, value)
         return tried
 
-    ended: dict[str, Known] = {}
+    ended: dict[str, FinishedTrial] = {}
     whole = follow(ended)
     assert len(whole) == 6
     for done in range(1, 6):
         assert follow({trial_id: ended[trial_id] for trial_id in whole[:done]}) == whole[done:]
     # what failed teaches nothing and is not tried again; what follows may differ
-    failed = {whole[0]: Known("failed", ended[whole[0]].point)}
+    failed = {whole[0]: FinishedTrial("failed", ended[whole[0]].point)}
     again = follow(dict(failed))
     assert again[:2] == whole[1:3]
     assert whole[0] not in again
@@ -181,7 +181,7 @@ def test_an_asynchronous_search_never_waits_and_tries_nothing_twice() -> None:
     assert len({trial.trial_id for trial in tried}) == len(tried) == 6
     # stopped when some had ended, not the first ones: as many trials all the same
     for through in ([0], [1], [0, 2], [2, 3, 5]):
-        ended = {tried[i].trial_id: Known("done", tried[i].varied, (1.0,)) for i in through}
+        ended = {tried[i].trial_id: FinishedTrial("done", tried[i].varied, (1.0,)) for i in through}
         left = {trial.trial_id for trial in proposals.to_try(checked, ended, Alone(ended)) if trial}
         assert len(left | ended.keys()) == 6
     # there are but two
@@ -209,13 +209,13 @@ SEARCHES = [("tpe", True), ("cmaes", True), ("nsgaii", True), ("tpe", False)]
 SPACES_OF = [("1", 2), ("{ low = 1, high = 4 }", 8), ("{ low = 1, high = 8 }", 12)]
 
 
-def follow(checked: study.Study, ended: dict[str, Known]) -> list[str]:
+def follow(checked: study.Study, ended: dict[str, FinishedTrial]) -> list[str]:
     """The trials that a search runs, by trial_id, each of which ends at once."""
     found = []
     for trial in proposals.to_try(checked, ended, Alone(ended)):
         if trial is not None:
             found.append(trial.trial_id)
-            ended[trial.trial_id] = Known("done", trial.varied, (float(sum(trial.varied.values())),))
+            ended[trial.trial_id] = FinishedTrial("done", trial.varied, (float(sum(trial.varied.values())),))
     return found
 
 
@@ -228,7 +228,7 @@ def test_a_search_ends_with_what_its_space_has(method: str, synchronous: bool, s
     checked = study.parse(SMALL.format(steps=steps, method=method, synchronous=str(synchronous).lower()))
     assert checked.total == there_are
     assert (checked.fewer == "") == (there_are == 12)
-    ended: dict[str, Known] = {}
+    ended: dict[str, FinishedTrial] = {}
     found = follow(checked, ended)
     assert len(set(found)) == len(found) == there_are
     assert follow(checked, ended) == []
@@ -279,10 +279,10 @@ def test_points_that_do_not_fit_take_no_trials_place(method: str, synchronous: b
     for steps, sizes, there_are in (("1", many, 6), ("{ low = 1, high = 100_000 }", many, 6), ("1", two, 3)):
         checked = study.parse(MISFITS.format(steps=steps, method=method, synchronous=str(synchronous).lower(), **sizes))
         assert checked.total == there_are
-        ended: dict[str, Known] = {}
+        ended: dict[str, FinishedTrial] = {}
         for trial in proposals.to_try(checked, ended, Alone(ended)):
             if trial is not None:
-                ended[trial.trial_id] = Known("done", trial.varied, (1.0,))
+                ended[trial.trial_id] = FinishedTrial("done", trial.varied, (1.0,))
         assert len(ended) == there_are
         assert list(proposals.to_try(checked, ended, Alone(ended))) == []
 
