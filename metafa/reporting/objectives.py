@@ -11,6 +11,7 @@ import pandas as pd
 from metafa.errors import ResultsError
 from metafa.reporting.appearance import named, short
 from metafa.reporting.conditions import Tables
+from metafa.results.measured import by_trial
 from metafa.studies.settings import METRICS, Direction, direction_of
 from metafa.studies.study import Study
 
@@ -73,7 +74,8 @@ def points(tables: Tables, study: Study, objectives: list[Objective]) -> pd.Data
 
 
 def measured(tables: Tables, name: str) -> pd.Series:
-    """An objective by trial."""
+    """An objective by trial_id: a setting, or what was measured last, as `metafa.results.measured` has it. Raises
+    `ResultsError` where neither a setting nor a measurement has that name."""
     if name in tables.ended:
         return tables.ended.set_index("trial_id")[name].astype(float)
     phase, _, metric = name.rpartition(".")
@@ -81,10 +83,7 @@ def measured(tables: Tables, name: str) -> pd.Series:
     if rows.empty:
         phases = ", ".join(tables.phases)
         raise ResultsError(f"{tables.store.address}: no {metric!r} in a phase {phase!r}; the phases are {phases}")
-    # of inputs by name rather than of the batch trained on
-    rows = rows[rows["task"].notna()] if rows["task"].notna().any() else rows
-    last = rows[rows["step"] == rows.groupby("trial_id")["step"].transform("max")]
-    return last.groupby("trial_id")["value"].mean(skipna=False)
+    return by_trial(rows)
 
 
 def front(found: pd.DataFrame, objectives: list[Objective]) -> list[int]:
