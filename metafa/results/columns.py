@@ -25,6 +25,7 @@ MEASUREMENTS = pa.schema(
         ("value", pa.float64()),
     ]
 )
+PACKAGES = ("torch", "numpy", "learn2learn", "ray", "optuna")  # whose versions stand in `trials`
 # What describes the run and not its result: these columns of `trials` differ when a study is run again.
 RUN_COLUMNS = {
     "started": pa.timestamp("us", tz="UTC"),
@@ -32,11 +33,9 @@ RUN_COLUMNS = {
     "host": pa.string(),
     "device": pa.string(),
     "cpus": pa.int64(),
+    "matrix_products": pa.string(),
     "metafa_commit": pa.string(),
-    **{
-        f"{name}_version": pa.string()
-        for name in ("python", "metafa", "torch", "numpy", "learn2learn", "ray", "optuna")
-    },
+    **{f"{name}_version": pa.string() for name in ("python", "metafa", *PACKAGES)},
 }
 OUTCOME = {
     "trial_id": pa.string(),
@@ -114,6 +113,8 @@ MEANINGS = {
         "host": "the machine",
         "device": "its CPU or GPU",
         "cpus": "its CPU cores",
+        "matrix_products": "the library of large matrix products, `onednn` or `torch`: what they compute differs in "
+        "the last bits",
         "metafa_commit": "of the checkout that ran it; empty where that was not one",
     },
 }

@@ -1,7 +1,7 @@
 """What a trial comes to under the name of a measurement, such as `evaluate.meta_loss`.
 
-An adaptive search optimises it, early stopping compares trials by it, progress shows it and the report ranks by it, each
-by `last_mean`.
+An adaptive search optimises it, early stopping compares trials by it, progress shows it, the report ranks by
+it: each reads it by `last_mean`.
 """
 
 from __future__ import annotations
