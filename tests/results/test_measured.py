@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from metafa.results import measured
+from metafa.studies import study
 
 PHASES, METRICS, INPUTS, STEPS, SEEDS = ("noise", "evaluate"), ("loss", "accuracy"), (None, "a", "b"), (0, 1, 5), 7
 
@@ -60,3 +61,45 @@ def test_one_replica_that_is_not_finite_leaves_no_number(broken: float) -> None:
     rows = [dict(phase="a", metric="loss", task="x", step=1, value=value) for value in (1.0, broken)]
     assert np.isnan(measured.measurement(rows, "a.loss"))
     assert np.isnan(measured.by_trial(pd.DataFrame(rows).assign(trial_id="t"))["t"])
+
+
+def test_what_a_trial_comes_to_is_of_its_dataset_as_it_is() -> None:
+    """Not of whichever shift was measured last, nor of another dataset."""
+    shifted = '[[phases]]\nphase = "out_of_distribution"\nrotation = [10.0]\ndatasets = ["usps"]\n'
+    data = '[[phases]]\nphase = "supervised"\ndataset = "mnist10k"\nsteps = 3\n'
+    (settings,) = study.parse(f"seeds = 2\n{data}{shifted}").examples
+
+    def rows(*places: tuple[str, int, str | None, float]) -> list[dict]:
+        return [
+            dict(phase=phase, step=step, metric="accuracy", task=task, value=value + 0.1 * seed)
+            for phase, step, task, value in places
+            for seed in (0, 1)
+        ]
+
+    learned = rows(("supervised", 3, None, 1.0), ("supervised", 0, "mnist10k", 0.1), ("supervised", 3, "mnist10k", 0.8))
+    others = rows(
+        ("out_of_distribution", 0, "mnist10k", 0.8),
+        ("out_of_distribution", 0, "mnist10k/rotation=10", 0.4),
+        ("out_of_distribution", 0, "usps", 0.2),
+    )
+    for rows_of_trial in (learned, learned + others):
+        assert measured.final_measurement(settings, rows_of_trial) == ("accuracy", pytest.approx(0.85))
+    # of another dataset than was trained on, in a study that tests on one as it is
+    (foreign,) = study.parse(
+        f"seeds = 2\n{data.replace('mnist10k', 'fashion-mnist')}{shifted}".replace(
+            "rotation", 'dataset = "mnist10k"\nrotation'
+        )
+    ).examples
+    renamed = [row | {"task": row["task"] and "fashion-mnist"} for row in learned] + others
+    assert measured.final_measurement(foreign, renamed) == ("accuracy", pytest.approx(0.85))
+
+
+def test_what_a_trial_comes_to_is_of_all_its_task_distributions() -> None:
+    evaluate = '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs", "omniglot-minimal"]\n'
+    (settings,) = study.parse(f"seeds = 2\n{evaluate}").examples
+    rows = [
+        dict(phase="evaluate", step=step, metric="meta_loss", task=task, value=value + seed)
+        for step, task, value in ((0, "glyphs", 9.0), (5, "glyphs", 1.0), (5, "omniglot-minimal", 3.0))
+        for seed in (0, 1)
+    ]
+    assert measured.final_measurement(settings, rows) == ("meta_loss", pytest.approx(2.5))

@@ -11,7 +11,10 @@ from metafa.studies import study
 from metafa.studies.settings import DIVERGED_TIMES_CHANCE
 from metafa.trials.trial import Divergence, Outcome
 
-TEXT = """\
+
+def text(learning_rate: str = "{ low = 1e-4, high = 1e-1, log = true }", search: str = "") -> str:
+    """Evaluation, noise and evaluation again; a rate of noise, and the tables that end the study, in TOML."""
+    return f"""\
 seeds = 2
 [[phases]]
 phase = "evaluate"
@@ -20,20 +23,20 @@ task_distributions = ["glyphs"]
 [[phases]]
 phase = "noise"
 steps = 100
-learning_rate = { low = 1e-4, high = 1e-1, log = true }
+learning_rate = {learning_rate}
 [[phases]]
 phase = "evaluate"
 task_distributions = ["glyphs"]
-[search]
-method = "tpe"
-trials = 4
-objectives = OBJECTIVES
+{search}
 """
+
+
 LAST = {"before": 5, "noise": 100, "evaluate": 5}
 
 
 def searched(*objectives: str):
-    return study.parse(TEXT.replace("OBJECTIVES", str(list(objectives))))
+    lines = ["[search]", 'method = "tpe"', "trials = 4", f"objectives = {list(objectives)}"]
+    return study.parse(text(search="\n".join(lines)))
 
 
 def outcome(*divergences: Divergence) -> Outcome:
@@ -60,9 +63,7 @@ def test_the_first_place_is_that_of_the_earliest_phase() -> None:
 
 
 def test_the_table_of_trials_tells_every_replica_that_diverged(tmp_path: Path) -> None:
-    checked = study.parse(
-        TEXT.partition("[search]")[0].replace("{ low = 1e-4, high = 1e-1, log = true }", "[0.1, 0.2]")
-    )
+    checked = study.parse(text(learning_rate="[0.1, 0.2]"))
     found = Outcome([], {3: Divergence(1, 0.2, "noise", 20, "loss"), 1: Divergence(1, 0.1, "evaluate", 1)})
     (trial,), place = checked.trials, addresses.at(tmp_path / "results")
     preparation.prepare(place, checked)

@@ -1,115 +1,44 @@
-"""Early stopping below Ray: the schedulers of real sweeps, told what real trials report."""
+"""Workers below Ray: real trials, whose reports the schedulers of real studies judge."""
 
 import contextlib
 import itertools
 import json
-import math
-import random
 from dataclasses import dataclass
 
 import pytest
+from test_schedulers import RULES, Tried, told
 
 from metafa.results import addresses, continuing, leases, preparation, tables
 from metafa.running import events, proposals, schedulers, sharing, tune_callbacks, worker
 from metafa.studies import study
-from metafa.studies.settings import EarlyStoppingSettings
 from metafa.trials import trial
 
-RULES = ["asha", "median"]
+TOO_LARGE = "[1_000_000, 1_000_000]"  # for any memory
 
 
-@dataclass(eq=False)
-class Tried:
-    """A trial as Tune's schedulers know it."""
-
-    trial_id: str
-
-
-def told(scheduler, one: Tried, result: dict) -> bool:
-    """Whether the scheduler stops a trial that reports this."""
-    return scheduler.on_trial_result(None, one, result) == "STOP"
-
-
-@pytest.mark.parametrize("direction", ["minimize", "maximize"])
-@pytest.mark.parametrize("method", RULES)
-@pytest.mark.parametrize(
-    "curve",
-    [lambda step: 2 / step, lambda step: math.log(step), lambda step: math.sin(step), lambda step: 1.0],
-    ids=["falling", "rising", "waves", "constant"],
-)
-def test_of_one_curve_for_all_no_length_is_stopped(curve, method: str, direction: str) -> None:
-    """Trials of 50 and of 1,000 steps, in whatever order they report, and whichever were interrupted."""
-    stopping = EarlyStoppingSettings(method=method, metric="meta.loss", direction=direction, grace_period=3)
-    for seed in range(5):
-        chance, scheduler = random.Random(seed), schedulers.scheduler(stopping)
-        trials = [(Tried(f"{length}-{i}"), length) for length in (50, 1000, 2) for i in range(8)]
-        left = {one: sorted(stopping.judged_steps("meta", length)) for one, length in trials}
-        again = {one: list(steps) for one, steps in left.items()}
-        for one in left:
-            scheduler.on_trial_add(None, one)
-        while left:
-            one = chance.choice(list(left))
-            if not left[one]:
-                scheduler.on_trial_complete(None, one, {"status": "done", "fraction": 1.0})
-                del left[one]
-            elif chance.random() < 0.1:
-                left[one] = list(again[one])  # its process died, and it reports again
-            else:
-                step = left[one].pop(0)
-                assert not told(scheduler, one, {"step": step, "objective": curve(step)}), (one, step)
-
-
-@pytest.mark.parametrize("method", RULES)
-def test_what_does_worse_is_stopped_whatever_its_length(method: str) -> None:
-    stopping = EarlyStoppingSettings(method=method, metric="meta.loss", reduction_factor=2.0)
-    scheduler, stopped = schedulers.scheduler(stopping), set()
-    trials = [(Tried(f"{offset}-{length}-{i}"), length, offset) for length, offset, i in itertools.product(
-        (50, 1000), (0.0, 1.0), range(4))]  # fmt: skip
-    for one, *_ in trials:
-        scheduler.on_trial_add(None, one)
-    for step in sorted(stopping.judged_steps("meta", 1000)):
-        for one, length, offset in trials:
-            if one not in stopped and step < length and told(scheduler, one, {"step": step, "objective": offset}):
-                stopped.add(one)
-    assert {one.trial_id[0] for one in stopped} == {"1"}
-    assert {one.trial_id.split("-")[1] for one in stopped} == {"50", "1000"}
-
-
-@pytest.mark.parametrize("diverged", [1, 3, 5, 8])
-@pytest.mark.parametrize("method", RULES)
-def test_what_diverges_is_the_worst_and_stops_nobody_else(method: str, diverged: int) -> None:
-    """However many of 8 do, whether they report before the others or after them."""
-    stopping = EarlyStoppingSettings(method=method, metric="meta.loss")
-    for last in (False, True):
-        scheduler, stopped = schedulers.scheduler(stopping), set()
-        trials = [(Tried(str(i)), i < diverged) for i in range(8)]
-        for one, _ in trials:
-            scheduler.on_trial_add(None, one)
-        for step in sorted(stopping.judged_steps("meta", 100)):
-            for one, broken in trials[:: -1 if last else 1]:
-                result = {"step": step, "objective": math.inf if broken else 1.0}
-                if one not in stopped and told(scheduler, one, result):
-                    stopped.add(one)
-        assert stopped <= {one for one, broken in trials if broken}
-        assert stopped or not last or diverged > 5
-
-
-STUDY = """\
+def text(
+    rates: str, steps: str, method: str, hidden: str = "[8]", grace_period: int = 1, checkpoint_seconds: float = 60.0
+) -> str:
+    """A study of all combinations of these settings, each of them choices in TOML."""
+    return f"""\
 seeds = 2
 [network]
-hidden = { choices = [[8], [1_000_000, 1_000_000]] }
+hidden = {{ choices = [{hidden}] }}
 [[phases]]
 phase = "supervised"
 dataset = "digits"
 training_images = 200
-steps = { choices = STEPS }
+steps = {{ choices = [{steps}] }}
 optimizer = "sgd"
-learning_rate = { choices = RATES }
+learning_rate = {{ choices = [{rates}] }}
 [measure]
 points = 4
 [early_stopping]
-method = "METHOD"
+method = "{method}"
 metric = "supervised.loss"
+grace_period = {grace_period}
+[resources]
+checkpoint_seconds = {checkpoint_seconds}
 """
 
 
@@ -190,10 +119,10 @@ GOOD, BAD, BROKEN = "1e-2, 2e-2, 5e-3, 4e-2", "1e-9, 2e-9, 3e-9", "3.3e38, 3.4e3
 @pytest.mark.parametrize(
     ("rates", "steps", "expected"),
     [
-        (f"{GOOD}, {BAD}, {BROKEN}", "[40]", {"done", "stopped", "diverged", "failed"}),
-        (f"{BROKEN}, {GOOD}, {BAD}", "[40, 1, 0]", {"done", "stopped", "diverged", "failed"}),
-        (BROKEN, "[40]", {"diverged", "failed"}),
-        (GOOD, "[1, 0]", {"done", "failed"}),
+        (f"{GOOD}, {BAD}, {BROKEN}", "40", {"done", "stopped", "diverged", "failed"}),
+        (f"{BROKEN}, {GOOD}, {BAD}", "40, 1, 0", {"done", "stopped", "diverged", "failed"}),
+        (BROKEN, "40", {"diverged", "failed"}),
+        (GOOD, "1, 0", {"done", "failed"}),
     ],
 )
 def test_every_mixture_of_outcomes_ends_in_its_rows(
@@ -201,8 +130,7 @@ def test_every_mixture_of_outcomes_ends_in_its_rows(
 ) -> None:
     """Done, diverged before it was judged or after, stopped, failed, too short to be judged: each has its row and its
     measurements, those that were stopped up to a step at which all are judged."""
-    text = STUDY.replace("RATES", f"[{rates}]").replace("STEPS", steps).replace("METHOD", method)
-    checked = study.parse(text + "grace_period = 4\n")
+    checked = study.parse(text(rates, steps, method, hidden=f"[8], {TOO_LARGE}", grace_period=4))
     observer, (trials, measurements) = run(checked, tmp_path / "results", monkeypatch)
     assert len(trials) == len(observer.ended) == len(checked.trials)
     assert set(trials["status"]) == expected
@@ -223,8 +151,7 @@ def test_a_trial_that_goes_on_tells_a_new_scheduler_what_it_was_judged_by(
 ) -> None:
     """Interrupted after step 192 and begun again from its checkpoint there, as the next `metafa run` does, it reports
     what it did before, and what it would have."""
-    text = STUDY.replace(", [1_000_000, 1_000_000]", "").replace("RATES", "[1e-3]").replace("METHOD", "median")
-    checked = study.parse(text.replace("STEPS", "[300]") + "[resources]\ncheckpoint_seconds = 1e-6\n")
+    checked = study.parse(text("1e-3", "300", "median", checkpoint_seconds=1e-6))
     monkeypatch.setitem(worker._prepared, "images", trial.prepared(trial.load_sources(checked.trials[0].settings)))
 
     def reports(folder, until: int | None = None) -> dict[int, float]:
