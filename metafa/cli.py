@@ -58,7 +58,8 @@ ResultsOption = Annotated[
     ),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="Trials at a time.  \\[default: as many as the CPUs and GPUs allow]")
+    int | None,
+    typer.Option(min=1, help="How many trials to run at a time.  \\[default: as many as the CPUs and GPUs allow]"),
 ]
 ResultsArgument = Annotated[
     str, typer.Argument(metavar="RESULTS", help="Results, such as results/quickstart or s3://BUCKET/FOLDER.")
@@ -67,7 +68,7 @@ ResultsArgument = Annotated[
 
 def main() -> None:
     """The entry point."""
-    with stopping.said(), screens.forgiving():
+    with stopping.announced(), screens.forgiving():
         app()
 
 
@@ -199,7 +200,8 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Where it goes.  \\[default: RESULTS/report.html, or NAME.html of an object store]"
+            metavar="FILE",
+            help="Where to write the report.  \\[default: RESULTS/report.html, or NAME.html of an object store]",
         ),
     ] = None,
 ) -> None:
@@ -264,7 +266,7 @@ def compact(results_address: ResultsArgument) -> None:
 @app.command()
 def verify(
     results_address: ResultsArgument,
-    trials: Annotated[int, typer.Option(min=1, help="How many, drawn at random.")] = 3,
+    trials: Annotated[int, typer.Option(min=1, help="How many trials to run again; they are drawn at random.")] = 3,
     workers: WorkersOption = None,
 ) -> None:
     """Run some of a study's trials again, on this machine, and compare every measurement, to the bit.
@@ -279,13 +281,15 @@ def verify(
         outcome = (difference, "red") if difference else ("equal, to the bit", "green")
         screen.print(Text.assemble(f"{trial_id}  ", outcome), soft_wrap=True)
     if differing := sum(map(bool, differences.values())):
-        _stop(SOME_FAILED, f"metafa: {differing} of {len(differences)} trials came out otherwise")
+        _stop(SOME_FAILED, f"metafa: {differing} of {len(differences)} trials differ from their results")
 
 
 @app.command()
 def tensorboard(
     results_address: ResultsArgument,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where event files go, a folder a trial.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where to write event files: a folder for each trial.")
+    ],
 ) -> None:
     """Write the trials that have ended as TensorBoard's event files; call it again for those that end later."""
     from metafa.results import tensorboard

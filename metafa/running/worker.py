@@ -145,9 +145,9 @@ def run_trial(task: Task, point: Point, reference: Any, report: Report) -> None:
     except (OSError, ResultsError, PartError) as error:
         return report({"fraction": 1.0, "status": "unwritten", "error": damage.reason(error)})
     last_line = (row.get("error") or "").strip().splitlines()[-1:]
-    told = dataclasses.asdict(dataclasses.replace(ended, error="".join(last_line) or None))
-    del told["point"]  # the driver knows it
-    report({"fraction": 1.0, "status": ended.status, "ended": told})
+    fields = dataclasses.asdict(dataclasses.replace(ended, error="".join(last_line) or None))
+    del fields["point"]  # the driver knows it
+    report({"fraction": 1.0, "status": ended.status, "ended": fields})
 
 
 def _ended(study: Study, trial: Trial, outcome: Outcome) -> FinishedTrial:
