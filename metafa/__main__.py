@@ -5,7 +5,7 @@ from metafa.running import stopping
 
 def main() -> None:
     """The entry point."""
-    with stopping.said():
+    with stopping.announced():
         from metafa import cli
 
         cli.main()

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import datetime
 import importlib
 import json
 import os
-import random
 import shlex
 import sys
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -22,22 +18,17 @@ from rich.table import Table
 from rich.text import Text
 
 from metafa.errors import DataAbsent, DataBroken, DataError, LaunchError, ResultsError, StudyError
-from metafa.results import addresses, continuing, damage, files, heartbeat, preparation, tables, upkeep, verification
+from metafa.results import addresses, continuing, damage, files, preparation, tables, upkeep
 from metafa.results.addresses import hidden, shown
-from metafa.results.columns import CONTINUED
-from metafa.results.statuses import ANALYSED, FINAL
+from metafa.results.statuses import FINAL
 from metafa.results.store import Store
-from metafa.results.tables import trial_rows
-from metafa.running import launch, proposals, screens, stopping
+from metafa.running import bundled, launch, outline, overview, screens, stopping, verifying
 from metafa.studies import alike, study
-from metafa.studies import search as searches
-from metafa.studies.settings import NUMERICS, as_text, transports
 from metafa.studies.study import Study
 from metafa.tasks import data
 
 DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
-STATUSES = {"done": "green", "diverged": "yellow", "stopped": "cyan", "failed": "red"}
-SHOWN_TRIALS = 40  # by `metafa status`, all; of more, those that are not done
+
 
 app = typer.Typer(
     help="What does learning from random noise, before any data, do to how fast a network adapts to new tasks? "
@@ -67,7 +58,8 @@ ResultsOption = Annotated[
     ),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="Trials at a time.  \\[default: as many as the CPUs and GPUs allow]")
+    int | None,
+    typer.Option(min=1, help="How many trials to run at a time.  \\[default: as many as the CPUs and GPUs allow]"),
 ]
 ResultsArgument = Annotated[
     str, typer.Argument(metavar="RESULTS", help="Results, such as results/quickstart or s3://BUCKET/FOLDER.")
@@ -76,7 +68,7 @@ ResultsArgument = Annotated[
 
 def main() -> None:
     """The entry point."""
-    with stopping.said(), screens.forgiving():
+    with stopping.announced(), screens.forgiving():
         app()
 
 
@@ -88,31 +80,14 @@ def _stop(status: int, *messages: str) -> NoReturn:
 
 def _read(path: Path) -> Study:
     try:
-        return study.read(path if path.exists() else bundled(str(path)) or path)
+        return study.read(path if path.exists() else bundled.study_file(str(path)) or path)
     except StudyError as error:
         _stop(UNUSABLE, *error.messages)
 
 
-def bundled(name: str) -> Path | None:
-    """The study of that name that comes with metafa, such as ``quickstart`` or ``claims/claim_2_speed``."""
-    found = _studies() / f"{name.removeprefix('studies/').removesuffix('.toml')}.toml"
-    return found if found.is_file() else None
-
-
-def _studies() -> Path:
-    return _folder("studies")
-
-
-def _folder(name: str) -> Path:
-    """A folder that comes with metafa: in a checkout beside the package, installed within it."""
-    package = Path(__file__).parent
-    installed = package / "bundled" / name
-    return installed if installed.is_dir() else package.parent / name
-
-
 @contextlib.contextmanager
 def _usable(address: str, study_file: Path | None = None) -> Iterator[None]:
-    """Stops with what is said of what cannot be used."""
+    """Exits with a line on stderr where a study file, its results at ``address`` or its data cannot be used."""
     try:
         yield
     except (ResultsError, LaunchError, DataAbsent, DataBroken) as error:
@@ -122,8 +97,8 @@ def _usable(address: str, study_file: Path | None = None) -> Iterator[None]:
     except OSError as error:
         # not all that goes wrong goes wrong with the results; what names no path says it in its words, but for stores
         place = os.fsdecode(error.filename) if error.filename else shown(address) if "://" in address else None
-        said = hidden(damage.reason(error) if place else str(error), address)
-        _stop(UNUSABLE, f"metafa: {place} cannot be used: {said}" if place else f"metafa: {said}")
+        reason = hidden(damage.reason(error) if place else str(error), address)
+        _stop(UNUSABLE, f"metafa: {place} cannot be used: {reason}" if place else f"metafa: {reason}")
 
 
 def _store(checked: Study, chosen: str | None) -> Store:
@@ -158,18 +133,13 @@ def run(
         screen.print(f"to look at them: metafa report {shlex.quote(store.address)}", soft_wrap=True)
 
 
-def _count(statuses: Iterable[str]) -> dict[str, int]:
-    found = Counter(statuses)
-    return {name: found[name] for name in STATUSES}
-
-
 def _summarise(checked: Study, store: Store) -> None:
     with _usable(store.address):
-        counts = _count(tables.statuses(store).values())
+        counts = overview.counted(tables.statuses(store).values())
     total = max(checked.total, sum(counts.values()))  # it may have grown meanwhile
-    said = ", ".join(f"{n} of {total} trials {name}" for name, n in counts.items() if n)
+    ended = ", ".join(f"{n} of {total} trials {name}" for name, n in counts.items() if n)
     fewer = f" ({checked.fewer})" if checked.fewer else ""
-    screen.print(_named(checked, f": {said}{fewer}; results in {store.address}"), soft_wrap=True)
+    screen.print(_named(checked, f": {ended}{fewer}; results in {store.address}"), soft_wrap=True)
     if counts["failed"]:
         again = "" if checked.adaptive else ", and the same command tries them again"
         _stop(
@@ -179,9 +149,9 @@ def _summarise(checked: Study, store: Store) -> None:
         )
 
 
-def _named(checked: Study, said: str) -> Text:
+def _named(checked: Study, rest: str) -> Text:
     """A line that begins with the study's name."""
-    return Text.assemble((checked.name, "bold"), said)
+    return Text.assemble((checked.name, "bold"), rest)
 
 
 @app.command()
@@ -190,103 +160,37 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     checked = _read(path)
     store = _store(checked, results_address)
     with _usable(store.address, path):
-        found = data.check(checked.examples, download=False)
+        images = data.check(checked.examples, download=False)
         rows = continuing.continued_rows(store)
-        continuing.check_images(store, rows, found.digests)
+        continuing.check_images(store, rows, images.digests)
         done = sum(row["status"] in FINAL for row in rows)
-    settings = checked.examples[0]
-
+        products = outline.products(checked, store)
     screen.print(_named(checked, f": {checked.question}" if checked.question else ""), soft_wrap=True)
-    screen.print(f"phases   {' → '.join(phase.name for phase in settings.phases)}")
-    screen.print(
-        f"trials   {checked.total} of {launch.seeds(checked)} seeds, {done} of them done, in {store.address}",
-        soft_wrap=True,
-    )
-    if checked.fewer:
-        screen.print(f"         {checked.fewer}")
-    if checked.adaptive:
-        aims = [" ".join(aim) for aim in zip(checked.search.sought, checked.search.objectives, strict=True)]
-        at_random = min(searches.at_random(checked.search, len(checked.spaces)), checked.total)
-        drawn = f"{at_random} of {checked.total} points are drawn at random before it learns from any"
-        screen.print(f"search   {checked.search.method}, to {' and '.join(aims)}; {drawn}", soft_wrap=True)
-    elif checked.search.method != "grid":
-        screen.print(f"search   {checked.search.method}")
-    if checked.by_timing:
-        screen.print("         which trials are tried or run to their end depends on timing")
-    for name, space in checked.spaces.items():
-        values = (
-            ", ".join(map(as_text, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
-        )
-        values += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
-        screen.print(f"varies   {name}: {values}", soft_wrap=True)
-    for sentence in alike.sentences(checked):
-        screen.print(f"same     {sentence}", soft_wrap=True)
-    screen.print(_transports(checked))
-    for sentence in data.overlaps(checked.examples, found):
+    for word, line in outline.lines(checked, store.address, done):
+        screen.print(f"{word:9}{line}", soft_wrap=True)
+    screen.print(outline.transport_table(checked))
+    if products:
+        screen.print(f"numbers  {products}", soft_wrap=True)
+    for sentence in data.overlaps(checked.examples, images):
         screen.print(f"data     {sentence}", soft_wrap=True)
-    for name in found.absent:
+    for name in images.absent:
         screen.print(f"data     {name} is not on this machine; `metafa run` downloads it")
-
-
-def _transports(checked: Study) -> Table:
-    """What each phase reads of the forward weights to send errors back."""
-    kinds = ("network.rule", "outer_algorithm", "outer_rule")
-    told_apart = [name for name in checked.spaces if name.endswith(kinds)] or ["network.rule"]
-    rows: dict[tuple, dict[str, str]] = {}
-    for one in (trial.settings for trial in checked.trials) if checked.trials else checked.examples:
-        tables = {"network": one.network} | {phase.name: phase for phase in one.phases}
-        places = (name.rpartition(".") for name in told_apart)
-        key = tuple(str(getattr(tables[table], name)) for table, _, name in places)
-        if key not in rows:
-            rows[key] = transports(one)
-    title = "weight transport: what of the forward weights is read to send errors back"
-    table = Table(title=title, title_justify="left")
-    for name in told_apart:
-        table.add_column(name.rpartition(".")[2], no_wrap=True)
-    for part in next(iter(rows.values())):
-        table.add_column(part)
-    styles = {"weights": "red", "signs": "yellow", "none": "green"}
-    for key, row in rows.items():
-        table.add_row(*key, *(Text(found, styles[found]) for found in row.values()))
-    return table
 
 
 @app.command()
 def status(results_address: ResultsArgument) -> None:
     """Say how far a study is, while it runs, from any machine, and after: trials done, diverged, failed and left."""
     with _usable(results_address), damage.of_a_study(shown(results_address)):
-        store = addresses.open_store(results_address)
-        checked = preparation.read_study(store)
-        rows = trial_rows(store, CONTINUED)
-        checked = checked.over(checked.digests | continuing.digests_of(rows))
-        ended = proposals.known_trials(rows)
-        drivers, now = heartbeat.look(store), datetime.datetime.now(datetime.UTC)
-    statuses = {trial_id: one.status for trial_id, one in ended.items()}
-    known = {trial_id: one.point for trial_id, one in ended.items()}
-    of_before = any(row["numerics"] != NUMERICS for row in rows)  # whose trials this version knows by other ids
-    known |= {} if of_before else {trial.trial_id: trial.varied for trial in checked.trials}
-    running = {trial_id: (part, beat) for beat, alive in drivers if alive for trial_id, part in beat.running.items()}
-    names = list(checked.spaces)
-    table = Table("trial", "status", *names, title=checked.name, title_justify="left")
-    listed = known if len(known) <= SHOWN_TRIALS else [i for i in known if i in running or statuses.get(i) == "failed"]
-    for trial_id in listed:
-        found = statuses.get(trial_id, "to do")
-        if trial_id in running and trial_id not in statuses:
-            part, beat = running[trial_id]
-            found = f"running, {part:.0%}, {beat.host}" + (f" job {beat.job}" if beat.job else "")
-        table.add_row(
-            trial_id, Text(found, STATUSES.get(found, "")), *(str(known[trial_id].get(name, "")) for name in names)
-        )
-    screen.print(table)
-    counts = _count(statuses.values())
-    left = checked.total - len(statuses)
-    screen.print(", ".join(f"{n} {name}" for name, n in counts.items()) + f", {left} to do")
-    if of_before:
+        known = overview.read(addresses.open_store(results_address))
+    screen.print(overview.table(known))
+    counts = overview.counted(known.statuses.values())
+    screen.print(", ".join(f"{n} {name}" for name, n in counts.items()) + f", {known.left} to do")
+    if known.earlier_numerics:
         screen.print("these results are of a version of metafa with other numerics: to be read, and not continued")
-    if checked.fewer:
-        screen.print(checked.fewer)
-    if left > 0:
-        for sentence in heartbeat.sentences(drivers, now):
+    if known.study.fewer:
+        screen.print(known.study.fewer)
+    if known.left > 0:
+        for sentence in known.drivers:
             screen.print(sentence, soft_wrap=True)
 
 
@@ -296,7 +200,8 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Where it goes.  \\[default: RESULTS/report.html, or NAME.html of an object store]"
+            metavar="FILE",
+            help="Where to write the report.  \\[default: RESULTS/report.html, or NAME.html of an object store]",
         ),
     ] = None,
 ) -> None:
@@ -344,7 +249,7 @@ def _add_script(script: Path) -> None:
         importlib.import_module(script.stem).main()
 
 
-for _script in sorted(_folder("analysis").glob("*.py")):
+for _script in sorted(bundled.folder("analysis").glob("*.py")):
     if _script.stem != "figures":  # what they share
         _add_script(_script)
 
@@ -361,7 +266,7 @@ def compact(results_address: ResultsArgument) -> None:
 @app.command()
 def verify(
     results_address: ResultsArgument,
-    trials: Annotated[int, typer.Option(min=1, help="How many, drawn at random.")] = 3,
+    trials: Annotated[int, typer.Option(min=1, help="How many trials to run again; they are drawn at random.")] = 3,
     workers: WorkersOption = None,
 ) -> None:
     """Run some of a study's trials again, on this machine, and compare every measurement, to the bit.
@@ -370,37 +275,21 @@ def verify(
     """
     with _usable(results_address):
         store = addresses.open_store(results_address)
-        checked = preparation.read_study(store)
-        preparation.check(store, checked)
-        rows = continuing.continued_rows(store)
-        known = proposals.known_trials(rows)
-    whole = sorted(trial_id for trial_id, one in known.items() if one.status in ANALYSED)
-    if not whole:
-        _stop(UNUSABLE, f"metafa: {store.address}: no trial is done yet")
-    chosen = sorted(random.Random(checked.fingerprint).sample(whole, min(trials, len(whole))))
-    listed = {trial.trial_id: trial for trial in checked.trials}  # in a grid that has grown a point says less than now
-    with _usable(store.address), damage.of_a_study(store.address):
-        again = checked.of_trials([listed.get(one) or checked.trial(known[one].point) for one in chosen])
     with _usable(store.address, Path(store.address) / "study.toml"):
-        found = data.check([trial.settings for trial in again.trials], download=True)
-        continuing.check_images(store, rows, found.digests)
-    with tempfile.TemporaryDirectory(prefix="metafa-") as folder:
-        other = addresses.open_store(f"{folder}/again")
-        with _usable(store.address):
-            launch.sweep(again.over(found.digests), other, {}, screen, workers, None, found.images)
-            differences = verification.differences(store, other, chosen)
-    for trial_id in chosen:
-        said = differences.get(trial_id)
-        outcome = (said, "red") if said else ("equal, to the bit", "green")
+        differences = verifying.verify(store, trials, screen, workers)
+    for trial_id, difference in differences.items():
+        outcome = (difference, "red") if difference else ("equal, to the bit", "green")
         screen.print(Text.assemble(f"{trial_id}  ", outcome), soft_wrap=True)
-    if differences:
-        _stop(SOME_FAILED, f"metafa: {len(differences)} of {len(chosen)} trials came out otherwise")
+    if differing := sum(map(bool, differences.values())):
+        _stop(SOME_FAILED, f"metafa: {differing} of {len(differences)} trials differ from their results")
 
 
 @app.command()
 def tensorboard(
     results_address: ResultsArgument,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where event files go, a folder a trial.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where to write event files: a folder for each trial.")
+    ],
 ) -> None:
     """Write the trials that have ended as TensorBoard's event files; call it again for those that end later."""
     from metafa.results import tensorboard
@@ -418,11 +307,10 @@ def studies() -> None:
     """List the studies that come with metafa, to run or to begin one's own from."""
     table = Table("study", "what it asks")
     table.columns[0].no_wrap = True
-    for path in sorted(_studies().rglob("*.toml")):
-        name = path.relative_to(_studies()).with_suffix("").as_posix()
+    for name, path in bundled.study_files().items():
         table.add_row(name, study.read(path).question)
     screen.print(table)
-    screen.print(f"They stand in {_studies()}; to change one, copy it and run the copy.", soft_wrap=True)
+    screen.print(f"They stand in {bundled.folder('studies')}; to change one, copy it and run the copy.", soft_wrap=True)
 
 
 @app.command()
@@ -442,9 +330,9 @@ def tasks() -> None:
     with _usable("METAFA_DATA"):
         for kind, known in (("task distribution", TASK_DISTRIBUTIONS), ("dataset", DATASETS)):
             table = Table(kind, "data", "what it is")
-            for name, one in known.items():
-                absent = "downloaded on first use" if one.downloads else "not here"
-                table.add_row(name, Text("here", "green") if one.here() else absent, one.description)
+            for name, source in known.items():
+                absent = "downloaded on first use" if source.downloads else "not here"
+                table.add_row(name, Text("here", "green") if source.here() else absent, source.description)
             screen.print(table)
         screen.print(f"Data is looked for in {data_folder()}; set METAFA_DATA to look elsewhere.", soft_wrap=True)
 

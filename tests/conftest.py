@@ -18,7 +18,7 @@ torch.set_num_threads(2)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that nothing waits for them at the end."""
-    longest = ["test_sweep", "test_search_sweep"]
+    longest = ["test_driver", "test_driver_searches"]
     items.sort(key=lambda item: longest.index(item.path.stem) if item.path.stem in longest else len(longest))
 
 

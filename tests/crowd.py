@@ -62,11 +62,11 @@ def note(what, trial_id):
         log.write(f"{time.monotonic():.6f} {os.environ['CROWD_DRIVER']} {what} {trial_id}\\n")
 
 
-def begun(go_on):
-    @functools.wraps(go_on)
+def begun(resume):
+    @functools.wraps(resume)
     def noted(store, partial):
         note("begun", partial.rpartition("/")[2])
-        return go_on(store, partial)
+        return resume(store, partial)
     return noted
 
 
@@ -79,7 +79,7 @@ def published(publish):
     return noted
 
 
-HOOKED = {"metafa.running.sweep": ("_go_on", begun), "metafa.results.publishing": ("publish", published)}
+HOOKED = {"metafa.running.worker": ("checkpoint_to_resume", begun), "metafa.results.publishing": ("publish", published)}
 AHEAD = float(os.environ.get("CROWD_CLOCK", 0))
 
 

@@ -1,13 +1,9 @@
-"""What is timed is timed as a user's process would run it; and how threads of trials wait for each other."""
+"""What is timed is timed as a user's process would run it."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
-
-from metafa.running import sweep
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,18 +21,3 @@ def test_benchmarks_run_in_the_user_s_environment() -> None:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stdout + done.stderr
         assert policy in done.stdout.splitlines()
-
-
-@pytest.mark.parametrize(
-    ("cpus", "said", "policy"),
-    [(1, None, None), (10**6, None, "passive"), (10**6, "active", "active"), (0, None, None)],
-)
-def test_threads_of_trials_spin_but_where_there_are_more_of_them_than_cores(
-    cpus: int, said: str | None, policy: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if said:
-        monkeypatch.setenv("OMP_WAIT_POLICY", said)
-    with sweep._switched(alone=True, cpus=cpus):
-        assert os.environ.get("OMP_WAIT_POLICY") == policy
-    assert os.environ.get("OMP_WAIT_POLICY") == said

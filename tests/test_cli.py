@@ -1,8 +1,6 @@
 """Bad input: one line each, exit status 2, nothing written, no traceback."""
 
-import dataclasses
 import datetime
-import io
 import itertools
 import json
 import os
@@ -17,7 +15,6 @@ from pathlib import Path
 import made
 import pandas as pd
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from metafa import cli
@@ -25,8 +22,6 @@ from metafa.reporting import report
 from metafa.results import addresses, heartbeat, preparation, sealing, tables, upkeep
 from metafa.results.columns import TABLES
 from metafa.results.listing import OWN
-from metafa.running import progress
-from metafa.running.sweep import Ended, final_measurement
 from metafa.studies import search, study
 from metafa.studies.study import Study, Trial
 
@@ -601,70 +596,3 @@ def test_a_search_whose_space_is_exhausted_is_done_and_says_so(here: Path) -> No
     report = (here / "results/small/report.html").read_text()
     assert "done, 3 trials" in report
     assert said[1:] in report
-
-
-def test_what_a_trial_says_of_itself_is_no_markup() -> None:
-    """Brackets in an error or a setting stand on the screen as they are."""
-    screen = Console(file=io.StringIO(), width=200)
-    checked = study.parse(EXHAUSTED)
-    trial = dataclasses.replace(checked.trial({**next(search.every(checked.spaces))}), varied={"x": "[/b] [red]"})
-    watcher = progress.Watcher(screen, 2, 0)
-    watcher.finished(trial, Ended("failed", "RuntimeError: [/] no [bold]closing[/bold] tag [/b]"))
-    watcher.finished(trial, Ended("done", None, ("accuracy", 0.5)))
-    with watcher.bar:
-        watcher.progressed(trial, 0.5)
-    said = screen.file.getvalue()
-    assert "failed x [/b] [red]: RuntimeError: [/] no [bold]closing[/bold] tag [/b]" in said
-    assert "best accuracy 0.500 (x [/b] [red])" in said
-
-
-def test_progress_tells_the_better_by_the_metric() -> None:
-    checked = study.parse(EXHAUSTED)
-    one, other = itertools.islice(map(checked.trial, search.every(checked.spaces)), 2)
-    for metric, values, best in (("meta_loss", (2.0, 1.0), other), ("accuracy", (0.9, 0.8), one)):
-        watcher = progress.Watcher(Console(file=io.StringIO()), 2, 0)
-        for trial, value in zip((one, other), values, strict=True):
-            watcher.finished(trial, Ended("done", None, (metric, value)))
-        assert watcher.best[1] is best
-
-
-def test_what_a_trial_comes_to_is_of_its_dataset_as_it_is() -> None:
-    """Not of whichever shift was measured last, nor of another dataset."""
-    shifted = '[[phases]]\nphase = "out_of_distribution"\nrotation = [10.0]\ndatasets = ["usps"]\n'
-    data = '[[phases]]\nphase = "supervised"\ndataset = "mnist10k"\nsteps = 3\n'
-    (settings,) = study.parse(f"seeds = 2\n{data}{shifted}").examples
-
-    def rows(*places: tuple[str, int, str | None, float]) -> list[dict]:
-        return [
-            dict(phase=phase, step=step, metric="accuracy", task=task, value=value + 0.1 * seed)
-            for phase, step, task, value in places
-            for seed in (0, 1)
-        ]
-
-    learned = rows(("supervised", 3, None, 1.0), ("supervised", 0, "mnist10k", 0.1), ("supervised", 3, "mnist10k", 0.8))
-    others = rows(
-        ("out_of_distribution", 0, "mnist10k", 0.8),
-        ("out_of_distribution", 0, "mnist10k/rotation=10", 0.4),
-        ("out_of_distribution", 0, "usps", 0.2),
-    )
-    for measured in (learned, learned + others):
-        assert final_measurement(settings, measured) == ("accuracy", pytest.approx(0.85))
-    # of another dataset than was trained on, in a study that tests on one as it is
-    (foreign,) = study.parse(
-        f"seeds = 2\n{data.replace('mnist10k', 'fashion-mnist')}{shifted}".replace(
-            "rotation", 'dataset = "mnist10k"\nrotation'
-        )
-    ).examples
-    renamed = [row | {"task": row["task"] and "fashion-mnist"} for row in learned] + others
-    assert final_measurement(foreign, renamed) == ("accuracy", pytest.approx(0.85))
-
-
-def test_what_a_trial_comes_to_is_of_all_its_task_distributions() -> None:
-    evaluate = '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs", "omniglot-minimal"]\n'
-    (settings,) = study.parse(f"seeds = 2\n{evaluate}").examples
-    rows = [
-        dict(phase="evaluate", step=step, metric="meta_loss", task=task, value=value + seed)
-        for step, task, value in ((0, "glyphs", 9.0), (5, "glyphs", 1.0), (5, "omniglot-minimal", 3.0))
-        for seed in (0, 1)
-    ]
-    assert final_measurement(settings, rows) == ("meta_loss", pytest.approx(2.5))

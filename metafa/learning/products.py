@@ -30,6 +30,12 @@ def _has_onednn() -> bool:
 _ONEDNN = _has_onednn()
 
 
+def library(device: str) -> str:
+    """The library that computes large products in single precision on a ``device`` of torch's, ``cpu`` or ``cuda``:
+    "onednn" or "torch". The last bits of results depend on it."""
+    return "onednn" if _ONEDNN and device == "cpu" else "torch"
+
+
 def _by_onednn(multiplications: int, *tensors: Tensor) -> bool:
     return (
         _ONEDNN

@@ -11,6 +11,7 @@ import pandas as pd
 from metafa.errors import ResultsError
 from metafa.reporting.appearance import named, short
 from metafa.reporting.conditions import Tables
+from metafa.results.measured import by_trial
 from metafa.studies.settings import METRICS, Direction, direction_of
 from metafa.studies.study import Study
 
@@ -40,40 +41,41 @@ def chosen(tables: Tables, study: Study, asked: list[str] | None = None) -> list
                 f"{tables.store.address}: no phase evaluates or tests; say what to look at with --objective"
             )
         asked = [f"{evaluated[-1]}.meta_loss" if evaluated else f"{trained[-1]}.accuracy"]
-    return [_objective(tables, sought, one) for one in asked]
+    return [_objective(tables, sought, text) for text in asked]
 
 
 def _objective(tables: Tables, sought: dict[str, Direction], asked: str) -> Objective:
     direction, _, name = asked.rpartition(" ")
-    found = direction or sought.get(name) or ("minimize" if name in tables.ended else direction_of(name))
-    if found not in get_args(Direction):
+    wanted = direction or sought.get(name) or ("minimize" if name in tables.ended else direction_of(name))
+    if wanted not in get_args(Direction):
         raise ResultsError(
             f"{tables.store.address}: neither less nor more of {name!r} is better in itself; say which is sought, as "
             f"'minimize {name}' or 'maximize {name}'"
         )
-    return Objective(name, found == "maximize")
+    return Objective(name, wanted == "maximize")
 
 
 def points(tables: Tables, study: Study, objectives: list[Objective]) -> pd.DataFrame:
     """One row a trial: its `trial_id`, what the study varies, and its objectives; trials that lack one left out.
     Raises `ResultsError`."""
-    found = tables.ended[["trial_id"]].copy()
+    rows = tables.ended[["trial_id"]].copy()
     varied = tables.ended["point"].map(lambda text: json.loads(text or "{}"))
-    settings = tables.trials.set_index("trial_id").loc[found["trial_id"]]
+    settings = tables.trials.set_index("trial_id").loc[rows["trial_id"]]
     for name in study.spaces:
         # a study that has grown did not vary all of it before: then it is the trial's setting
-        own = settings[name].tolist() if name in settings else [None] * len(found)
-        own = [one.tolist() if isinstance(one, np.ndarray) else one for one in own]
-        found[name] = pd.Series([point.get(name, one) for point, one in zip(varied, own, strict=True)], found.index)
+        own = settings[name].tolist() if name in settings else [None] * len(rows)
+        own = [value.tolist() if isinstance(value, np.ndarray) else value for value in own]
+        rows[name] = pd.Series([point.get(name, value) for point, value in zip(varied, own, strict=True)], rows.index)
     for objective in objectives:
-        if objective.name not in found:
-            found[objective.name] = found["trial_id"].map(measured(tables, objective.name))
-    complete = np.isfinite(found[[one.name for one in objectives]].astype(float)).all(axis=1)
-    return found[complete].reset_index(drop=True)
+        if objective.name not in rows:
+            rows[objective.name] = rows["trial_id"].map(measured(tables, objective.name))
+    complete = np.isfinite(rows[[objective.name for objective in objectives]].astype(float)).all(axis=1)
+    return rows[complete].reset_index(drop=True)
 
 
 def measured(tables: Tables, name: str) -> pd.Series:
-    """An objective by trial."""
+    """An objective by trial_id: a setting, or what was measured last, as `metafa.results.measured` has it. Raises
+    `ResultsError` where neither a setting nor a measurement has that name."""
     if name in tables.ended:
         return tables.ended.set_index("trial_id")[name].astype(float)
     phase, _, metric = name.rpartition(".")
@@ -81,15 +83,14 @@ def measured(tables: Tables, name: str) -> pd.Series:
     if rows.empty:
         phases = ", ".join(tables.phases)
         raise ResultsError(f"{tables.store.address}: no {metric!r} in a phase {phase!r}; the phases are {phases}")
-    # of inputs by name rather than of the batch trained on
-    rows = rows[rows["task"].notna()] if rows["task"].notna().any() else rows
-    last = rows[rows["step"] == rows.groupby("trial_id")["step"].transform("max")]
-    return last.groupby("trial_id")["value"].mean(skipna=False)
+    return by_trial(rows)
 
 
-def front(found: pd.DataFrame, objectives: list[Objective]) -> list[int]:
+def front(rows: pd.DataFrame, objectives: list[Objective]) -> list[int]:
     """The rows that no other is better than in every objective, the first objective's best first."""
-    losses = np.stack([found[one.name].to_numpy(float) * (-1 if one.maximize else 1) for one in objectives], 1)
+    losses = np.stack(
+        [rows[objective.name].to_numpy(float) * (-1 if objective.maximize else 1) for objective in objectives], 1
+    )
     better = np.all(losses[None] <= losses[:, None], 2) & np.any(losses[None] < losses[:, None], 2)
     kept = np.flatnonzero(~np.any(better, 1))
     return kept[np.lexsort(losses[kept].T[::-1])].tolist()

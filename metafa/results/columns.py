@@ -99,6 +99,10 @@ RUN_COLUMNS = {
     "host": Column(pa.string(), "the machine"),
     "device": Column(pa.string(), "its CPU or GPU"),
     "cpus": Column(pa.int64(), "its CPU cores"),
+    "matrix_products": Column(
+        pa.string(),
+        "the library of large matrix products, `onednn` or `torch`: what they compute differs in the last bits",
+    ),
     "metafa_commit": Column(pa.string(), "of the checkout that ran it; empty where that was not one"),
     **VERSION_COLUMNS,
 }

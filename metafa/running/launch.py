@@ -14,13 +14,14 @@ from metafa.results import continuing, damage, heartbeat, leases, listing, mendi
 from metafa.results.heartbeat import Heartbeat
 from metafa.results.statuses import FINAL
 from metafa.results.store import Store
-from metafa.running import notebook, proposals, screens, stopping
-from metafa.running.proposals import Known
+from metafa.running import notebook, screens, stopping
+from metafa.running.events import FinishedTrial, finished_trials
 from metafa.running.sharing import Share
 from metafa.studies.study import Study
 from metafa.tasks import data
 
 if TYPE_CHECKING:
+    from metafa.running.progress import LiveProgress
     from metafa.tasks.base import LabelledImages
 
 
@@ -38,50 +39,61 @@ def run(
     Raises `ResultsError`, `DataError`, `LaunchError`, OSError and KeyboardInterrupt; what is done by then is kept.
     """
     with contextlib.ExitStack() as stack:
-        here = _Here(study, store, screen, stack)
+        participant = _Participant(study, store, screen, stack)
         for sentence in mending.mend(store):
             errors.print(f"{store.address}/{sentence}", markup=False)
         rows = continuing.continued_rows(store)
-        found = data.here([trial.settings for trial in study.trials] or study.examples)
-        continuing.check_images(store, rows, found.digests)
-        study = study.over(continuing.digests_of(rows) | found.digests)
-        known = proposals.known_trials(rows)
-        known = {id_: one for id_, one in known.items() if study.adaptive or one.status in FINAL}
+        images = data.here([trial.settings for trial in study.trials] or study.examples)
+        continuing.check_images(store, rows, images.digests)
+        study = study.over(continuing.digests_of(rows) | images.digests)
+        known = finished_trials(rows)
+        known = {id_: trial for id_, trial in known.items() if study.adaptive or trial.status in FINAL}
         if len(known) >= study.total:
             if not listing.is_tidy(store):
-                upkeep.look_after(store, here.driver())
+                upkeep.look_after(store, participant.driver())
             return False
         left = [trial.settings for trial in study.trials if trial.trial_id not in known]
-        found = data.check(left or study.examples, download=True, already=found.images)
-        continuing.check_images(store, rows, found.digests)
-        for sentence in data.overlaps(left or study.examples, found):
+        images = data.check(left or study.examples, download=True, already=images.images)
+        continuing.check_images(store, rows, images.digests)
+        for sentence in data.overlaps(left or study.examples, images):
             screen.print(f"note: {sentence}", soft_wrap=True)
         if store.exists("study.toml"):
-            upkeep.look_after(store, here.driver())
-        here.failed = {row["trial_id"]: row["started"] for row in rows if row["trial_id"] not in known}
-        sweep(study.over(study.digests | found.digests), store, known, screen, workers, address, found.images, here)
+            upkeep.look_after(store, participant.driver())
+        participant.failed = {row["trial_id"]: row["started"] for row in rows if row["trial_id"] not in known}
+        study = study.over(study.digests | images.digests)
+        _run_trials(study, store, known, screen, workers, address, images.images, participant)
         number = len(tables.statuses(store))
         if study.adaptive and number < study.total:
             screen.print(
                 f"the search finds no more than {number} trials, of {study.total} asked for: settings do not fit"
             )
-        upkeep.compact(store, here.driver())
+        upkeep.compact(store, participant.driver())
     return True
 
 
-class _Here:
-    """This process as one of the drivers of a study, from when that is known to be possible."""
+def run_all(
+    study: Study, store: Store, screen: Console, workers: int | None, images: Mapping[str, LabelledImages]
+) -> None:
+    """Runs all trials of ``study`` on this machine, over these ``images``, into an empty ``store``, and shows how far
+    it is on ``screen``. Raises as `run` does."""
+    with contextlib.ExitStack() as stack:
+        _run_trials(study, store, {}, screen, workers, None, images, _Participant(study, store, screen, stack))
+
+
+class _Participant:
+    """This process as one of the drivers of a study: one of those that share its trials, from when it is known that it
+    can run any."""
 
     def __init__(self, study: Study, store: Store, screen: Console, stack: contextlib.ExitStack):
         self.study, self.store, self.screen, self.stack = study, store, screen, stack
         self.failed: Mapping[str, Any] = {}
-        self.watcher: Any = None
+        self.progress: LiveProgress | None = None
         self._driver: leases.Driver | None = None
 
     def driver(self) -> leases.Driver:
         if self._driver is None:
             try:
-                self._driver = self.stack.enter_context(leases.driver(self.store, self._say, last_word=True))
+                self._driver = self.stack.enter_context(leases.driver(self.store, self._heartbeat, last_word=True))
             except OSError as error:
                 raise damage.unwritten(self.store, damage.reason(error)) from error
             if not self.store.tells_apart(f"{leases.FOLDER}/.trying.{self._driver.token}"):
@@ -93,9 +105,11 @@ class _Here:
                 self._note("early stopping compares the trials of this run with each other, not with those of others")
         return self._driver
 
-    def join(self, ended: dict[str, Known]) -> Share:
+    def join(self, ended: dict[str, FinishedTrial]) -> Share:
         """Its share of the study, of which ``ended`` is known; what it has taken and not done it gives back."""
-        share = Share(self.driver(), self.study, ended, self.failed, self.watcher.elsewhere)
+        share = Share(self.driver(), self.study, ended, self.failed)
+        if self.progress:
+            share.news = self.progress.elsewhere
 
         def give_back() -> None:
             with stopping.held():
@@ -104,40 +118,36 @@ class _Here:
         self.stack.callback(give_back)
         return share
 
-    def _say(self) -> Heartbeat:
-        return self.watcher.state() if self.watcher else heartbeat.now("starting")
+    def _heartbeat(self) -> Heartbeat:
+        return self.progress.state() if self.progress else heartbeat.now("starting")
 
     def _note(self, sentence: str) -> None:
         self.screen.print(f"note: {sentence}", soft_wrap=True, markup=False)
 
 
-def sweep(
+def _run_trials(
     study: Study,
     store: Store,
-    known: Mapping[str, Known],
+    known: Mapping[str, FinishedTrial],
     screen: Console,
     workers: int | None,
     address: str | None,
     images: Mapping[str, LabelledImages],
-    here: _Here | None = None,
+    participant: _Participant,
 ) -> None:
     """Runs the trials that are not ``known`` over these ``images``. Raises as `run` does."""
-    from metafa.running import progress
+    from metafa.running.progress import live_progress
 
-    if here is None:
-        with contextlib.ExitStack() as stack:
-            return sweep(study, store, known, screen, workers, address, images, _Here(study, store, screen, stack))
-
-    said = f": {study.total} trials of {seeds(study)} seeds"
-    said += (f" ({study.fewer})" if study.fewer else "") + (f", {len(known)} done before" if known else "")
-    screen.print(Text.assemble((study.name, "bold"), f"{said}; results in {store.address}"), soft_wrap=True)
-    with progress.watch(screen, total=study.total, already=len(known)) as watcher:
-        here.study, here.watcher = study, watcher
+    outline = f": {study.total} trials of {seeds(study)} seeds"
+    outline += (f" ({study.fewer})" if study.fewer else "") + (f", {len(known)} done before" if known else "")
+    screen.print(Text.assemble((study.name, "bold"), f"{outline}; results in {store.address}"), soft_wrap=True)
+    with live_progress(screen, total=study.total, already=len(known)) as progress:
+        participant.study, participant.progress = study, progress
         with notebook.without_advice():
-            from metafa.running import sweep as sweeps
+            from metafa.running import driver
 
         try:
-            sweeps.run(study, store, known, watcher, here.join, workers, address, images)
+            driver.run_trials(study, store, known, progress, participant.join, workers, address, images)
         except ConnectionError as error:
             raise LaunchError(
                 f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}; a cluster that asks for a token "
@@ -146,10 +156,10 @@ def sweep(
         except ResourcesError as error:
             raise LaunchError(str(error)) from error
         except KeyboardInterrupt:
-            watcher.stop()
+            progress.stop()
             raise
         finally:
-            watcher.over = True
+            progress.over = True
 
 
 def seeds(study: Study) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -16,16 +16,13 @@ from rich.text import Text
 from metafa.results import heartbeat
 from metafa.results.heartbeat import Heartbeat
 from metafa.running import notebook
-from metafa.running.proposals import Known
+from metafa.running.events import FinishedTrial
 from metafa.studies.settings import METRICS, as_text
 from metafa.studies.study import Trial
 
-if TYPE_CHECKING:
-    from metafa.running.sweep import Ended
 
-
-class Watcher:
-    """Shows how far the trials of a study are; the `Watcher` that `metafa.running.sweep` asks for."""
+class LiveProgress:
+    """Shows how far the trials of a study are: a `metafa.running.events.StudyObserver`."""
 
     def __init__(self, screen: Console, total: int, already: int):
         self.screen, self.total, self.ended = screen, total, already
@@ -59,7 +56,7 @@ class Watcher:
         self.running[trial.trial_id], self.waiting = fraction, False
         self._show()
 
-    def finished(self, trial: Trial, ended: Ended) -> None:
+    def finished(self, trial: Trial, ended: FinishedTrial) -> None:
         self.running.pop(trial.trial_id, None)
         self.ended += 1
         self.counts[ended.status] = self.counts.get(ended.status, 0) + 1
@@ -73,8 +70,8 @@ class Watcher:
             self.screen.print(wrong, soft_wrap=True)
         self._show()
         if self.a_line_each:
-            said = ended.error if ended.status == "stopped" else _shown(final)
-            self.screen.print(f"{self.summary()}  | {describe(trial)}: {said}", soft_wrap=True, markup=False)
+            outcome = ended.error if ended.status == "stopped" else _shown(final)
+            self.screen.print(f"{self.summary()}  | {describe(trial)}: {outcome}", soft_wrap=True, markup=False)
 
     def waits(self) -> None:
         """Other runs have taken all that is left, which may last."""
@@ -83,11 +80,11 @@ class Watcher:
             self.waited = True
             self.screen.print("other runs have taken all that is left; waiting for them", soft_wrap=True)
 
-    def elsewhere(self, known: Mapping[str, Known]) -> None:
+    def elsewhere(self, known: Mapping[str, FinishedTrial]) -> None:
         """Trials have ended that other drivers ran."""
         self.ended += len(known)
-        for one in known.values():
-            self.counts[one.status] = self.counts.get(one.status, 0) + 1
+        for trial in known.values():
+            self.counts[trial.status] = self.counts.get(trial.status, 0) + 1
         self.others += len(known)
         if known:
             self._show()
@@ -135,16 +132,16 @@ class Watcher:
 
 
 @contextlib.contextmanager
-def watch(screen: Console, total: int, already: int) -> Iterator[Any]:
+def live_progress(screen: Console, total: int, already: int) -> Iterator[LiveProgress]:
     """Shows progress while the block runs: trials done, time left, the best of them."""
-    watcher = Watcher(screen, total, already)
+    progress = LiveProgress(screen, total, already)
     if Console().is_jupyter:
-        watcher.bar, watcher.a_line_each = notebook.Bar(total, already, "starting"), False
+        progress.bar, progress.a_line_each = notebook.Bar(total, already, "starting"), False
     elif not screen.is_terminal:
-        yield watcher
+        yield progress
         return
-    with watcher.bar:
-        yield watcher
+    with progress.bar:
+        yield progress
 
 
 def describe(trial: Trial) -> str:

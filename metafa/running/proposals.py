@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from metafa.errors import StudyError
 from metafa.results.store import Store
+from metafa.running.events import FinishedTrial
 from metafa.studies import search
 from metafa.studies.study import Study, Trial
 
 JOURNAL = "optuna.journal"
-
-
-@dataclass(frozen=True)
-class Known:
-    """How a trial ended, at which point of the search space it is, and what a search learns of it."""
-
-    status: str
-    point: search.Point
-    objectives: tuple[float, ...] | None = None
 
 
 class Shared(Protocol):
@@ -41,10 +31,10 @@ class Shared(Protocol):
         """Within it nobody else proposes trials."""
 
 
-def to_try(study: Study, ended: dict[str, Known], shared: Shared) -> Iterator[Trial | None]:
-    """The trials that are not yet in ``ended``, by trial_id, one at a time, each of them taken from those that are
-    ``shared``; None where it depends on trials that have yet to be put there, or that others run, which one is next.
-    Those of an adaptive search that failed are not tried again, so that it goes on as it went."""
+def to_try(study: Study, ended: dict[str, FinishedTrial], shared: Shared) -> Iterator[Trial | None]:
+    """Yields the trials that are not in ``ended``, one at a time, each of them taken from those that are ``shared``.
+    Yields None while the next trial depends on some that have yet to end, or that other drivers run. Failed trials of
+    an adaptive search are not tried again, so that it goes on as it went."""
     if not study.adaptive:
         yield from _taken(study.trials, ended, shared)
     elif study.search.synchronous:
@@ -53,7 +43,7 @@ def to_try(study: Study, ended: dict[str, Known], shared: Shared) -> Iterator[Tr
         yield from _as_they_end(study, ended, shared)
 
 
-def _taken(trials: Iterable[Trial], ended: dict[str, Known], shared: Shared) -> Iterator[Trial | None]:
+def _taken(trials: Iterable[Trial], ended: dict[str, FinishedTrial], shared: Shared) -> Iterator[Trial | None]:
     """Those of these trials that nobody else runs, until each of the others has ended."""
     left = [trial for trial in trials if trial.trial_id not in ended]
     while left:
@@ -69,7 +59,7 @@ def _taken(trials: Iterable[Trial], ended: dict[str, Known], shared: Shared) -> 
             yield None
 
 
-def _by_batches(study: Study, ended: dict[str, Known], shared: Shared) -> Iterator[Trial | None]:
+def _by_batches(study: Study, ended: dict[str, FinishedTrial], shared: Shared) -> Iterator[Trial | None]:
     tried: dict[str, Trial] = {}
     fruitless = 0  # proposals, since there was a new trial among them
 
@@ -80,10 +70,10 @@ def _by_batches(study: Study, ended: dict[str, Known], shared: Shared) -> Iterat
     def new(points: list[search.Point]) -> int:
         nonlocal fruitless
         fitting = {trial.trial_id: trial for point in points if (trial := trial_at(study, point))}
-        found = len(fitting.keys() - tried.keys())
+        number = len(fitting.keys() - tried.keys())
         tried.update(fitting)
-        fruitless = 0 if found else fruitless + len(points)
-        return found
+        fruitless = 0 if number else fruitless + len(points)
+        return number
 
     for points in search.batches(study.search, study.seed, study.spaces, outcome, new):
         batch = {trial.trial_id: trial for point in points if (trial := trial_at(study, point))}
@@ -95,12 +85,12 @@ def _by_batches(study: Study, ended: dict[str, Known], shared: Shared) -> Iterat
     yield from _taken(_others(study, tried.keys()), ended, shared)
 
 
-def _as_they_end(study: Study, ended: dict[str, Known], shared: Shared) -> Iterator[Trial | None]:
+def _as_they_end(study: Study, ended: dict[str, FinishedTrial], shared: Shared) -> Iterator[Trial | None]:
     asked, ours = len(ended), set[str]()
     while True:
         with shared.proposing():  # so that all together try no more than there are to be
             running = shared.running()  # first, since it brings `ended` up to date
-            known = {trial_id: one.point for trial_id, one in ended.items()} | running
+            known = {trial_id: trial.point for trial_id, trial in ended.items()} | running
             # those of a driver that is gone come first
             trial = next(_abandoned(study, ended, known, shared), None)
             if trial is None and len(known) < study.total:
@@ -117,7 +107,7 @@ def _as_they_end(study: Study, ended: dict[str, Known], shared: Shared) -> Itera
 
 
 def _abandoned(
-    study: Study, ended: dict[str, Known], known: dict[str, search.Point], shared: Shared
+    study: Study, ended: dict[str, FinishedTrial], known: dict[str, search.Point], shared: Shared
 ) -> Iterator[Trial]:
     for trial_id in known.keys() - ended.keys():
         trial = trial_at(study, known[trial_id])
@@ -126,7 +116,7 @@ def _abandoned(
 
 
 def _proposed(
-    study: Study, ended: dict[str, Known], known: dict[str, search.Point], asked: int
+    study: Study, ended: dict[str, FinishedTrial], known: dict[str, search.Point], asked: int
 ) -> tuple[Trial | None, int]:
     """What is to be tried next besides what is ``known``, and how many proposals were asked for by then."""
     tried = [
@@ -163,7 +153,7 @@ def trial_at(study: Study, point: search.Point) -> Trial | None:
     return None
 
 
-def keep_journal(study: Study, store: Store, ended: dict[str, Known]) -> None:
+def keep_journal(study: Study, store: Store, ended: dict[str, FinishedTrial]) -> None:
     """Puts what an adaptive search has learned into ``store`` as a journal of Optuna, for optuna-dashboard and whoever
     else would look at it. It is made anew from the results, and never read here."""
     from optuna.storages import JournalStorage
@@ -171,19 +161,8 @@ def keep_journal(study: Study, store: Store, ended: dict[str, Known]) -> None:
 
     with tempfile.TemporaryDirectory(prefix="metafa-") as folder:
         path = Path(folder) / JOURNAL
-        tried = [search.Tried(known.point, known.objectives) for known in ended.values()]
+        tried = [search.Tried(trial.point, trial.objectives) for trial in ended.values()]
         search.history(
             study.search, study.spaces, tried, storage=JournalStorage(JournalFileBackend(str(path))), name=study.name
         )
         store.put(JOURNAL, path.read_bytes())
-
-
-def known_trials(rows: list[dict[str, Any]]) -> dict[str, Known]:
-    """What rows of `trials` tell of those that have ended, in the order in which they were begun."""
-    ordered = sorted(rows, key=lambda row: (row["started"] is not None, row["started"]))
-    return {
-        row["trial_id"]: Known(
-            row["status"], json.loads(row["point"] or "{}"), row["objectives"] and tuple(row["objectives"])
-        )
-        for row in ordered
-    }

@@ -34,12 +34,15 @@ def version_of(package: str) -> str | None:
 
 
 def of_machine(device: str) -> dict[str, Any]:
-    """The machine that this process runs on, and the processor that ``device`` is there."""
-    if device == "cuda":
-        import torch
+    """The machine that this process runs on, the processor that ``device`` is there, and the library that computes
+    large matrix products on it, as columns of `trials`."""
+    import torch
 
-        return {"host": platform.node(), "device": torch.cuda.get_device_name(), "cpus": os.cpu_count()}
-    return {"host": platform.node(), "device": _processor(), "cpus": os.cpu_count()}
+    from metafa.learning import products
+
+    processor = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    machine = {"host": platform.node(), "device": processor, "cpus": os.cpu_count()}
+    return machine | {"matrix_products": products.library(device)}
 
 
 @functools.cache

@@ -39,8 +39,8 @@ class Folder:
 
 def root() -> str:
     """Where Ray's temporary files go on this machine."""
-    said = os.environ.get("RAY_TMPDIR") or (sys.platform.startswith("linux") and os.environ.get("TMPDIR"))
-    return os.path.abspath(said or "/tmp")
+    folder = os.environ.get("RAY_TMPDIR") or (sys.platform.startswith("linux") and os.environ.get("TMPDIR"))
+    return os.path.abspath(folder or "/tmp")
 
 
 def make() -> Folder | None:
@@ -90,15 +90,15 @@ def _remove_left(folder: str) -> None:
 def _hold(path: str) -> int | None:
     """A descriptor by which this process alone holds a folder of its user; None where it cannot."""
     try:
-        found = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
-        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        there = os.fstat(found)
-        if there.st_uid == os.geteuid() and os.path.samestat(there, os.lstat(path)):
-            return found
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        status = os.fstat(descriptor)
+        if status.st_uid == os.geteuid() and os.path.samestat(status, os.lstat(path)):
+            return descriptor
     except OSError:
         pass
-    os.close(found)
+    os.close(descriptor)
     return None

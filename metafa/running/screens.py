@@ -49,14 +49,15 @@ class _Console(Console):
         return (getattr(self.file, "encoding", None) or "utf-8").lower()
 
     def print(self, *objects: Any, **options: Any) -> None:
-        super().print(*(_line(one) if isinstance(one, Text) else one for one in objects), **options)
+        super().print(*(_line(text) if isinstance(text, Text) else text for text in objects), **options)
 
     def render_str(self, text: str, **options: Any) -> Text:  # of whatever is printed as a string, and of cells
         return super().render_str(printable(text), **options)
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:  # of whatever else is
         return super()._render_buffer(
-            one if one.control or not one.text else Segment(printable(one.text, keep="\n"), one.style) for one in buffer
+            part if part.control or not part.text else Segment(printable(part.text, keep="\n"), part.style)
+            for part in buffer
         )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from metafa.results import damage, leases, tables
 from metafa.results.leases import Driver
-from metafa.running.proposals import Known, known_trials, trial_at
+from metafa.running.events import FinishedTrial, finished_trials
+from metafa.running.proposals import trial_at
 from metafa.studies.search import Point
 from metafa.studies.study import Study, Trial
 
@@ -27,9 +28,9 @@ class Share:
 
     driver: Driver
     study: Study
-    ended: dict[str, Known]
+    ended: dict[str, FinishedTrial]
     failed: Mapping[str, Any]
-    news: Callable[[dict[str, Known]], None] = lambda ended: None
+    news: Callable[[dict[str, FinishedTrial]], None] = lambda ended: None
     held: dict[str, Point] = field(default_factory=dict)
     _looked: float = 0.0
     _among_others: bool = True
@@ -98,11 +99,11 @@ class Share:
 
     def _learn(self, rows: list[dict[str, Any]]) -> bool:
         """Adds rows of `trials` to what is known, but for failures of before, and says whether there were any."""
-        known = known_trials([row for row in rows if row["status"] != "failed" or not self._failed_before(row)])
+        known = finished_trials([row for row in rows if row["status"] != "failed" or not self._failed_before(row)])
         self.ended.update(known)
         # of a study that has grown meanwhile there may be others
         ours = self._ours
-        self.news(known if ours is None else {trial_id: one for trial_id, one in known.items() if trial_id in ours})
+        self.news(known if ours is None else {trial_id: trial for trial_id, trial in known.items() if trial_id in ours})
         return bool(known)
 
     @cached_property

@@ -41,7 +41,7 @@ def held() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def said() -> Iterator[None]:
+def announced() -> Iterator[None]:
     """Ends the process as a command that was stopped, where a signal comes within it, whatever then goes wrong. It may
     stand within another."""
     global _held

@@ -511,7 +511,7 @@ SERVER = """if True:
     from metafa.reporting import report
     from metafa.results import tensorboard
     from metafa.running import stopping
-    sys.path.insert(0, cli._folder("analysis").as_posix())
+    sys.path.insert(0, bundled.folder("analysis").as_posix())
     for script in json.loads(sys.argv[1]):
         importlib.import_module(script)
     import tensorboardX

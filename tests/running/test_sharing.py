@@ -33,7 +33,7 @@ from metafa.results import (
 from metafa.results.columns import TABLES
 from metafa.results.store import Store
 from metafa.running import proposals, sharing
-from metafa.running.proposals import Known
+from metafa.running.events import FinishedTrial
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS, flatten
 from metafa.studies.study import Study, Trial
@@ -87,7 +87,7 @@ def ran_by(one: sharing.Share) -> Iterator[Trial | None]:
             loss = (trial.varied["noise.steps"] - 500.0) ** 2
             objectives = (loss,) if one.study.adaptive else None
             publish(one.driver.store, one.study, trial, objectives=objectives)
-            one.ended[trial.trial_id] = Known("done", trial.varied, objectives)
+            one.ended[trial.trial_id] = FinishedTrial("done", trial.varied, objectives)
             one.done(trial.trial_id)
         yield trial
 

@@ -73,7 +73,7 @@ class Last:
         kill(process, number)
 
 sys.last_of_all = Last()
-with stopping.said():
+with stopping.announced():
     os.kill(os.getpid(), signal.SIGTERM)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
@@ -86,7 +86,7 @@ def test_signals_wait_while_what_has_to_be_tidied_up_is(raised: type[BaseExcepti
     script = f"""\
 import os, signal
 from metafa.running import stopping
-with stopping.said():
+with stopping.announced():
     try:
         with stopping.held():
             os.kill(os.getpid(), signal.SIGTERM)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from metafa import cli
 from metafa.results import addresses, preparation, tables
 from metafa.results.preparation import IMAGES
-from metafa.running import sweep
+from metafa.running import trial_rows
 from metafa.studies import study
 from metafa.tasks import LabelledImages, data
 from metafa.trials import trial
@@ -59,7 +59,7 @@ def put_results(address: str, text: str = USPS) -> study.Study:
     checked = over_what_is_here(text)
     preparation.prepare(addresses.at(address), checked)
     for one in checked.trials:
-        made.put(address, checked, one, [], data=sweep._row(one, checked, {})["data"])
+        made.put(address, checked, one, [], data=trial_rows.known_columns(one, checked, {})["data"])
     return checked
 
 

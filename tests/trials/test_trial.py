@@ -357,7 +357,7 @@ tasks = 3
 
 def judged(sources, metric: str, points: int, noise: int, iterations: int, checkpoint=None, keep=lambda make: None):
     """What a trial is judged by, at which step, and its outcome."""
-    from metafa.running.sweep import measurement
+    from metafa.results.measured import measurement
 
     settings, found = made(points, noise, iterations), {}
     stopping = EarlyStoppingSettings(method="asha", metric=metric, grace_period=3, reduction_factor=2.5)

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from metafa.results import addresses, columns, preparation, publishing, tables
-from metafa.running import sweep
+from metafa.results import addresses, columns, measured, preparation, publishing, tables
+from metafa.running import trial_rows
 from metafa.studies import study
 from metafa.studies.settings import DIVERGED_TIMES_CHANCE
 from metafa.trials.trial import Divergence, Outcome
 
-TEXT = """\
+
+def text(learning_rate: str = "{ low = 1e-4, high = 1e-1, log = true }", search: str = "") -> str:
+    """Evaluation, noise and evaluation again; a rate of noise, and the tables that end the study, in TOML."""
+    return f"""\
 seeds = 2
 [[phases]]
 phase = "evaluate"
@@ -20,20 +23,20 @@ task_distributions = ["glyphs"]
 [[phases]]
 phase = "noise"
 steps = 100
-learning_rate = { low = 1e-4, high = 1e-1, log = true }
+learning_rate = {learning_rate}
 [[phases]]
 phase = "evaluate"
 task_distributions = ["glyphs"]
-[search]
-method = "tpe"
-trials = 4
-objectives = OBJECTIVES
+{search}
 """
+
+
 LAST = {"before": 5, "noise": 100, "evaluate": 5}
 
 
 def searched(*objectives: str):
-    return study.parse(TEXT.replace("OBJECTIVES", str(list(objectives))))
+    lines = ["[search]", 'method = "tpe"', "trials = 4", f"objectives = {list(objectives)}"]
+    return study.parse(text(search="\n".join(lines)))
 
 
 def outcome(*divergences: Divergence) -> Outcome:
@@ -53,20 +56,19 @@ def test_the_bound_is_stated_as_it_is() -> None:
 
 def test_the_first_place_is_that_of_the_earliest_phase() -> None:
     found = outcome(Divergence(0, None, "evaluate", 1), Divergence(1, None, "noise", 20))
-    row = sweep._divergences(searched("evaluate.meta_loss").examples[0], found)
+    row = trial_rows.divergence_columns(searched("evaluate.meta_loss").examples[0], found)
     assert (row["diverged_phase"], row["diverged_step"], row["diverged_seeds"]) == ("noise", 20, [0, 1])
     assert row["error"] == "seed 1 diverged at step 20 of noise"
     assert [one["seed"] for one in row["divergences"]] == [0, 1]
 
 
 def test_the_table_of_trials_tells_every_replica_that_diverged(tmp_path: Path) -> None:
-    checked = study.parse(
-        TEXT.partition("[search]")[0].replace("{ low = 1e-4, high = 1e-1, log = true }", "[0.1, 0.2]")
-    )
+    checked = study.parse(text(learning_rate="[0.1, 0.2]"))
     found = Outcome([], {3: Divergence(1, 0.2, "noise", 20, "loss"), 1: Divergence(1, 0.1, "evaluate", 1)})
     (trial,), place = checked.trials, addresses.at(tmp_path / "results")
     preparation.prepare(place, checked)
-    row = sweep._row(trial, checked, {}) | sweep._divergences(trial.settings, found) | {"status": "diverged"}
+    row = trial_rows.known_columns(trial, checked, {}) | {"status": "diverged"}
+    row |= trial_rows.divergence_columns(trial.settings, found)
     publishing.write(place, columns.trials_schema(checked), row, [])
     told = tables.load(tmp_path / "results").trials.loc[0]
     assert list(told["divergences"]) == [
@@ -82,10 +84,10 @@ def test_a_search_learns_nothing_from_networks_that_diverged() -> None:
     """However small the loss that they had."""
     checked = searched("evaluate.meta_loss", "before.meta_loss")
     settings, found = checked.examples[0], outcome(Divergence(1, None, "noise", 20))
-    sound = sweep._of_sound(settings, found)
-    assert sweep._objectives(checked, settings, sound) is None
-    assert sweep._objectives(searched("before.meta_loss"), settings, sound) == (1.5,)
-    metric, value = sweep.final_measurement(settings, sound)
+    sound = trial_rows.without_diverged(settings, found)
+    assert measured.objectives_of(checked, settings, sound) is None
+    assert measured.objectives_of(searched("before.meta_loss"), settings, sound) == (1.5,)
+    metric, value = measured.final_measurement(settings, sound)
     assert metric == "meta_loss"
     assert math.isnan(value)
-    assert sweep._objectives(checked, settings, sweep._of_sound(settings, outcome())) == (1.5, 1.5)
+    assert measured.objectives_of(checked, settings, trial_rows.without_diverged(settings, outcome())) == (1.5, 1.5)

@@ -1,6 +1,5 @@
 """Real Ray clusters, run through the command as its users do, and disturbed."""
 
-import json
 import math
 import os
 import random
@@ -19,10 +18,10 @@ import pyarrow as pa
 import pytest
 from disturbances import METAFA, STUDY, assert_equal, metafa, trial_processes
 
-from metafa.results import addresses, heartbeat, parts, tables
+from metafa.results import heartbeat, parts, tables
 from metafa.results.columns import RUN_COLUMNS
 from metafa.results.listing import PARTIAL
-from metafa.running import stopping, sweep
+from metafa.running import stopping
 
 
 @pytest.fixture(scope="module")
@@ -306,56 +305,10 @@ def test_a_ray_that_dies_below_a_study_is_said_in_a_line(tmp_path: Path, tempora
     assert "(raylet)" not in shown
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"\xff",
-        b"null",
-        b"[]",
-        b"{}",
-        b'{"deaths": 3}',
-        b'{"deaths": [3]}',
-        b'{"deaths": ["abc"]}',
-        b'{"deaths": {"a": 1}}',
-        b'{"attempts": 2, "place": [0, 0]}',
-        b"[" * 90_000,
-        b'{"deaths": [' + b"9" * 90_000 + b"]}",
-        b'{"deaths": [' + b'["killed", ""],' * 1_000_000 + b'["killed", ""]]}',
-    ],
-)
-def test_what_is_no_list_of_deaths_counts_as_none(tmp_path: Path, content: bytes) -> None:
-    place = addresses.at(tmp_path)
-    place.make_folders(PARTIAL)
-    place.put(f"{PARTIAL}/x.json", content)
-    assert sweep._deaths(place, f"{PARTIAL}/x") == []
-    assert sweep._go_on(place, f"{PARTIAL}/x") is None
-
-
-def test_what_is_said_of_deaths_holds_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
-    place = addresses.at(tmp_path)
-    place.make_folders(PARTIAL)
-    place.put(f"{PARTIAL}/x.json", json.dumps({"deaths": [["a\x1b[2Jb\n", ""]] * 3}).encode())
-    with pytest.raises(RuntimeError, match=r"^its process died in each of 3 attempts: a\[2Jb$"):
-        sweep._go_on(place, f"{PARTIAL}/x")
-
-
 def test_a_study_that_loses_a_node_goes_on(undisturbed: Path) -> None:
     done = disturbances.lose_a_node(undisturbed, "small.toml", "node")
     assert "nodes lost: 1" in done.stdout, done.stderr
     assert_equal(undisturbed / "results/small", undisturbed / "node")
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a system that keeps no process to some cores")
-def test_only_the_cores_that_a_process_may_use_are_counted() -> None:
-    """As a job of SLURM's has them, on a machine that it shares with others."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        assert sweep._cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def test_a_full_disk_is_said_in_a_line_and_the_study_goes_on_when_there_is_room(undisturbed: Path) -> None:

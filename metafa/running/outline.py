@@ -1,0 +1,91 @@
+"""What a study would run, in lines, without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
+
+from metafa.results.store import Store
+from metafa.results.tables import trial_rows
+from metafa.running.launch import seeds
+from metafa.studies import alike, search
+from metafa.studies.settings import as_text, transports
+from metafa.studies.study import Study
+
+
+def lines(study: Study, address: str, done: int) -> Iterator[tuple[str, str]]:
+    """What a study would run, each with the word that its line begins with: its phases, trials, of which so many are
+    ``done`` in the results at ``address``, its search and what it varies."""
+    yield "phases", " → ".join(phase.name for phase in study.examples[0].phases)
+    yield "trials", f"{study.total} of {seeds(study)} seeds, {done} of them done, in {address}"
+    if study.fewer:
+        yield "", study.fewer
+    if study.adaptive:
+        aims = [" ".join(aim) for aim in zip(study.search.sought, study.search.objectives, strict=True)]
+        at_random = min(search.at_random(study.search, len(study.spaces)), study.total)
+        drawn = f"{at_random} of {study.total} points are drawn at random before it learns from any"
+        yield "search", f"{study.search.method}, to {' and '.join(aims)}; {drawn}"
+    elif study.search.method != "grid":
+        yield "search", study.search.method
+    if study.by_timing:
+        yield "", "which trials are tried or run to their end depends on timing"
+    for name, space in study.spaces.items():
+        values = (
+            ", ".join(map(as_text, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
+        )
+        values += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
+        yield "varies", f"{name}: {values}"
+    for sentence in alike.sentences(study):
+        yield "same", sentence
+
+
+def transport_table(study: Study) -> Table:
+    """What each phase reads of the forward weights to send errors back."""
+    names, rows = _transported(study)
+    title = "weight transport: what of the forward weights is read to send errors back"
+    table = Table(title=title, title_justify="left")
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for part in rows[0][1]:
+        table.add_column(part)
+    styles = {"weights": "red", "signs": "yellow", "none": "green"}
+    for values, transported in rows:
+        table.add_row(*values, *(Text(what, styles[what]) for what in transported.values()))
+    return table
+
+
+def _transported(study: Study) -> tuple[list[str], list[tuple[list[str], dict[str, str]]]]:
+    """What each phase reads of the forward weights to send errors back: the settings by which that differs in the
+    study, and for each combination of their values what `transports` says of it."""
+    kinds = ("network.rule", "outer_algorithm", "outer_rule")
+    names = [name for name in study.spaces if name.endswith(kinds)] or ["network.rule"]
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for settings in (trial.settings for trial in study.trials) if study.trials else study.examples:
+        tables = {"network": settings.network} | {phase.name: phase for phase in settings.phases}
+        places = (name.rpartition(".") for name in names)
+        values = tuple(str(getattr(tables[table], setting)) for table, _, setting in places)
+        if values not in rows:
+            rows[values] = transports(settings)
+    return [name.rpartition(".")[2] for name in names], [(list(values), row) for values, row in rows.items()]
+
+
+def products(study: Study, store: Store) -> str | None:
+    """A sentence where trials in ``store`` were computed by another library of matrix products than this machine has,
+    so that the last bits of the study's other trials would not be comparable; else None."""
+    if not store.exists("study.toml"):
+        return None
+    before = {row["matrix_products"] for row in trial_rows(store, ("matrix_products",))} - {None}
+    if not before:
+        return None
+    from metafa.learning import products
+
+    library = products.library("cuda" if study.resources.gpus_per_trial else "cpu")
+    others = sorted(before - {library})
+    if not others:
+        return None
+    return (
+        f"trials in {store.address} were computed with matrix products of {' and '.join(others)}; this machine's are "
+        f"of {library}, so that the last bits of further trials differ from what they would be there"
+    )
