@@ -13,7 +13,7 @@ from metafa.results import addresses, continuing, leases, preparation, tables
 from metafa.running import proposals, sharing, sweep
 from metafa.studies import study
 from metafa.studies.settings import EarlyStoppingSettings
-from metafa.trials import trial
+from metafa.trials import recording, trial
 
 RULES = ["asha", "median"]
 
@@ -212,7 +212,7 @@ def test_every_mixture_of_outcomes_ends_in_its_rows(
     judged = checked.early_stopping.judged_steps("supervised", 40)
     for one in trials[trials["status"] == "stopped"].itertuples():
         assert one.stopped_step in judged
-        moments = {step for step in trial.measuring_steps(40, 4) if step <= one.stopped_step}
+        moments = {step for step in recording.measuring_steps(40, 4) if step <= one.stopped_step}
         assert set(measurements.loc[measurements["trial_id"] == one.trial_id, "step"]) == moments
     broken = trials[trials["supervised.learning_rate"].isin([3.3e38, 3.4e38])]
     assert "stopped" not in set(broken["status"])

@@ -9,7 +9,7 @@ from metafa.results import addresses, columns, preparation, publishing, tables
 from metafa.running import sweep
 from metafa.studies import study
 from metafa.studies.settings import DIVERGED_TIMES_CHANCE
-from metafa.trials.trial import Divergence, Outcome
+from metafa.trials.recording import Divergence, Outcome
 
 TEXT = """\
 seeds = 2
