@@ -26,8 +26,8 @@ RULE, NOISE, RATE, ORDER = "network.rule", "noise_steps", "learning_rate", "phas
 # settings of a trial whose names mean something else in the table `measurements`, and what they are called here
 RENAMED = {"seed": "study_seed", "seeds": "number_of_seeds"}
 SHOWN = 12  # conditions that a figure can tell apart
-# by the kind of a phase, the setting that only such a phase has
-SETTING_OF = {
+# Results of before do not say which kind a phase is of: there its kind is that of the one setting which no other has.
+OWN_SETTING = {
     "noise": "inputs",
     "supervised": "training_images",
     "meta": "outer_algorithm",
@@ -78,7 +78,11 @@ class Tables:
 
     def phases_of(self, kind: str) -> list[str]:
         """The phases of a kind, such as ``evaluate``, in their order."""
-        return [name for name in self.phases if f"{name}.{SETTING_OF[kind]}" in self.ended]
+        return [name for name in self.phases if kind in self._phase_kinds.get(name, ())]
+
+    @cached_property
+    def _phase_kinds(self) -> dict[str, set[str]]:
+        return phase_kinds(self.ended)
 
     def without_noise(self, keys: pd.DataFrame, wanted: pd.DataFrame | None = None) -> list[int | None]:
         """For each row of ``wanted`` (by default ``keys``), the number, from 0, of the row of ``keys`` that is the same
@@ -274,7 +278,7 @@ def _divergences(trial: pd.Series) -> list[dict[str, Any]]:
 
 
 def _with_conditions(store: Store, trials: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
-    noises = [name.rpartition(".")[0] for name in trials if name.endswith(f".{SETTING_OF['noise']}")]
+    noises = [name for name, kinds in phase_kinds(trials).items() if "noise" in kinds]
     steps = [f"{name}.steps" for name in noises]
     totals = trials[steps].astype(float).fillna(0).sum(axis=1).astype(int) if steps else 0
     trials = trials.assign(**{NOISE: totals, **{new: trials[old] for old, new in RENAMED.items() if old in trials}})
@@ -301,6 +305,19 @@ def _with_conditions(store: Store, trials: pd.DataFrame) -> tuple[pd.DataFrame, 
         )
     of_noise = [name for name in conditions if name.rpartition(".")[0] in noises]
     return trials, conditions, of_noise + ([RATE] if lists and lists[0].rpartition(".")[0] in noises else [])
+
+
+def phase_kinds(trials: pd.DataFrame) -> dict[str, set[str]]:
+    """The kinds, such as ``noise``, of each phase of these trials, by its name: one, unless trials have phases of
+    several kinds under one name."""
+    kinds: dict[str, set[str]] = {name: set() for phases in trials["phases"] for name in phases}
+    for name in kinds:
+        if (kept := f"{name}.phase") in trials:
+            kinds[name] |= set(trials[kept].dropna())
+    without = [name for name, kept in kinds.items() if not kept]
+    for name in without:
+        kinds[name] |= {kind for kind, setting in OWN_SETTING.items() if f"{name}.{setting}" in trials}
+    return kinds
 
 
 def _has(trials: pd.DataFrame, holder: str) -> pd.Series:
