@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from metafa.errors import ResultsError
+from metafa.reporting.trial_table import divergences_of, is_list, phase_kinds
 from metafa.results import addresses, damage, tables
 from metafa.results.columns import ENDED, MEASUREMENTS
 from metafa.results.store import Store
@@ -26,14 +26,6 @@ RULE, NOISE, RATE, ORDER = "network.rule", "noise_steps", "learning_rate", "phas
 # settings of a trial whose names mean something else in the table `measurements`, and what they are called here
 RENAMED = {"seed": "study_seed", "seeds": "number_of_seeds"}
 SHOWN = 12  # conditions that a figure can tell apart
-# Results of before do not say which kind a phase is of: there its kind is that of the one setting which no other has.
-OWN_SETTING = {
-    "noise": "inputs",
-    "supervised": "training_images",
-    "meta": "outer_algorithm",
-    "evaluate": "task_distributions",
-    "out_of_distribution": "translation",
-}
 
 
 @dataclass(frozen=True)
@@ -111,7 +103,7 @@ class Tables:
         found = [
             (row["trial_id"], one["seed"], one["learning_rate"], phase)
             for _, row in self.ended[self.ended["status"] == "diverged"].iterrows()
-            for one in _divergences(row)
+            for one in divergences_of(row)
             for phase in list(row["phases"])[list(row["phases"]).index(one["phase"]) :]
         ]
         columns = ["trial_id", "seed", "learning_rate", "phase"]
@@ -264,25 +256,12 @@ def read_trials(store: Store) -> pd.DataFrame:
     )
 
 
-def _divergences(trial: pd.Series) -> list[dict[str, Any]]:
-    """Of each replica of a trial that diverged, its seed, its learning rate, and the phase in which it did."""
-    if _is_list(trial.get("divergences")):
-        return list(trial["divergences"])
-    # results of before say in which phase the first one did, and not which of several learning rates
-    rates = trial.get(RATE, [None])
-    seeds = trial["diverged_seeds"] if _is_list(trial.get("diverged_seeds")) else []
-    return [
-        {"seed": seed, "learning_rate": rate, "phase": trial["diverged_phase"]}
-        for seed, rate in itertools.product(seeds, rates)
-    ]
-
-
 def _with_conditions(store: Store, trials: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
     noises = [name for name, kinds in phase_kinds(trials).items() if "noise" in kinds]
     steps = [f"{name}.steps" for name in noises]
     totals = trials[steps].astype(float).fillna(0).sum(axis=1).astype(int) if steps else 0
     trials = trials.assign(**{NOISE: totals, **{new: trials[old] for old, new in RENAMED.items() if old in trials}})
-    lists = [name for name in trials if name.endswith("rate") and trials[name].map(_is_list).any()]
+    lists = [name for name in trials if name.endswith("rate") and trials[name].map(is_list).any()]
     # a setting goes by its dotted name
     settings = [name for name in trials if (name in RENAMED.values() or "." in name) and name not in {*lists, RULE}]
     holders = {holder: _has(trials, holder) for holder in {name.rpartition(".")[0] for name in settings}}
@@ -307,19 +286,6 @@ def _with_conditions(store: Store, trials: pd.DataFrame) -> tuple[pd.DataFrame, 
     return trials, conditions, of_noise + ([RATE] if lists and lists[0].rpartition(".")[0] in noises else [])
 
 
-def phase_kinds(trials: pd.DataFrame) -> dict[str, set[str]]:
-    """The kinds, such as ``noise``, of each phase of these trials, by its name: one, unless trials have phases of
-    several kinds under one name."""
-    kinds: dict[str, set[str]] = {name: set() for phases in trials["phases"] for name in phases}
-    for name in kinds:
-        if (kept := f"{name}.phase") in trials:
-            kinds[name] |= set(trials[kept].dropna())
-    without = [name for name, kept in kinds.items() if not kept]
-    for name in without:
-        kinds[name] |= {kind for kind, setting in OWN_SETTING.items() if f"{name}.{setting}" in trials}
-    return kinds
-
-
 def _has(trials: pd.DataFrame, holder: str) -> pd.Series:
     """Whether each trial has what a setting is of: a phase, or what all have."""
     found = trials["phases"].map(lambda phases: holder in phases)
@@ -335,9 +301,5 @@ def _strings(values: Iterable[str]) -> pa.Array:
     return pa.array(sorted(values), pa.string())
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | np.ndarray)
-
-
 def _plain(value: Any) -> Any:
-    return ", ".join(map(str, value)) if _is_list(value) else value
+    return ", ".join(map(str, value)) if is_list(value) else value

@@ -504,23 +504,3 @@ def test_a_study_that_ran_is_read_though_it_would_be_refused_now(tmp_path: Path)
     html = report.render(addresses.at(tmp_path))
     assert "done, 2 trials" in html
     assert f"these results were computed by numerics {NUMERICS - 1} of metafa" in html
-
-
-def of_phases(phases: list[str], **columns: str) -> pd.DataFrame:
-    return pd.DataFrame({"phases": [phases], **{name: [value] for name, value in columns.items()}})
-
-
-def test_the_kind_of_a_phase_is_what_its_trial_says() -> None:
-    """Not what its settings' names suggest: a network may have `inputs`, and a kind of phase may have any setting."""
-    columns = {"network.inputs": "rows", "first.phase": "noise", "second.phase": "evaluate", "second.inputs": "normal"}
-    assert conditions.phase_kinds(of_phases(["first", "second"], **columns)) == {
-        "first": {"noise"},
-        "second": {"evaluate"},
-    }
-
-
-def test_results_of_before_tell_the_kind_of_a_phase_by_its_own_setting() -> None:
-    columns = {"network.inputs": "rows", "a.inputs": "normal", "b.training_images": "all", "c.outer_algorithm": "exact"}
-    columns |= {"d.task_distributions": "glyphs", "e.translation": "2"}
-    kinds = conditions.phase_kinds(of_phases(list("abcde"), **columns))
-    assert kinds == dict(zip("abcde", ({kind} for kind in conditions.OWN_SETTING), strict=True))
