@@ -32,7 +32,7 @@ from rich.text import Text
 
 from metafa.errors import ResultsError
 from metafa.reporting import claims, statistics
-from metafa.reporting.appearance import COLOURS, in_words, named
+from metafa.reporting.appearance import in_words, named, rule_colour
 from metafa.reporting.conditions import Tables
 from metafa.results import preparation
 from metafa.studies.settings import ClaimSettings
@@ -131,7 +131,7 @@ def with_and_without(rows: pd.DataFrame) -> Iterator[tuple[str, bool, pd.DataFra
     for rule, noise_steps in itertools.product(rules, sorted({0, most})):
         line = rows[(rows["network.rule"] == rule) & (rows["noise_steps"] == noise_steps)]
         if len(line):
-            yield COLOURS[rule], noise_steps > 0, line
+            yield rule_colour(rule), noise_steps > 0, line
 
 
 def add_legend(figure: plt.Figure, rows: pd.DataFrame) -> None:

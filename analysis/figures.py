@@ -223,6 +223,6 @@ def legend(figure: plt.Figure, lines: Iterable[Line], excerpt: str = "") -> None
 
 def handles_with_and_without(rules: list[str], most: int) -> list[Line2D]:
     """For a legend of lines that are a rule's by colour, dashed without noise and solid with the most."""
-    handles = [Line2D([], [], color=appearance.COLOURS[rule], label=rule) for rule in rules]
+    handles = [Line2D([], [], color=appearance.rule_colour(rule), label=rule) for rule in rules]
     handles += [Line2D([], [], color="grey", linestyle="--", label="no noise")]
     return handles + ([Line2D([], [], color="grey", label=f"{most} noise steps")] if most else [])

@@ -31,7 +31,7 @@ from rich.table import Table
 
 from metafa.errors import ResultsError
 from metafa.reporting import statistics
-from metafa.reporting.appearance import COLOURS, Line, key, named
+from metafa.reporting.appearance import Line, key, named, rule_colour
 from metafa.reporting.conditions import NOISE, RULE, Tables
 
 TRAINED_ON = "trained on"
@@ -169,12 +169,12 @@ def plot(measured: pd.DataFrame, phase: str, settings: list[str]) -> plt.Figure:
         for (rule, *_), of_rule in here.groupby([RULE, *settings], dropna=False):
             by_seed = of_rule.pivot_table("value", "step", "seed")
             bounds = by_seed.min(axis=1), by_seed.max(axis=1)
-            draw(axis, by_seed.index, by_seed.median(axis=1), bounds, COLOURS[rule])
+            draw(axis, by_seed.index, by_seed.median(axis=1), bounds, rule_colour(rule))
         by_steps(axis, here["step"])
         of_losses(axis)
         label(axis, f"{task}, {noise} noise steps", "outer steps", f"{named('meta_loss')}\nmedian and range of seeds")
     axes.flat[0].set_ylim(top=min(20, axes.flat[0].get_ylim()[1]))  # beyond it all is lost; axes are shared
-    legend(figure, [Line((rule,), rule, COLOURS[rule], "solid") for rule in rules])
+    legend(figure, [Line((rule,), rule, rule_colour(rule), "solid") for rule in rules])
     return figure
 
 

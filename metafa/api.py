@@ -56,7 +56,7 @@ from metafa.studies.settings import (
     TrialSettings,
 )
 from metafa.studies.study import Study
-from metafa.trials import trial
+from metafa.trials import measuring, recording, trial_run
 
 
 @dataclass(frozen=True)
@@ -219,11 +219,11 @@ def pretrain(
         standard_deviation=standard_deviation,
         labels=labels,
     )
-    moments = trial.measuring_steps(phase.steps, _checked(MeasureSettings, points=points).points)
+    moments = recording.measuring_steps(phase.steps, _checked(MeasureSettings, points=points).points)
     rule = RULES[replicas.rule]
     kind = noise.Noise(phase.inputs, phase.mean, phase.standard_deviation, phase.labels)
     found = [measure(replicas, step=0)]
-    how = Feedback(weight_decay=trial.weight_decay(rule, phase.weight_decay, trial.STEP_DECAY))
+    how = Feedback(weight_decay=trial_run.weight_decay(rule, phase.weight_decay, trial_run.STEP_DECAY))
     step: Step
     for step in noise.pretrain(
         replicas.network,
@@ -246,7 +246,7 @@ def measure(replicas: Replicas, *, step: int = 0) -> pd.DataFrame:
     participation ratio of their squared singular values) and ``effective_rank``. ``step`` is what the rows say."""
     _check_replicas(replicas)
     step = _checked(_Moment, step=step).step
-    return _frame(replicas, "noise", step, trial.of_weights(RULES[replicas.rule], replicas.network))
+    return _frame(replicas, "noise", step, measuring.weight_measures(RULES[replicas.rule], replicas.network))
 
 
 def evaluate(
@@ -305,14 +305,14 @@ def evaluate(
     drawn = _drawn(replicas, source, phase, f"evaluate/{name}/{split}", every=tasks is None)
     inner = meta.inner_loop(replicas.network, RULES[replicas.rule], phase.inner_steps, _rate(phase.inner_learning_rate))
     if per_task:
-        curve = trial.of_adaptation(meta.evaluate_each(replicas.network, inner, drawn))
+        curve = measuring.adaptation_measures(meta.evaluate_each(replicas.network, inner, drawn))
         found = [
             _frame(replicas, "evaluate", step, [(metric, None, values[:, number])], name).assign(task_number=number)
             for step, metric, values in curve
             for number in range(values.shape[1])
         ]
     else:
-        curve = trial.of_adaptation(meta.evaluate(replicas.network, inner, drawn))
+        curve = measuring.adaptation_measures(meta.evaluate(replicas.network, inner, drawn))
         found = [_frame(replicas, "evaluate", step, [(metric, None, values)], name) for step, metric, values in curve]
     return pd.concat(found, ignore_index=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -116,14 +117,26 @@ def lines(tables: Tables) -> list[Line]:
     return found
 
 
+def rule_colour(rule: str) -> str:
+    """A rule's colour: that in `COLOURS` or, of a rule that is not there, a shade between blue and yellow that follows
+    from its name alone, so that it is the same in every figure."""
+    return COLOURS.get(rule) or _viridis(zlib.crc32(rule.encode()) / 2**32)
+
+
 def _shades(rules: list[str]) -> list[str]:
+    """A colour for each combination of settings, given the rule of each: the rule's, where every rule has only one."""
     if len(set(rules)) == len(rules):
-        return [COLOURS[rule] for rule in rules]
+        return [rule_colour(rule) for rule in rules]
     if len(rules) <= len(COLOURS):
         return list(COLOURS.values())[: len(rules)]
+    return [_viridis(i / len(rules)) for i in range(len(rules))]
+
+
+def _viridis(place: float) -> str:
+    """The colour at a ``place`` from 0 to 1 between viridis's blue and yellow, which are seen on white."""
     from matplotlib import colormaps, colors
 
-    return [colors.to_hex(colormaps["viridis"](0.2 + 0.75 * i / len(rules))) for i in range(len(rules))]
+    return colors.to_hex(colormaps["viridis"](0.2 + 0.75 * place))
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from metafa.errors import ResultsError
+from metafa.reporting.trial_table import divergences_of, is_list, phase_kinds
 from metafa.results import addresses, damage, tables
 from metafa.results.columns import MEASUREMENTS
 from metafa.results.statuses import ANALYSED
@@ -27,14 +27,6 @@ RULE, NOISE, RATE, ORDER = "network.rule", "noise_steps", "learning_rate", "phas
 # settings of a trial whose names mean something else in the table `measurements`, and what they are called here
 RENAMED = {"seed": "study_seed", "seeds": "number_of_seeds"}
 SHOWN = 12  # conditions that a figure can tell apart
-# by the kind of a phase, the setting that only such a phase has
-SETTING_OF = {
-    "noise": "inputs",
-    "supervised": "training_images",
-    "meta": "outer_algorithm",
-    "evaluate": "task_distributions",
-    "out_of_distribution": "translation",
-}
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,11 @@ class Tables:
 
     def phases_of(self, kind: str) -> list[str]:
         """The phases of a kind, such as ``evaluate``, in their order."""
-        return [name for name in self.phases if f"{name}.{SETTING_OF[kind]}" in self.ended]
+        return [name for name in self.phases if kind in self._phase_kinds.get(name, ())]
+
+    @cached_property
+    def _phase_kinds(self) -> dict[str, set[str]]:
+        return phase_kinds(self.ended)
 
     def without_noise(self, keys: pd.DataFrame, wanted: pd.DataFrame | None = None) -> list[int | None]:
         """For each row of ``wanted`` (by default ``keys``), the number, from 0, of the row of ``keys`` that is the same
@@ -108,7 +104,7 @@ class Tables:
         found = [
             (row["trial_id"], one["seed"], one["learning_rate"], phase)
             for _, row in self.ended[self.ended["status"] == "diverged"].iterrows()
-            for one in _divergences(row)
+            for one in divergences_of(row)
             for phase in list(row["phases"])[list(row["phases"]).index(one["phase"]) :]
         ]
         columns = ["trial_id", "seed", "learning_rate", "phase"]
@@ -261,25 +257,12 @@ def read_trials(store: Store) -> pd.DataFrame:
     )
 
 
-def _divergences(trial: pd.Series) -> list[dict[str, Any]]:
-    """Of each replica of a trial that diverged, its seed, its learning rate, and the phase in which it did."""
-    if _is_list(trial.get("divergences")):
-        return list(trial["divergences"])
-    # results of before say in which phase the first one did, and not which of several learning rates
-    rates = trial.get(RATE, [None])
-    seeds = trial["diverged_seeds"] if _is_list(trial.get("diverged_seeds")) else []
-    return [
-        {"seed": seed, "learning_rate": rate, "phase": trial["diverged_phase"]}
-        for seed, rate in itertools.product(seeds, rates)
-    ]
-
-
 def _with_conditions(store: Store, trials: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
-    noises = [name.rpartition(".")[0] for name in trials if name.endswith(f".{SETTING_OF['noise']}")]
+    noises = [name for name, kinds in phase_kinds(trials).items() if "noise" in kinds]
     steps = [f"{name}.steps" for name in noises]
     totals = trials[steps].astype(float).fillna(0).sum(axis=1).astype(int) if steps else 0
     trials = trials.assign(**{NOISE: totals, **{new: trials[old] for old, new in RENAMED.items() if old in trials}})
-    lists = [name for name in trials if name.endswith("rate") and trials[name].map(_is_list).any()]
+    lists = [name for name in trials if name.endswith("rate") and trials[name].map(is_list).any()]
     # a setting goes by its dotted name
     settings = [name for name in trials if (name in RENAMED.values() or "." in name) and name not in {*lists, RULE}]
     holders = {holder: _has(trials, holder) for holder in {name.rpartition(".")[0] for name in settings}}
@@ -319,9 +302,5 @@ def _strings(values: Iterable[str]) -> pa.Array:
     return pa.array(sorted(values), pa.string())
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | np.ndarray)
-
-
 def _plain(value: Any) -> Any:
-    return ", ".join(map(str, value)) if _is_list(value) else value
+    return ", ".join(map(str, value)) if is_list(value) else value

@@ -1,17 +1,30 @@
-"""A trial's checkpoint as a file: tensors, and text; nothing in it is ever executed."""
+"""A trial's checkpoint, and its file: tensors, and text; nothing in it is ever executed."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import safetensors.torch
 from pydantic import BaseModel, NonNegativeInt
 from safetensors import SafetensorError
+from torch import Tensor
 from typing_extensions import TypedDict
 
 from metafa.results.sealing import DIGEST_BYTES, digest
-from metafa.trials.trial import Checkpoint, Divergence, Outcome
+from metafa.trials.recording import Divergence, Outcome
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trial interrupted: in which of its phases and after how many steps of it, all tensors that it goes on from, at
+    which moments the weights' path was kept, and what it leaves behind so far."""
+
+    phase: int
+    step: int
+    tensors: dict[str, Tensor]
+    moments: list[tuple[str, int]]
+    outcome: Outcome
 
 
 class _Row(TypedDict):
@@ -39,7 +52,7 @@ class _Text(BaseModel):
 
 def encode(checkpoint: Checkpoint) -> bytes:
     """A checkpoint as the content of a file, a digest of it at the end."""
-    divergences = {replica: asdict(found) for replica, found in checkpoint.outcome.divergences.items()}
+    divergences = {replica: asdict(divergence) for replica, divergence in checkpoint.outcome.divergences.items()}
     text = json.dumps(
         dict(
             phase=checkpoint.phase,
@@ -63,9 +76,9 @@ def decode(content: bytes) -> Checkpoint | None:
     try:
         # safetensors reads what else is in its header from files alone
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        found = _Text.model_validate(json.loads(header["__metadata__"]["metafa"]))
+        text = _Text.model_validate(json.loads(header["__metadata__"]["metafa"]))
         tensors = safetensors.torch.load(content)
     except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError, SafetensorError):
         return None
-    outcome = Outcome([dict(row) for row in found.rows], found.divergences, found.judged)
-    return Checkpoint(found.phase, found.step, tensors, found.moments, outcome)
+    outcome = Outcome([dict(row) for row in text.rows], text.divergences, text.judged)
+    return Checkpoint(text.phase, text.step, tensors, text.moments, outcome)

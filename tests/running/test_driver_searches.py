@@ -9,7 +9,7 @@ import pytest
 from disturbances import assert_equal, metafa
 
 from metafa.results import tables
-from metafa.trials.trial import measuring_steps
+from metafa.trials.recording import measuring_steps
 
 SEARCH = """\
 seeds = 2

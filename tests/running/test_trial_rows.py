@@ -9,7 +9,7 @@ from metafa.results import addresses, columns, measured, preparation, publishing
 from metafa.running import trial_rows
 from metafa.studies import study
 from metafa.studies.settings import DIVERGED_TIMES_CHANCE
-from metafa.trials.trial import Divergence, Outcome
+from metafa.trials.recording import Divergence, Outcome
 
 
 def text(learning_rate: str = "{ low = 1e-4, high = 1e-1, log = true }", search: str = "") -> str:

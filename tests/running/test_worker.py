@@ -11,7 +11,7 @@ from test_schedulers import RULES, Tried, told
 from metafa.results import addresses, continuing, leases, preparation, tables
 from metafa.running import events, proposals, schedulers, sharing, tune_callbacks, worker
 from metafa.studies import study
-from metafa.trials import trial
+from metafa.trials import recording, trial
 
 TOO_LARGE = "[1_000_000, 1_000_000]"  # for any memory
 
@@ -140,7 +140,7 @@ def test_every_mixture_of_outcomes_ends_in_its_rows(
     judged = checked.early_stopping.judged_steps("supervised", 40)
     for one in trials[trials["status"] == "stopped"].itertuples():
         assert one.stopped_step in judged
-        moments = {step for step in trial.measuring_steps(40, 4) if step <= one.stopped_step}
+        moments = {step for step in recording.measuring_steps(40, 4) if step <= one.stopped_step}
         assert set(measurements.loc[measurements["trial_id"] == one.trial_id, "step"]) == moments
     broken = trials[trials["supervised.learning_rate"].isin([3.3e38, 3.4e38])]
     assert "stopped" not in set(broken["status"])

@@ -7,7 +7,7 @@ from metafa.errors import StudyError
 from metafa.learning import credit
 from metafa.studies import study
 from metafa.studies.settings import METRICS, OF_THE_BATCH, EarlyStoppingSettings, TrialSettings, inputs_of, metrics_of
-from metafa.trials import checkpoints, trial
+from metafa.trials import checkpoints, recording, trial
 
 TEXT = """\
 seeds = 2
@@ -135,7 +135,7 @@ tasks = 6
 def test_an_inner_loop_that_diverges_is_a_result(sources) -> None:
     outcome = trial.run(parsed(EVALUATE + "inner_learning_rate = 1e30"), sources)
     assert list(outcome.divergences.values()) == [
-        trial.Divergence(seed, None, "evaluate", 1, "meta_loss") for seed in (0, 1)
+        recording.Divergence(seed, None, "evaluate", 1, "meta_loss") for seed in (0, 1)
     ]
     for metric in ("meta_loss", "meta_accuracy", "generalization_error"):
         measured = values(outcome.rows, metric=metric)
@@ -152,14 +152,14 @@ def test_a_loss_of_a_thousand_times_chance_has_diverged(sources) -> None:
     for seed in (0, 1):
         losses = values(outcome.rows, metric="meta_loss", seed=seed)
         above = [key[3] for key, loss in losses.items() if loss > 1000 * math.log(5)]
-        assert outcome.divergences[seed] == trial.Divergence(seed, None, "evaluate", min(above), "meta_loss")
+        assert outcome.divergences[seed] == recording.Divergence(seed, None, "evaluate", min(above), "meta_loss")
     assert not trial.run(parsed(EVALUATE), sources).divergences
 
 
 def test_the_replica_that_diverges_is_told_by_seed_and_learning_rate(sources) -> None:
     outcome = trial.run(parsed(EVALUATE + "inner_learning_rate = [0.3, 1e30]"), sources)
     assert outcome.divergences == {
-        2 + seed: trial.Divergence(seed, 1e30, "evaluate", 1, "meta_loss") for seed in (0, 1)
+        2 + seed: recording.Divergence(seed, 1e30, "evaluate", 1, "meta_loss") for seed in (0, 1)
     }
     assert all(math.isfinite(value) for value in values(outcome.rows, learning_rate=0.3).values())
 
@@ -169,7 +169,7 @@ def test_a_meta_loss_that_diverges_on_the_way_ends_no_training(sources) -> None:
     bad = TEXT.replace('name = "before_meta"', 'name = "before_meta"\ninner_learning_rate = 1e30')
     outcome = trial.run(parsed(bad), sources)
     assert set(outcome.divergences.values()) == {
-        trial.Divergence(seed, None, "noise", 0, "meta_loss") for seed in (0, 1)
+        recording.Divergence(seed, None, "noise", 0, "meta_loss") for seed in (0, 1)
     }
     sound = trial.run(parsed(), sources).rows
     assert values(outcome.rows, phase="evaluate") == values(sound, phase="evaluate")
@@ -181,7 +181,7 @@ def test_losses_on_batches_and_on_test_images_are_held_to_the_bound() -> None:
     for seed in (0, 1):
         losses = values(outcome.rows, phase="supervised", metric="loss", seed=seed)
         first = min(key[3] for key, loss in losses.items() if loss > 1000 * math.log(10))
-        assert outcome.divergences[seed] == trial.Divergence(seed, None, "supervised", first, "loss")
+        assert outcome.divergences[seed] == recording.Divergence(seed, None, "supervised", first, "loss")
         assert all(math.isfinite(loss) for loss in losses.values())
 
 
@@ -201,7 +201,7 @@ def test_what_is_no_number_by_design_is_no_divergence() -> None:
     assert not outcome.divergences
     infinite = scaled(1e39)
     outcome = trial.run(infinite, trial.prepared(trial.load_sources(infinite)))
-    assert set(outcome.divergences.values()) == {trial.Divergence(seed, None, "noise", 0) for seed in (0, 1)}
+    assert set(outcome.divergences.values()) == {recording.Divergence(seed, None, "noise", 0) for seed in (0, 1)}
 
 
 def test_tasks_of_fewer_ways_than_the_network_has_outputs(sources) -> None:
@@ -269,7 +269,7 @@ def test_no_outer_algorithm_leaves_the_meta_loss_as_it_was(sources) -> None:
     [(0, 5, {0}), (1, 5, {0, 1}), (1000, 5, {0, 1, 10, 100, 1000}), (8000, 3, {0, 1, 8000}), (2, 9, {0, 1, 2})],
 )
 def test_measuring_steps_are_even_in_the_logarithm(total: int, points: int, expected: set[int]) -> None:
-    assert trial.measuring_steps(total, points) == expected
+    assert recording.measuring_steps(total, points) == expected
 
 
 KINDS = {

@@ -1,0 +1,145 @@
+"""The phases of a trial: one function for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from metafa.learning import credit, measures, meta, noise, shifts, supervised
+from metafa.learning.optimizers import Optimizer
+from metafa.learning.streams import Streams
+from metafa.studies.settings import (
+    DATASET_SHAPES,
+    EvaluatePhase,
+    MetaPhase,
+    NoisePhase,
+    OutOfDistributionPhase,
+    SupervisedPhase,
+)
+from metafa.trials.measuring import adaptation_measures, measure_test_images
+from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, noise_of, rates_of
+
+if TYPE_CHECKING:
+    from metafa.trials.trial_run import TrialRun
+
+
+def run_noise(trial: TrialRun, phase: NoisePhase) -> None:
+    steps = noise.pretrain(
+        trial.network,
+        trial.rule,
+        noise_of(phase),
+        trial.streams,
+        steps=phase.steps,
+        batch_size=phase.batch_size,
+        optimizer=Optimizer(phase.optimizer, rates_of(phase.learning_rate)),
+        how=trial.feedback(phase.weight_decay, STEP_DECAY),
+        taken=trial.taken,
+    )
+    trial.train(phase.name, phase.steps, steps)
+
+
+def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
+    training, test = trial.datasets[phase.dataset]
+    chosen = supervised.choose(training, phase.training_images, trial.streams)
+    total = phase.steps or (phase.epochs or 0) * (chosen.shape[1] // phase.batch_size)
+    steps = supervised.train(
+        trial.network,
+        trial.rule,
+        training,
+        chosen,
+        trial.streams,
+        steps=total,
+        batch_size=phase.batch_size,
+        optimizer=Optimizer(phase.optimizer, rates_of(phase.learning_rate)),
+        how=trial.feedback(phase.weight_decay, STEP_DECAY),
+        taken=trial.taken,
+    )
+
+    def measure(step: int) -> None:
+        logits = supervised.readout(trial.network, test.images)
+        loss, accuracy = supervised.loss_and_accuracy(logits, test.labels)
+        error = measures.expected_calibration_error(logits, test.labels)
+        of_training, _ = supervised.evaluate(trial.network, training, chosen)
+        trial.recorder.record(phase.name, step, "loss", loss, task=phase.dataset)
+        trial.recorder.record(phase.name, step, "accuracy", accuracy, task=phase.dataset)
+        trial.recorder.record(phase.name, step, "generalization_error", loss - of_training, task=phase.dataset)
+        trial.recorder.record(phase.name, step, "expected_calibration_error", error, task=phase.dataset)
+
+    trial.train(phase.name, total, steps, measure)
+
+
+def run_out_of_distribution(trial: TrialRun, phase: OutOfDistributionPhase) -> None:
+    """The loss, accuracy and calibration on each set of images; the same noise on them in every trial."""
+    dataset = trial.settings.datasets()[phase.name]
+    (_, test), shape = trial.datasets[dataset], DATASET_SHAPES[dataset]
+    images = _pictures(test.images, shape)
+    measure_test_images(trial, phase.name, dataset, test.images, test.labels)
+    for shift, strength in phase.shifts:
+        generator = Streams(trial.settings.seed, (0,), "cpu").generators(f"out_of_distribution/{shift}")[0]
+        changed = shifts.shifted(shift, images, strength, generator)
+        measure_test_images(trial, phase.name, f"{dataset}/{shift}={strength:g}", _flat(changed), test.labels)
+    for name in phase.datasets:
+        if name == dataset:
+            continue
+        _, other = trial.datasets[name]
+        resized = shifts.resized(_pictures(other.images, DATASET_SHAPES[name]), (shape[0], shape[1]))
+        measure_test_images(trial, phase.name, name, _flat(resized), other.labels)
+    trial.advance(1.0)
+
+
+def _pictures(flat: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """``[image, channel, row, column]`` of ``[image, pixel]``, as a dataset of that shape has them."""
+    return flat.unflatten(1, shape).unsqueeze(1) if len(shape) == 2 else flat.unflatten(1, shape).movedim(-1, 1)
+
+
+def _flat(pictures: Tensor) -> Tensor:
+    return pictures.movedim(1, -1).flatten(1)
+
+
+def run_meta(trial: TrialRun, phase: MetaPhase) -> None:
+    iterations = 0 if phase.outer_algorithm == "none" else phase.iterations
+    inner = trial.inner_loop(phase)
+    if phase.learn_inner_rates:
+        if trial.taken.steps and trial.learned_rates is not None:
+            inner.learning_rates.copy_(trial.learned_rates)
+        trial.learned_rates = inner.learning_rates.requires_grad_()
+    steps = meta.train(
+        trial.network,
+        inner,
+        trial.source(phase, phase.task_distribution, "training"),
+        trial.streams,
+        shots=phase.shots,
+        tasks_per_batch=phase.tasks_per_batch,
+        outer_algorithm=phase.outer_algorithm,
+        outer_rule=trial.rule if phase.outer_rule == "inner" else credit.RULES["backprop"],
+        optimizer=Optimizer(
+            phase.outer_optimizer,
+            rates_of(phase.outer_learning_rate),
+            phase.outer_momentum,
+            phase.outer_schedule,
+            iterations,
+        ),
+        iterations=iterations,
+        how=trial.feedback(phase.outer_weight_decay, OUTER_DECAY),
+        taken=trial.taken,
+    )
+    trial.train(phase.name, iterations, steps)
+
+
+def run_evaluate(trial: TrialRun, phase: EvaluatePhase) -> None:
+    for distribution in phase.task_distributions:
+        curve = meta.evaluate(trial.network, trial.inner_loop(phase), trial.tasks(phase, distribution, phase.tasks))
+        for step, metric, values in adaptation_measures(curve):
+            trial.recorder.record(phase.name, step, metric, values, task=distribution)
+    trial.advance(1.0)
+
+
+RUN_PHASE: dict[str, Callable[[Any, Any], None]] = {
+    "noise": run_noise,
+    "supervised": run_supervised,
+    "out_of_distribution": run_out_of_distribution,
+    "meta": run_meta,
+    "evaluate": run_evaluate,
+}

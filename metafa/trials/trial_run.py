@@ -1,0 +1,207 @@
+"""A trial while it runs: its network and everything that its phases share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metafa.learning import credit, episodes, feedback, meta, networks, noise
+from metafa.learning.episodes import Episodes, EpisodeSource, TasksetSource
+from metafa.learning.feedback import Feedback
+from metafa.learning.streams import Streams
+from metafa.learning.training import State, Step, Taken
+from metafa.studies.settings import EvaluatePhase, NoisePhase, SupervisedPhase, TaskSettings, TrialSettings
+from metafa.trials.checkpoints import Checkpoint
+from metafa.trials.measuring import PROBE_IMAGES, finite_replicas, measure_network, measure_singular_values
+from metafa.trials.recording import Outcome, Recorder, measuring_steps
+from metafa.trials.sources import Sources
+
+STEP_DECAY, OUTER_DECAY = 0.001, 0.03  # a training step and an outer step, of feedback that follows the weights
+CHECKPOINT_STEPS = noise.LABEL_STEPS  # of which every phase that trains can go on from any multiple
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who follows a trial. ``progress`` is told the fraction done. ``judges`` says after which steps of a phase, given
+    its name and its length, the trial is judged; ``judged`` is then given the phase, the step, the outcome so far and
+    the rows measured at that step, which stand in the outcome only where it is a moment of the trial's own.
+    ``checkpoint`` is offered one now and then, to be made if it is wanted."""
+
+    progress: Callable[[float], None] = lambda fraction: None
+    judges: Callable[[str, int], frozenset[int]] = lambda phase, total: frozenset()
+    judged: Callable[[str, int, Outcome, list[dict[str, Any]]], None] = lambda phase, step, outcome, rows: None
+    checkpoint: Callable[[Callable[[], Checkpoint]], None] = lambda make: None
+
+
+NO_WATCH = Watch()
+
+
+class TrialRun:
+    """The state of a trial while it runs: its network, rule and random streams, its images, and what it records."""
+
+    def __init__(self, settings: TrialSettings, sources: Sources, device: str, watch: Watch):
+        self.settings = settings
+        self.sources, self.datasets = sources.tasks, sources.datasets
+        trained = [phase.dataset for phase in settings.phases if isinstance(phase, SupervisedPhase)]
+        self.trained_on = list(dict.fromkeys(trained))
+        # replicas that differ in a learning rate alone: all seeds with the first, then all with the next
+        rates: list[float | None] = [*next(iter(settings.side_by_side.values()), [None])]
+        seeds = tuple(range(settings.seeds)) * len(rates)
+        rate_of_each = [rate for rate in rates for _ in range(settings.seeds)]
+        self.streams = Streams(settings.seed, seeds, device)
+        self.recorder = Recorder(seeds, rate_of_each, settings.divergence_bound, device)
+        self.rule = credit.RULES[settings.network.rule]
+        pixels = next(iter(settings.pixels.values()))
+        sizes = [pixels, *settings.network.hidden, settings.outputs]
+        layers = networks.perceptron(sizes, settings.network.activation)
+        network = networks.initialise(layers, self.streams)
+        self.network = feedback.initialise(network, self.rule, self.feedback(), self.streams)
+        self.learned_rates: Tensor | None = None
+        self._watch, self._phases_done = watch, 0.0
+        self.taken = Taken()  # of the present phase, where the trial goes on from a checkpoint
+        self._phase = 0
+        evaluations = [phase for phase in settings.phases if isinstance(phase, EvaluatePhase)]
+        self.first_evaluation = evaluations[0] if evaluations else None
+        noises = [phase for phase in settings.phases if isinstance(phase, NoisePhase)]
+        distribution = noise_of(noises[0]) if noises else noise.Noise()
+        self.noise_images = noise.draw_inputs(
+            distribution, PROBE_IMAGES, pixels, self.streams.generators("measure/noise")
+        )
+        self._drawn: dict[tuple, Episodes] = {}
+
+    def begins(self, phase: int) -> bool:
+        """Makes ready for a phase, by its number; says whether anything of it is left to do."""
+        if phase < self._phase:
+            self.advance(1.0)
+            return False
+        if phase > self._phase:
+            self._phase, self.taken = phase, Taken()
+            self.recorder.begin_phase()
+        return True
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What a trial goes on from, and a training loop does not carry."""
+        found = dict(enumerate((*self.network.tensors, *self.network.feedback)))
+        tensors = {f"network/{i}": tensor for i, tensor in found.items()} | {"broken": self.recorder.broken}
+        tensors |= {f"path/{i}": weights for i, weights in enumerate(self.recorder.path.values())}
+        return tensors if self.learned_rates is None else tensors | {"inner_rates": self.learned_rates.detach()}
+
+    def checkpoint(self, step: Step) -> Checkpoint:
+        tensors = self._tensors() | {f"loop/{name}": tensor for name, tensor in step.state().items()}
+        return Checkpoint(self._phase, step.number, tensors, list(self.recorder.path), self.recorder.outcome)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        device = self.streams.device
+        if "inner_rates" in checkpoint.tensors:
+            self.learned_rates = checkpoint.tensors["inner_rates"].to(device, copy=True)
+        moments = [(phase, step) for phase, step in checkpoint.moments]
+        path = {moment: checkpoint.tensors[f"path/{i}"] for i, moment in enumerate(moments)}
+        self.recorder.restore(checkpoint.outcome, path, checkpoint.tensors["broken"])
+        for i, tensor in enumerate((*self.network.tensors, *self.network.feedback)):
+            tensor.copy_(checkpoint.tensors[f"network/{i}"])
+        loop: State = {
+            name.removeprefix("loop/"): tensor
+            for name, tensor in checkpoint.tensors.items()
+            if name.startswith("loop/")
+        }
+        self._phase, self.taken = checkpoint.phase, Taken(checkpoint.step, loop)
+
+    def feedback(self, decay: float | None = None, usual_decay: float = 0.0) -> Feedback:
+        """How feedback is drawn and learns; ``usual_decay`` is that of feedback that follows the weights where
+        ``decay`` is None."""
+        network = self.settings.network
+        return Feedback(
+            network.feedback_scale,
+            network.feedback_distribution,
+            weight_decay(self.rule, decay, usual_decay),
+            network.mirror_learning_rate,
+            network.mirror_batch_size,
+        )
+
+    def inner_loop(self, phase: TaskSettings) -> meta.InnerLoop:
+        adapted_layers = phase.adapted_layers if isinstance(phase, EvaluatePhase) else "all"
+        if isinstance(phase, EvaluatePhase) and phase.learned_rates and self.learned_rates is not None:
+            learned = self.learned_rates.detach()
+            steps = torch.arange(phase.inner_steps).clamp(max=learned.shape[1] - 1)
+            return meta.InnerLoop(self.rule, learned[:, steps], adapted_layers)
+        rates = torch.tensor(rates_of(phase.inner_learning_rate))
+        rates = rates.repeat_interleave(len(self.recorder.seeds) // len(rates))
+        return meta.inner_loop(self.network, self.rule, phase.inner_steps, rates, adapted_layers)
+
+    def source(self, phase: TaskSettings, distribution: str, split: str) -> EpisodeSource | TasksetSource:
+        return self.sources[(distribution, split, phase.ways, phase.shots + phase.queries)]
+
+    def tasks(self, phase: EvaluatePhase, distribution: str, number: int) -> Episodes:
+        """Tasks to evaluate on: the same whenever they are asked for, in every trial of the same seeds."""
+        key = (phase.name, distribution, number)
+        if key not in self._drawn:
+            generators = self.streams.generators(f"evaluate/{distribution}/{phase.split}", device="cpu")
+            self._drawn[key] = episodes.draw(
+                self.source(phase, distribution, phase.split), number, phase.shots, generators
+            )
+        return self._drawn[key]
+
+    def train(
+        self, phase: str, total: int, steps: Iterator[Step], measure: Callable[[int], None] = lambda step: None
+    ) -> None:
+        """Follows the training steps of a phase, measuring at moments evenly spaced in the logarithm: what every phase
+        does, and what ``measure`` does of its own."""
+        moments = measuring_steps(total, self.settings.measure.points)
+        judged = self._watch.judges(phase, total)
+
+        def take(step: Step) -> None:
+            self.recorder.record(phase, step.number, "loss", step.loss)
+            self.recorder.record(phase, step.number, "accuracy", step.accuracy)
+            measure_network(self, phase, step.number)
+            measure(step.number)
+
+        if not self.taken.steps:
+            measure_network(self, phase, 0)
+            measure_singular_values(self, phase, 0)
+            measure(0)
+        for step in steps:
+            self.recorder.note_broken(step.number, finite_replicas(step.logits))
+            if step.number in moments:
+                self.recorder.note_divergences(phase)
+                take(step)
+                if (self.recorder.broken >= 0).all():
+                    break
+            if step.number in judged:
+                rows = (
+                    self.recorder.outcome.rows if step.number in moments else self.recorder.apart(partial(take, step))
+                )
+                self._watch.judged(phase, step.number, self.recorder.outcome, rows)
+            if step.number == total:
+                measure_singular_values(self, phase, total)
+            elif step.number % CHECKPOINT_STEPS == 0:
+                self._watch.checkpoint(partial(self.checkpoint, step))
+            if total >= 20 and step.number % (total // 20) == 0:
+                self.advance(step.number / total, keep=False)
+        self.advance(1.0)
+
+    def advance(self, fraction: float, keep: bool = True) -> None:
+        self._watch.progress((self._phases_done + fraction) / len(self.settings.phases))
+        if keep:
+            self._phases_done += fraction
+
+
+def noise_of(phase: NoisePhase) -> noise.Noise:
+    """The distribution that a noise phase draws its inputs and labels from."""
+    return noise.Noise(phase.inputs, phase.mean, phase.standard_deviation, phase.labels)
+
+
+def rates_of(value: float | list[float]) -> tuple[float, ...]:
+    """The learning rates of a setting: one for all replicas, or those side by side."""
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def weight_decay(rule: credit.Rule, decay: float | None, usual_decay: float) -> float:
+    """The weight decay ``decay``; where that is None, ``usual_decay`` for feedback that follows the weights, else 0."""
+    if decay is not None:
+        return decay
+    return usual_decay if rule.learning.follows else 0.0
