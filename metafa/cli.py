@@ -31,7 +31,8 @@ from metafa.results.tables import trial_rows
 from metafa.running import launch, proposals, screens, stopping
 from metafa.studies import alike, study
 from metafa.studies import search as searches
-from metafa.studies.settings import NUMERICS, as_text, transports
+from metafa.studies.needs import transports
+from metafa.studies.settings import NUMERICS, as_text
 from metafa.studies.study import Study
 from metafa.tasks import data
 

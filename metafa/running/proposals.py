@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from metafa.errors import StudyError
 from metafa.results.store import Store
 from metafa.studies import search
-from metafa.studies.study import Study, Trial
+from metafa.studies.study import Study
+from metafa.studies.trial import Trial
 
 JOURNAL = "optuna.journal"
 

@@ -44,8 +44,10 @@ from metafa.running import proposals, provenance, scratch, stopping
 from metafa.running.proposals import Known
 from metafa.running.sharing import LOOK_EVERY, Share
 from metafa.studies import search
-from metafa.studies.settings import MAX_WHOLE, NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
-from metafa.studies.study import Study, Trial
+from metafa.studies.fields import MAX_WHOLE
+from metafa.studies.settings import NUMERICS, EarlyStoppingSettings, TrialSettings, flatten
+from metafa.studies.study import Study
+from metafa.studies.trial import Trial
 
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages

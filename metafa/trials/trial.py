@@ -19,20 +19,17 @@ from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
 from metafa.learning.supervised import Labelled
 from metafa.learning.training import State, Step, Taken
-from metafa.studies.settings import (
-    DATASET_SHAPES,
+from metafa.studies.data import DATASET_SHAPES, TaskNeed, images_of_tasks
+from metafa.studies.needs import dataset_needs, task_needs
+from metafa.studies.phases import (
     EvaluatePhase,
     MetaPhase,
     NoisePhase,
     OutOfDistributionPhase,
     SupervisedPhase,
-    TaskNeed,
     TaskSettings,
-    TrialSettings,
-    dataset_needs,
-    images_of_tasks,
-    task_needs,
 )
+from metafa.studies.settings import TrialSettings
 
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages
