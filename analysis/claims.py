@@ -35,7 +35,7 @@ from metafa.reporting import claims, statistics
 from metafa.reporting.appearance import in_words, named, rule_colour
 from metafa.reporting.conditions import Tables
 from metafa.results import preparation
-from metafa.studies.settings import ClaimSettings
+from metafa.studies.claims import ClaimSettings
 
 STYLES = {"holds": "green", "fails": "red", "undecided": "yellow"}
 PANELS = 12  # of a figure at most; the table has all conditions

@@ -12,20 +12,17 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from metafa.results.columns import COLUMNS, VERSION_COLUMNS
+from metafa.studies.claims import ClaimSettings
+from metafa.studies.fields import MAX_SIZE, MAX_STEPS, MAX_WHOLE, Settings
+from metafa.studies.metrics import METRICS
+from metafa.studies.phases import PHASES
 from metafa.studies.schema import json_schema
 from metafa.studies.settings import (
-    MAX_SIZE,
-    MAX_STEPS,
-    MAX_WHOLE,
-    METRICS,
-    PHASES,
-    ClaimSettings,
     EarlyStoppingSettings,
     MeasureSettings,
     NetworkSettings,
     ResourceSettings,
     SearchSettings,
-    Settings,
     StudySettings,
 )
 

@@ -37,25 +37,14 @@ from metafa.results import addresses, preparation, tables
 from metafa.results.tables import Results
 from metafa.results.tables import load as load
 from metafa.running import launch, screens
-from metafa.studies import study
+from metafa.studies import mistakes, study
 from metafa.studies.card import card
-from metafa.studies.sentences import shown
-from metafa.studies.settings import (
-    ActivationName,
-    Count,
-    EvaluatePhase,
-    MeasureSettings,
-    NetworkSettings,
-    NoisePhase,
-    OptimizerName,
-    Positive,
-    RuleName,
-    Settings,
-    Size,
-    TaskDistributionName,
-    TrialSettings,
-)
+from metafa.studies.data import TaskDistributionName
+from metafa.studies.fields import Count, Positive, Settings, Size
+from metafa.studies.phases import ActivationName, EvaluatePhase, NoisePhase, OptimizerName, RuleName
+from metafa.studies.settings import MeasureSettings, NetworkSettings, TrialSettings
 from metafa.studies.study import Study
+from metafa.studies.values import shown
 from metafa.trials import measuring, recording, trial_run
 
 
@@ -117,7 +106,7 @@ def _checked(schema: type[Checked], **said: Any) -> Checked:
         plain = _plain(said)
     except TypeError as error:
         raise ValueError(str(error)) from error
-    found = study.misfits(schema, plain)
+    found = mistakes.misfits(schema, plain)
     # several rates side by side are for studies alone
     found += [
         f"{name}: found a list, expected a number"

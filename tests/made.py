@@ -12,7 +12,8 @@ from typing import Any
 from metafa.results import addresses, columns, preparation, publishing
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS, flatten
-from metafa.studies.study import Study, Trial
+from metafa.studies.study import Study
+from metafa.studies.trial import Trial
 
 ANALYSIS = Path(__file__).parents[1] / "analysis"
 

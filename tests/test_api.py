@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 import metafa
 from metafa import tasks
 from metafa.errors import LaunchError
-from metafa.studies import settings
+from metafa.studies import fields, phases, settings
 
 ROWS = ["seed", "step", "metric", "layer", "task", "value"]
 STUDY = dict(
@@ -81,13 +81,13 @@ for rule in ("feedback_alignment", "kolen_pollack"):
 @pytest.mark.parametrize(
     ("function", "schema"),
     [
-        (metafa.pretrain, settings.NoisePhase),
-        (metafa.evaluate, settings.EvaluatePhase),
+        (metafa.pretrain, phases.NoisePhase),
+        (metafa.evaluate, phases.EvaluatePhase),
         (metafa.initialise, settings.NetworkSettings),
         (metafa.initialise, settings.TrialSettings),
     ],
 )
-def test_defaults_are_the_schemas(function: object, schema: type[settings.Settings]) -> None:
+def test_defaults_are_the_schemas(function: object, schema: type[fields.Settings]) -> None:
     fields = schema.model_fields
     for name, parameter in inspect.signature(function).parameters.items():
         if name in fields and not fields[name].is_required():

@@ -23,7 +23,8 @@ from metafa.results import addresses, heartbeat, preparation, sealing, tables, u
 from metafa.results.columns import TABLES
 from metafa.results.listing import OWN
 from metafa.studies import search, study
-from metafa.studies.study import Study, Trial
+from metafa.studies.study import Study
+from metafa.studies.trial import Trial
 
 STUDY = """\
 [[phases]]
@@ -198,7 +199,7 @@ def analyse(here: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_analyse_runs_a_script_with_all_of_its_options(here: Path) -> None:
-    def measure(trial: study.Trial) -> Iterator[dict]:
+    def measure(trial: Trial) -> Iterator[dict]:
         rate = trial.settings.phases[0].inner_learning_rate
         for seed, step in itertools.product(range(8), range(6)):
             row = {"trial_id": trial.trial_id, "seed": seed, "phase": "evaluate", "step": step, "task": "glyphs"}

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from metafa.reporting.conditions import NOISE, ORDER, RENAMED, RULE, Tables
-from metafa.studies.settings import METRICS, as_text
+from metafa.studies.metrics import METRICS
+from metafa.studies.settings import as_text
 
 # Okabe and Ito's colours, told apart by people of every colour vision, and grey
 COLOURS = {

@@ -9,7 +9,8 @@ from metafa.errors import ResultsError
 from metafa.reporting import statistics
 from metafa.reporting.appearance import in_words
 from metafa.reporting.conditions import NOISE, RULE, Tables
-from metafa.studies.settings import OF_TASKS, ClaimSettings
+from metafa.studies.claims import ClaimSettings
+from metafa.studies.metrics import OF_TASKS
 
 VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "are undecided"}
 SEED = ["trial_id", "seed", "learning_rate"]

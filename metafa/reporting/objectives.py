@@ -12,7 +12,7 @@ from metafa.errors import ResultsError
 from metafa.reporting.appearance import named, short
 from metafa.reporting.conditions import Tables
 from metafa.results.measured import by_trial
-from metafa.studies.settings import METRICS, Direction, direction_of
+from metafa.studies.metrics import METRICS, Direction, direction_of
 from metafa.studies.study import Study
 
 

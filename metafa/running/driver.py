@@ -23,7 +23,8 @@ from metafa.running.events import FinishedTrial, StudyObserver
 from metafa.running.schedulers import scheduler
 from metafa.running.sharing import LOOK_EVERY, Share
 from metafa.running.tune_callbacks import StopOnWriteError, StudyCallback, TrialSearcher
-from metafa.studies.study import Study, Trial
+from metafa.studies.study import Study
+from metafa.studies.trial import Trial
 
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from metafa.studies.search import Point
-from metafa.studies.study import Trial
+from metafa.studies.trial import Trial
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from metafa.results.store import Store
 from metafa.results.tables import trial_rows
 from metafa.running.launch import seeds
 from metafa.studies import alike, search
-from metafa.studies.settings import as_text, transports
+from metafa.studies.needs import transports
+from metafa.studies.settings import as_text
 from metafa.studies.study import Study
 
 

@@ -17,8 +17,9 @@ from metafa.results import heartbeat
 from metafa.results.heartbeat import Heartbeat
 from metafa.running import notebook
 from metafa.running.events import FinishedTrial
-from metafa.studies.settings import METRICS, as_text
-from metafa.studies.study import Trial
+from metafa.studies.metrics import METRICS
+from metafa.studies.settings import as_text
+from metafa.studies.trial import Trial
 
 
 class LiveProgress:

@@ -12,7 +12,8 @@ from metafa.errors import StudyError
 from metafa.results.store import Store
 from metafa.running.events import FinishedTrial
 from metafa.studies import search
-from metafa.studies.study import Study, Trial
+from metafa.studies.study import Study
+from metafa.studies.trial import Trial
 
 JOURNAL = "optuna.journal"
 

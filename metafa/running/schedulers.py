@@ -7,7 +7,8 @@ from typing import Any
 
 from ray.tune import schedulers
 
-from metafa.studies.settings import MAX_WHOLE, EarlyStoppingSettings
+from metafa.studies.fields import MAX_WHOLE
+from metafa.studies.settings import EarlyStoppingSettings
 
 WORST = 1e300  # in place of an infinite value, where values are added and subtracted
 

@@ -15,7 +15,8 @@ from metafa.results.leases import Driver
 from metafa.running.events import FinishedTrial, finished_trials
 from metafa.running.proposals import trial_at
 from metafa.studies.search import Point
-from metafa.studies.study import Study, Trial
+from metafa.studies.study import Study
+from metafa.studies.trial import Trial
 
 LOOK_EVERY = 1.0  # seconds, at most, between two looks at what the others have done, where nothing else is to do
 

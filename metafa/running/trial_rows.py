@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from metafa.studies.settings import NUMERICS, TrialSettings, flatten
-from metafa.studies.study import Study, Trial
+from metafa.studies.study import Study
+from metafa.studies.trial import Trial
 
 if TYPE_CHECKING:
     from metafa.trials.trial import Outcome

@@ -24,7 +24,8 @@ from metafa.running.events import FinishedTrial, StudyObserver
 from metafa.running.sharing import LOOK_EVERY, Share
 from metafa.running.trial_rows import known_columns
 from metafa.running.worker import forget
-from metafa.studies.study import Study, Trial
+from metafa.studies.study import Study
+from metafa.studies.trial import Trial
 
 
 class NotSaved:

@@ -26,7 +26,8 @@ from metafa.running.events import FinishedTrial
 from metafa.running.trial_rows import divergence_columns, known_columns, without_diverged
 from metafa.studies.search import Point
 from metafa.studies.settings import TrialSettings
-from metafa.studies.study import Study, Trial
+from metafa.studies.study import Study
+from metafa.studies.trial import Trial
 
 if TYPE_CHECKING:
     from metafa.trials.trial import Checkpoint, Outcome

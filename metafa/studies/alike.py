@@ -11,16 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from metafa.studies.settings import (
-    EvaluatePhase,
-    MetaPhase,
-    NetworkSettings,
-    NoisePhase,
-    Settings,
-    SupervisedPhase,
-    TaskSettings,
-    TrialSettings,
-)
+from metafa.studies.fields import Settings
+from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, SupervisedPhase, TaskSettings
+from metafa.studies.settings import NetworkSettings, TrialSettings
 from metafa.studies.study import Study
 
 

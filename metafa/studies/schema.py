@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from metafa.studies.settings import PHASES, MeasureSettings, NetworkSettings, Settings, StudySettings
+from metafa.studies.fields import Settings
+from metafa.studies.phases import PHASES
+from metafa.studies.settings import MeasureSettings, NetworkSettings, StudySettings
 
 FIXED = ("phase", "name")  # of a phase: no search spaces
 SPACES = {

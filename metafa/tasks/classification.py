@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from metafa.errors import DataAbsent, DataBroken
-from metafa.studies.settings import DATASET_CLASSES, DATASET_SHAPES
+from metafa.studies.data import DATASET_CLASSES, DATASET_SHAPES
 from metafa.tasks import glyphs
 from metafa.tasks.base import LabelledImages, data_folder, quiet_download
 

@@ -9,18 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from metafa.errors import DataAbsent, DataBroken, DataError
-from metafa.studies.settings import (
-    DatasetNeed,
-    NoisePhase,
-    TaskNeed,
-    TrialSettings,
-    dataset_needs,
-    has_steps,
-    image_needs,
-    images_by_phase,
-    outline,
-    task_needs,
-)
+from metafa.studies.data import DatasetNeed, TaskNeed
+from metafa.studies.needs import dataset_needs, image_needs, images_by_phase, task_needs
+from metafa.studies.outlines import outline
+from metafa.studies.phases import NoisePhase, has_steps
+from metafa.studies.settings import TrialSettings
 
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages

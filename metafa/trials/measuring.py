@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metafa.learning import credit, measures, meta, networks, supervised
-from metafa.studies.settings import images_of_tasks
+from metafa.studies.data import images_of_tasks
 
 if TYPE_CHECKING:
     from metafa.trials.trial_run import TrialRun

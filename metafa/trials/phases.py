@@ -10,14 +10,8 @@ from torch import Tensor
 from metafa.learning import credit, measures, meta, noise, shifts, supervised
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
-from metafa.studies.settings import (
-    DATASET_SHAPES,
-    EvaluatePhase,
-    MetaPhase,
-    NoisePhase,
-    OutOfDistributionPhase,
-    SupervisedPhase,
-)
+from metafa.studies.data import DATASET_SHAPES
+from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, OutOfDistributionPhase, SupervisedPhase
 from metafa.trials.measuring import adaptation_measures, measure_test_images
 from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, noise_of, rates_of
 

@@ -12,7 +12,9 @@ import torch
 from metafa.learning import episodes
 from metafa.learning.episodes import EpisodeSource, TasksetSource
 from metafa.learning.supervised import Labelled
-from metafa.studies.settings import TaskNeed, TrialSettings, dataset_needs, task_needs
+from metafa.studies.data import TaskNeed
+from metafa.studies.needs import dataset_needs, task_needs
+from metafa.studies.settings import TrialSettings
 
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages

@@ -15,7 +15,8 @@ from metafa.learning.episodes import Episodes, EpisodeSource, TasksetSource
 from metafa.learning.feedback import Feedback
 from metafa.learning.streams import Streams
 from metafa.learning.training import State, Step, Taken
-from metafa.studies.settings import EvaluatePhase, NoisePhase, SupervisedPhase, TaskSettings, TrialSettings
+from metafa.studies.phases import EvaluatePhase, NoisePhase, SupervisedPhase, TaskSettings
+from metafa.studies.settings import TrialSettings
 from metafa.trials.checkpoints import Checkpoint
 from metafa.trials.measuring import PROBE_IMAGES, finite_replicas, measure_network, measure_singular_values
 from metafa.trials.recording import Outcome, Recorder, measuring_steps

@@ -16,7 +16,8 @@ from metafa.reporting.conditions import NOISE, RULE, Tables
 from metafa.results import addresses, columns, preparation, publishing
 from metafa.results.columns import TABLES
 from metafa.studies import study
-from metafa.studies.settings import ClaimSettings, flatten
+from metafa.studies.claims import ClaimSettings
+from metafa.studies.settings import flatten
 
 SCRIPT = Path(__file__).parents[2] / "analysis" / "claims.py"
 STUDY = """\

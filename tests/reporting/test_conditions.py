@@ -25,8 +25,9 @@ from metafa.results import addresses, continuing, preparation, upkeep
 from metafa.results.columns import TABLES
 from metafa.results.tables import load
 from metafa.studies import study
-from metafa.studies.settings import NUMERICS, ClaimSettings
-from metafa.studies.study import Trial
+from metafa.studies.claims import ClaimSettings
+from metafa.studies.settings import NUMERICS
+from metafa.studies.trial import Trial
 
 EVALUATE = '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs"]\ninner_steps = 1\n'
 NOISE = '[[phases]]\nphase = "noise"\nsteps = { choices = [0, 64] }\n'

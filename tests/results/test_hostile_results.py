@@ -39,7 +39,7 @@ from metafa.results.columns import MEASUREMENTS, TABLES
 from metafa.results.rows import ROW
 from metafa.results.sealing import DIGEST_BYTES
 from metafa.running import screens
-from metafa.studies import study
+from metafa.studies.trial import Trial
 from metafa.trials import checkpoints
 
 TRIAL = "0123456789abcdef"
@@ -571,7 +571,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results as metafa writes them."""
     folder = tmp_path_factory.mktemp("sound") / "made"
 
-    def measure(trial: study.Trial) -> list[dict[str, object]]:
+    def measure(trial: Trial) -> list[dict[str, object]]:
         return [
             {"seed": seed, "phase": "evaluate", "step": step, "metric": metric, "task": "glyphs", "value": seed + 0.5}
             for seed in range(4)

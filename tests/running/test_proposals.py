@@ -8,7 +8,7 @@ import pytest
 from metafa.running import proposals
 from metafa.running.events import FinishedTrial
 from metafa.studies import study
-from metafa.studies.study import Trial
+from metafa.studies.trial import Trial
 
 
 class Alone:

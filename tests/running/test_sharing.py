@@ -36,7 +36,8 @@ from metafa.running import proposals, sharing
 from metafa.running.events import FinishedTrial
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS, flatten
-from metafa.studies.study import Study, Trial
+from metafa.studies.study import Study
+from metafa.studies.trial import Trial
 
 GRID = """\
 [[phases]]

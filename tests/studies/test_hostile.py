@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from metafa import cli
 from metafa.errors import StudyError
-from metafa.studies import settings, study
+from metafa.studies import mistakes, settings, study
 
 GOOD = """\
 name = "good"
@@ -114,7 +114,7 @@ def refused(content: bytes, folder: Path) -> bool:
     if checked is not None:
         assert re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", checked.name)
         return False
-    assert 1 <= len(messages) <= study.MAX_MESSAGES + 1
+    assert 1 <= len(messages) <= mistakes.MAX_MESSAGES + 1
     for message in messages:
         assert message.startswith(str(path))
         assert "\n" not in message

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from metafa.errors import StudyError
-from metafa.studies import alike, settings, study
+from metafa.studies import alike, mistakes, settings, study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 EVALUATE = '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs"]\n'
@@ -186,7 +186,7 @@ def test_work_grows_no_faster_than_a_file_of_mistakes(kind: str) -> None:
     def refused(text: str) -> None:
         with pytest.raises(StudyError) as error:
             study.parse(text, file="s.toml")
-        assert len(error.value.messages) <= study.MAX_MESSAGES + 1
+        assert len(error.value.messages) <= mistakes.MAX_MESSAGES + 1
         assert all(len(message) <= 1000 and message.isprintable() for message in error.value.messages)
 
     refused(HUGE[kind](4000))  # whatever is worked out once

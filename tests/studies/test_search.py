@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from metafa.studies import search, settings
+from metafa.studies import fields, search, settings
 
 SPACES = {
     "rate": {"low": 1e-4, "high": 1.0, "log": True},
@@ -112,7 +112,7 @@ def test_what_a_space_has_is_counted_as_optuna_counts() -> None:
         counted = [point["a"] for point in search.every({"a": space})]
         assert sorted(map(repr, counted)) == sorted({repr(value) for value in drawn})
     assert search.every({"a": {"low": 0.0, "high": 1.0}}) is None
-    assert search.every({"a": {"low": 0, "high": settings.MAX_WHOLE}}) is None
+    assert search.every({"a": {"low": 0, "high": fields.MAX_WHOLE}}) is None
 
 
 HUGE = 20261125225044
@@ -127,7 +127,7 @@ def test_any_whole_number_is_a_seed(method: str) -> None:
             return next(iter(search.batches(searching(method), seed, SPACES, lambda point: None)))
         return list(search.up_front(searching(method), seed, SPACES))
 
-    found = [points(seed) for seed in (0, 2**32 - 1, 2**32, HUGE, settings.MAX_WHOLE)]
+    found = [points(seed) for seed in (0, 2**32 - 1, 2**32, HUGE, fields.MAX_WHOLE)]
     assert all(one != other for i, one in enumerate(found) for other in found[:i])
     assert points(HUGE) == found[3]
     if not (method in settings.ADAPTIVE or method == "sobol"):

@@ -11,7 +11,8 @@ from metafa.errors import StudyError
 from metafa.learning import credit, kinds
 from metafa.results import columns
 from metafa.results.parts import decode, encode
-from metafa.studies import sentences, settings, study
+from metafa.studies import claims, fields, needs, phases, sentences, settings, study
+from metafa.studies.mistakes import misfits
 from metafa.trials import trial
 
 BASE = """\
@@ -44,11 +45,11 @@ def mistakes(text: str) -> list[str]:
 
 
 def test_the_schema_names_what_the_tables_hold() -> None:
-    assert set(typing.get_args(settings.RuleName)) == set(credit.RULES)
-    assert set(typing.get_args(settings.ActivationName)) == set(kinds.ACTIVATIONS)
-    assert set(typing.get_args(settings.OuterAlgorithmName)) == set(kinds.OUTER_ALGORITHMS)
-    assert set(typing.get_args(settings.OptimizerName)) == set(kinds.OPTIMIZERS)
-    assert set(settings.PHASES) == set(trial.RUN_PHASE)
+    assert set(typing.get_args(phases.RuleName)) == set(credit.RULES)
+    assert set(typing.get_args(phases.ActivationName)) == set(kinds.ACTIVATIONS)
+    assert set(typing.get_args(phases.OuterAlgorithmName)) == set(kinds.OUTER_ALGORITHMS)
+    assert set(typing.get_args(phases.OptimizerName)) == set(kinds.OPTIMIZERS)
+    assert set(phases.PHASES) == set(trial.RUN_PHASE)
 
 
 def test_weight_transport_is_said_of_every_part() -> None:
@@ -59,7 +60,7 @@ def test_weight_transport_is_said_of_every_part() -> None:
         for key in ("outer_algorithm", "outer_rule"):
             if key in changes:
                 text = text.replace("iterations = 10", f'iterations = 10\n{key} = "{changes[key]}"')
-        return settings.transports(study.parse(text).trials[0].settings)
+        return needs.transports(study.parse(text).trials[0].settings)
 
     parts = ["noise", "meta, inner loop", "meta, outer loop", "evaluate"]
     for changes, expected in [
@@ -444,8 +445,8 @@ TABLES = {
         for name, table in sentences.TABLES.items()
         if name != "claims"
     },
-    "claims": (settings.ClaimSettings, f"[[phases]]\n{PHASE}[[claims]]\n{{key}} = 1\n"),
-    **{kind: (table, f'[[phases]]\nphase = "{kind}"\n{{key}} = 1\n') for kind, table in settings.PHASES.items()},
+    "claims": (claims.ClaimSettings, f"[[phases]]\n{PHASE}[[claims]]\n{{key}} = 1\n"),
+    **{kind: (table, f'[[phases]]\nphase = "{kind}"\n{{key}} = 1\n') for kind, table in phases.PHASES.items()},
 }
 
 
@@ -459,7 +460,7 @@ def test_a_typo_in_any_name_of_the_schema_is_known(table: str) -> None:
 
 
 def test_a_typo_in_any_value_of_the_schema_is_known() -> None:
-    for key, names in [("rule", settings.RuleName), ("activation", settings.ActivationName)]:
+    for key, names in [("rule", phases.RuleName), ("activation", phases.ActivationName)]:
         for name in typing.get_args(names):
             for typo in set(typos(name)) - set(typing.get_args(names)):
                 (message,) = mistakes(f'network.{key} = "{typo}"\n[[phases]]\n{PHASE}')
@@ -749,19 +750,19 @@ def test_what_is_measured_is_known_before_anything_runs(text: str, written: str,
     assert any(said in message for message in messages), messages
 
 
-EVERY_TABLE = [*settings.PHASES.values(), *sentences.TABLES.values(), settings.StudySettings]
+EVERY_TABLE = [*phases.PHASES.values(), *sentences.TABLES.values(), settings.StudySettings]
 
 
-def refused(table: type[settings.Settings], name: str, value: object) -> bool:
+def refused(table: type[fields.Settings], name: str, value: object) -> bool:
     """Whether a value is wrong for a setting, or for one in a list of them; and what is said of it."""
     return all(
-        any(re.match(rf"{name}: found .*[a-z]", said) for said in study.misfits(table, {name: one}))
+        any(re.match(rf"{name}: found .*[a-z]", said) for said in misfits(table, {name: one}))
         for one in ([value] if not isinstance(value, list) else [value[0], value])
     )
 
 
 @pytest.mark.parametrize("table", EVERY_TABLE, ids=lambda table: table.__name__)
-def test_no_setting_takes_what_no_trial_could_hold(table: type[settings.Settings]) -> None:
+def test_no_setting_takes_what_no_trial_could_hold(table: type[fields.Settings]) -> None:
     """A whole number beyond Parquet's, a number beyond those of 32 bits, a text that would steer a terminal: whichever
     setting it is given to, of those that have that type or a list of it."""
     wrong = {

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from metafa.errors import DataAbsent, DataBroken, DataError
-from metafa.studies import settings, study
+from metafa.studies import data, study
 from metafa.tasks import data as data_of
 from metafa.tasks import data_folder
 from metafa.tasks.classification import DATASETS, OF_TORCHVISION, PARTS
 
 
 def test_the_table_and_the_study_files_know_the_same_names() -> None:
-    assert set(DATASETS) == set(typing.get_args(settings.DatasetName)) == set(settings.DATASET_SHAPES)
+    assert set(DATASETS) == set(typing.get_args(data.DatasetName)) == set(data.DATASET_SHAPES)
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def test_datasets_are_as_study_files_suppose(name: str, sizes: tuple[int, int], 
     assert tuple(len(part.labels) for part in parts) == sizes
     for part in parts:
         assert part.images.dtype == np.uint8
-        assert part.images.shape[1:] == settings.DATASET_SHAPES[name]
+        assert part.images.shape[1:] == data.DATASET_SHAPES[name]
         assert part.images.max() == 255
-        assert len(part.class_names) == settings.DATASET_CLASSES
+        assert len(part.class_names) == data.DATASET_CLASSES
         assert set(part.labels.tolist()) == set(range(10))
     training, test = ({image.tobytes() for image in part.images} for part in parts)
     assert not training & test, "no test image was trained on"

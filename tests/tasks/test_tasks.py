@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from metafa.errors import DataAbsent, DataBroken
-from metafa.studies import settings
+from metafa.studies import data
 from metafa.tasks import SPLITS, TASK_DISTRIBUTIONS, base, drawing, glyphs, omniglot, taskset
 
 
 def test_the_table_and_the_study_files_know_the_same_names() -> None:
-    assert set(TASK_DISTRIBUTIONS) == set(typing.get_args(settings.TaskDistributionName))
+    assert set(TASK_DISTRIBUTIONS) == set(typing.get_args(data.TaskDistributionName))
 
 
 def test_glyphs_are_many_and_their_scripts_apart() -> None:

@@ -6,7 +6,9 @@ import pytest
 from metafa.errors import StudyError
 from metafa.learning import credit
 from metafa.studies import study
-from metafa.studies.settings import METRICS, OF_THE_BATCH, EarlyStoppingSettings, TrialSettings, inputs_of, metrics_of
+from metafa.studies.metrics import METRICS, OF_THE_BATCH
+from metafa.studies.needs import inputs_of, metrics_of
+from metafa.studies.settings import EarlyStoppingSettings, TrialSettings
 from metafa.trials import checkpoints, recording, trial
 
 TEXT = """\

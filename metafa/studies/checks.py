@@ -1,0 +1,283 @@
+"""What has to hold of a study as a whole."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from metafa.studies.claims import ClaimSettings
+from metafa.studies.fields import MAX_STEPS
+from metafa.studies.metrics import METRICS, OF_A_LAYER, OF_TASKS, OF_THE_BATCH, direction_of
+from metafa.studies.mistakes import MAX_MESSAGES, Mistakes
+from metafa.studies.names import close, meant
+from metafa.studies.needs import inputs_of, metrics_of
+from metafa.studies.phases import TRAINS, NoisePhase
+from metafa.studies.settings import ADAPTIVE, MAX_TRIALS, EarlyStoppingSettings, StudySettings, TrialSettings, flatten
+from metafa.studies.spaces import NOT_SEARCHED, Range, TreePath, dotted_name
+from metafa.studies.values import listed, shown
+
+MAX_LISTED = 100  # of a list: phases, layers, claims, strengths
+
+
+def _ever_measured(settings: TrialSettings, phase: str) -> set[str]:
+    """What a phase measures that may have no steps in this trial, and has some in others."""
+    kinds = {one.name: one.phase for one in settings.phases}
+    if phase not in kinds:
+        return set()
+    return metrics_of(settings)[phase] | set(OF_THE_BATCH if kinds[phase] in TRAINS else ())
+
+
+def _undirected(name: str) -> str:
+    return f"neither less nor more of {name!r} is better in itself"
+
+
+def check_lists(mistakes: Mistakes, tree: Any, path: TreePath = ()) -> None:
+    """Whether lists are of a length that a trial could have; what is in `choices` is for many trials."""
+    if len(mistakes.messages) > MAX_MESSAGES or not isinstance(tree, dict | list):
+        return
+    if isinstance(tree, list) and len(tree) > MAX_LISTED and path[-1:] != ("choices",):
+        mistakes.add(path, f"found a list of {len(tree)}, expected at most {MAX_LISTED}")
+        return
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if isinstance(value, dict | list):
+            check_lists(mistakes, value, (*path, key))
+
+
+def check_size(mistakes: Mistakes, spaces: dict[TreePath, dict]) -> None:
+    """Whether a grid, and what is to be said of each of its values, can be written down."""
+    search = mistakes.tree.get("search")
+    grid = not isinstance(search, dict) or search.get("method", "grid") == "grid"
+    counts = [len(space["choices"]) for space in spaces.values() if "choices" in space]
+    if grid and (size := math.prod(counts)) > MAX_TRIALS:
+        mistakes.add((), f"a grid of {size if size < 10**30 else 'more than 10^30'} trials; at most {MAX_TRIALS}")
+    elif sum(counts) > MAX_TRIALS:
+        mistakes.add((), f"{sum(counts)} choices together; at most {MAX_TRIALS}")
+
+
+def check_space(mistakes: Mistakes, path: TreePath, space: dict) -> None:
+    if not path or path[0] in NOT_SEARCHED or path[-1] in ("phase", "name"):
+        mistakes.add(path, "cannot be a search space")
+    elif "choices" in space:
+        if set(space) != {"choices"}:
+            mistakes.add(path, f"`choices` stands alone, found beside it: {listed(set(space) - {'choices'})}")
+        elif not isinstance(space["choices"], list) or not space["choices"]:
+            mistakes.add((*path, "choices"), f"found {shown(space['choices'])}, expected a list of at least one value")
+    else:
+        try:
+            checked = Range.model_validate(space)
+        except ValidationError as error:
+            mistakes._explain(error.errors(include_url=False), {}, path, Range)
+            return
+        if checked.low >= checked.high:
+            mistakes.add(path, f"a range the wrong way round: low = {checked.low} is not below high = {checked.high}")
+        elif checked.log and checked.low <= 0:
+            mistakes.add(path, f"a logarithmic range starts above 0, found low = {checked.low}")
+        elif checked.log and checked.step is not None:
+            mistakes.add(path, "a range has `log` or `step`, not both")
+        elif checked.step is not None and checked.step <= 0:
+            mistakes.add(path, f"`step` has to be above 0, found {checked.step}")
+        elif isinstance(checked.low, int) and isinstance(checked.high, int) and isinstance(checked.step, float):
+            mistakes.add(path, f"a range of whole numbers has a whole `step`, found {checked.step}")
+        elif checked.step is not None and (checked.high - checked.low) / checked.step > MAX_STEPS:
+            mistakes.add(path, f"a range has at most {MAX_STEPS:.0e} steps, found more, of {checked.step} each")
+
+
+def check_phases(mistakes: Mistakes, examples: Sequence[TrialSettings]) -> None:
+    """What has to hold of the phases of every trial, and of all trials together."""
+    kinds: dict[str, str] = {}
+    for settings in examples:
+        seen: set[str] = set()
+        for i, phase in enumerate(settings.phases):
+            if phase.name in StudySettings.model_fields:
+                mistakes.add(("phases", i, "name"), f"{phase.name!r} is the name of another setting; choose another")
+            if phase.name not in seen and kinds.setdefault(phase.name, phase.phase) != phase.phase:
+                mistakes.add(
+                    ("phases",),
+                    f"{phase.name!r} is called a phase of kind {kinds[phase.name]!r} in one choice and one of kind "
+                    f"{phase.phase!r} in another; give one of them another `name`",
+                )
+            seen.add(phase.name)
+        if not settings.pixels:
+            mistakes.add(("phases",), 'no phase has images; add one with phase = "evaluate", "meta" or "supervised"')
+
+
+def check_columns(mistakes: Mistakes, examples: Sequence[TrialSettings], spaces: dict[TreePath, dict]) -> None:
+    """Whether the table of trials has a column for each setting that holds it of every trial, whoever made it."""
+    side_by_side = examples[0].side_by_side.keys()
+    for settings in examples:
+        for i, phase in enumerate(settings.phases):
+            if phase.name in {other.name for other in settings.phases[:i]}:
+                mistakes.add(("phases", i), f"two phases are called {phase.name!r}; give one of them another `name`")
+        of_lists = [
+            path for path in spaces if dotted_name(path, mistakes.tree) in settings.side_by_side.keys() | side_by_side
+        ]
+        for path in of_lists:
+            mistakes.add(path, "a list of learning rates, side by side in one trial, cannot be one of `choices`")
+        if not of_lists and settings.side_by_side.keys() != side_by_side:
+            mistakes.add(("phases",), "every choice has to list its learning rates in the same setting, or none any")
+
+
+def check_whole(
+    mistakes: Mistakes,
+    settings: StudySettings,
+    spaces: dict[TreePath, dict],
+    examples: Sequence[TrialSettings],
+    every: Iterable[TrialSettings],
+) -> None:
+    """What no single setting is to blame for, of trials of which ``every`` one tells, or ``examples`` of them."""
+    for i, claim in enumerate(settings.claims):
+        if claim.phase not in (names := {phase.name for one in examples for phase in one.phases}):
+            mistakes.add(("claims", i, "phase"), f"found {claim.phase!r}, but the phases are {listed(names)}")
+        else:
+            measured = [_ever_measured(one, claim.phase) for one in examples]
+            check_measured(mistakes, ("claims", i, "metric"), "", claim.metric, claim.phase, set.union(*measured))
+            whose = [one for one, metrics in zip(examples, measured, strict=True) if claim.metric in metrics]
+            check_claim(mistakes, ("claims", i), claim, whose)
+    check_search(mistakes, settings, spaces, examples, every)
+    if (stopping := settings.early_stopping) is not None:
+        check_early_stopping(mistakes, stopping, examples)
+
+
+def check_claim(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:
+    """Whether the trials that measure what a claim is about, of which ``examples`` are some, can tell of it."""
+    if not examples:
+        return
+    inputs: set[str | None] = set()
+    chosen: set[str | None] = set()
+    for one in examples:
+        found, dataset = inputs_of(one, claim.phase, claim.metric), one.datasets().get(claim.phase)
+        inputs |= found
+        if claim.task is not None:
+            chosen |= {name for name in found if name and name.startswith(claim.task)}
+        elif next(phase for phase in one.phases if phase.name == claim.phase).phase == "out_of_distribution":
+            chosen |= found - {dataset}
+        elif dataset in found:
+            chosen.add(dataset)
+        else:
+            chosen |= found if claim.metric in OF_TASKS else found & {None}
+    known = {name for name in inputs if name}
+    if not chosen and claim.task is None:
+        mistakes.add(path, f"`task` has to say on which inputs {claim.metric} is meant, of {listed(known)}")
+    elif not chosen:
+        hint = meant(close(claim.task, known))
+        what = f"{claim.metric} is measured on {listed(known)}" if known else f"{claim.metric} is of no inputs"
+        mistakes.add((*path, "task"), f"found {claim.task!r}, but in {claim.phase} {what}{hint}")
+    layers = max(len(one.network.hidden) for one in examples) + 1
+    if claim.layer is not None and claim.metric not in OF_A_LAYER:
+        mistakes.add((*path, "layer"), f"{claim.metric} is not of a layer; leave `layer` out")
+    elif claim.layer is not None and claim.layer > layers:
+        mistakes.add((*path, "layer"), f"found {claim.layer}, but the networks have {layers} layers")
+    elif claim.layer == 1 and claim.metric == "alignment_angle":
+        mistakes.add((*path, "layer"), "the first layer has no feedback, and so no angle to it; layers count from 2")
+    rules = {one.network.rule for one in examples}
+    if claim.rule not in rules:
+        mistakes.add(
+            (*path, "rule"), f"{claim.rule!r} is about no network of this study: their rules are {listed(rules)}"
+        )
+    steps = [{phase.name: phase.steps for phase in one.phases if isinstance(phase, NoisePhase)} for one in examples]
+    if not any(map(any, (of_trial.values() for of_trial in steps))):
+        mistakes.add(path, "claims are about networks with noise, but no trial has any; give the study a noise phase")
+    elif claim.compare == "noise":
+        fewest = {name: min(one.get(name, 0) for one in steps) for of_trial in steps for name in of_trial}
+        if sum(fewest.values()):
+            sentence = "networks with noise are compared with those without, but every trial has some"
+            mistakes.add(path, f"{sentence}; let noise `steps` be 0 too, or compare with the start or a reference")
+
+
+def check_early_stopping(
+    mistakes: Mistakes, stopping: EarlyStoppingSettings, examples: Sequence[TrialSettings]
+) -> None:
+    path = ("early_stopping", "metric")
+    trained = {phase.name for one in examples for phase in one.phases if phase.phase in TRAINS}
+    if stopping.phase not in trained:
+        which = f"the phases that train are {listed(trained)}"
+        mistakes.add(path, f"found {stopping.metric!r}, expected PHASE.METRIC, where {which}")
+        return
+    # a trial without the phase is not judged
+    measured = [found for one in examples if (found := _ever_measured(one, stopping.phase))]
+    every = {name for name in set.intersection(*measured) if METRICS[name].throughout}
+    metric = stopping.metric.rpartition(".")[2]
+    some = " throughout each trial" if metric in set.union(*measured) else ""
+    check_measured(mistakes, path, f"{stopping.phase}.", metric, stopping.phase, every, some)
+    if stopping.direction is None and direction_of(stopping.metric) is None:
+        mistakes.add(("early_stopping",), f"`direction` has to be said: {_undirected(stopping.metric)}")
+
+
+def check_grid(mistakes: Mistakes, settings: StudySettings, spaces: dict[TreePath, dict]) -> None:
+    """Whether a grid has choices alone, whoever made it."""
+    if settings.search.method != "grid":
+        return
+    for path in (path for path, space in spaces.items() if "choices" not in space):
+        mistakes.add(path, 'a range needs another [search] method, such as "random"; a grid takes `choices`')
+
+
+def check_search(
+    mistakes: Mistakes,
+    settings: StudySettings,
+    spaces: dict[TreePath, dict],
+    examples: Sequence[TrialSettings],
+    every: Iterable[TrialSettings],
+) -> None:
+    search, ranges = settings.search, [path for path, space in spaces.items() if "choices" not in space]
+    method, adaptive = search.method, search.method in ADAPTIVE
+    if method == "grid":
+        if search.trials is not None:
+            mistakes.add(("search", "trials"), "a grid has as many trials as combinations; leave `trials` out")
+    elif search.trials is None:
+        mistakes.add(("search",), f'method = "{method}" needs `trials`, how many points to try')
+    elif not spaces:
+        mistakes.add(("search",), f'method = "{method}", but no setting is a search space')
+    if not adaptive:
+        for key in ("objectives", "directions"):
+            if getattr(search, key):
+                mistakes.add(("search", key), f'"{method}" does not adapt to any; that is for {listed(ADAPTIVE)}')
+        return
+    if not search.objectives:
+        mistakes.add(("search",), f'method = "{method}" needs `objectives`, such as ["evaluate.meta_loss"]')
+    if len(search.objectives) > 1 and method not in ("tpe", "nsgaii"):
+        mistakes.add(("search", "objectives"), f'"{method}" takes one; several are for "tpe" and "nsgaii"')
+    if search.directions and len(search.directions) != len(search.objectives):
+        mistakes.add(("search", "directions"), "there has to be one for each of `objectives`, or none")
+    if not search.synchronous and method not in ("tpe", "gp"):
+        mistakes.add(("search", "synchronous"), f'"{method}" goes on from whole batches; only "tpe" and "gp" need not')
+    if method == "nsgaii" and search.batch < 2:
+        mistakes.add(("search", "batch"), 'for "nsgaii" it is the population, of at least 2')
+    if method == "cmaes":
+        for path in (path for path in spaces if path not in ranges):
+            said = '"cmaes" knows ranges alone, and draws choices at random, whatever it finds'
+            mistakes.add(path, f'{said}; give a range, or take "tpe", "gp" or "nsgaii"')
+    flat = [{name: one.get(name) for name in search.objectives} for one in map(flatten, every)]
+    for i, objective in enumerate(search.objectives):
+        path = ("search", "objectives", i)
+        if all(type(one.get(objective)) in (int, float) for one in flat):
+            if len({one[objective] for one in flat}) == 1:
+                mistakes.add(
+                    path, f"{objective!r} is {flat[0][objective]} in every trial; nothing is to be found there"
+                )
+            continue
+        names = set.intersection(*({phase.name for phase in one.phases} for one in examples))
+        phase, _, metric = objective.rpartition(".")
+        if phase not in names:
+            mistakes.add(path, f"found {objective!r}, expected PHASE.METRIC, where the phases are {listed(names)}")
+            continue
+        measured = [metrics_of(one)[phase] for one in examples]
+        some = " in every trial" if metric in set.union(*measured) else ""
+        check_measured(mistakes, path, f"{phase}.", metric, phase, set.intersection(*measured), some)
+        if not search.directions and direction_of(objective) is None:
+            mistakes.add(("search",), f"`directions` have to be said: {_undirected(objective)}")
+
+
+def check_measured(
+    mistakes: Mistakes, path: TreePath, place: str, metric: str, phase: str, measured: set[str], some: str = ""
+) -> None:
+    """``metric``, in the file after ``place``, is to be one of those ``measured`` in ``phase``."""
+    if metric in measured:
+        return
+    close = difflib.get_close_matches(metric, measured, 1)
+    hint = f"did you mean {place + close[0]!r}? " if close else ""
+    said = f"found {place + metric!r}, but {phase!r} does not measure {metric!r}{some}"
+    mistakes.add(path, f"{said}; {hint}it measures {listed(measured)}")
