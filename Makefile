@@ -23,7 +23,7 @@ if sys.version_info < (3, 11):
         sys.executable, sys.version.split()[0]))
 compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 needs = "make builds learn2learn, which needs a C compiler and Python's headers, and "
-instead = "; on Debian `apt-get install gcc python3-dev` brings both, and the README says how to install metafa without"
+instead = "; on Debian `apt-get install gcc python3-dev` brings both, and docs/install.md says how to install metafa without"
 headers = "-I" + sysconfig.get_path("include")
 try:
     compiled = subprocess.run(compiler + [headers, "-fsyntax-only", "-x", "c", "-"], input=b"#include <Python.h>\n",

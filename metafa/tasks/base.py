@@ -22,7 +22,8 @@ from metafa.errors import DataBroken as DataBroken
 if TYPE_CHECKING:
     from learn2learn.data import Taskset
 
-SPLITS = ("training", "validation", "test")
+SPLITS = ("training", "validation", "test")  # of a task distribution
+PARTS = ("training", "test")  # of a dataset to classify
 SIDE = 28  # pixels; every distribution's images are SIDE x SIDE
 
 
@@ -47,10 +48,10 @@ class LabelledImages:
     @cached_property
     def digest(self) -> str:
         """A hash of the images, their shape and their labels: of all of it that a result depends on."""
-        found = hashlib.sha256(repr((self.images.shape, len(self.class_names))).encode())
-        found.update(np.ascontiguousarray(self.images, np.uint8).data)
-        found.update(np.ascontiguousarray(self.labels, "<i8").data)
-        return found.hexdigest()[:16]
+        digest = hashlib.sha256(repr((self.images.shape, len(self.class_names))).encode())
+        digest.update(np.ascontiguousarray(self.images, np.uint8).data)
+        digest.update(np.ascontiguousarray(self.labels, "<i8").data)
+        return digest.hexdigest()[:16]
 
     @cached_property
     def distinct(self) -> frozenset[bytes]:
@@ -62,14 +63,17 @@ class LabelledImages:
 class TaskDistribution:
     """A source of tasks: ``load(split, download)`` gives its images, or raises `DataAbsent` or `DataBroken`.
 
-    ``here()`` tells, without loading anything, whether the data is on this machine; ``downloads``, whether
-    loading fetches it where it is not.
+    description: what it is, for `metafa tasks`.
+    downloads: whether loading fetches the data where it is not on this machine.
+    here: tells, without loading anything, whether it is.
+    may_share: the largest fraction of one split's images that may stand in another split too.
     """
 
     description: str
     downloads: bool
     load: Callable[[str, bool], LabelledImages]
     here: Callable[[], bool]
+    may_share: float = 0.0
 
 
 def data_folder() -> Path:
@@ -83,7 +87,11 @@ def data_folder() -> Path:
 
 @contextlib.contextmanager
 def quiet_download(name: str, folder: Path) -> Iterator[None]:
-    """Keeps a library's download chatter from the screen and turns its failure into `DataAbsent`."""
+    """Keeps a library's download chatter from the screen and turns its failure into `DataAbsent`.
+
+    Not thread-safe: what other threads print meanwhile is lost, since the process has one ``sys.stdout`` and one
+    ``sys.stderr``. metafa downloads in the driver, before any trial starts.
+    """
     absent = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -97,7 +105,8 @@ def quiet_download(name: str, folder: Path) -> Iterator[None]:
 
 
 def import_learn2learn() -> ModuleType:
-    """learn2learn, imported without the notice that its dependency gym prints.
+    """learn2learn, imported without the notice that its dependency gym prints. Not thread-safe the first time: what
+    other threads write to ``sys.stderr`` while it is imported is lost.
 
     Raises ModuleNotFoundError, which says how to get it, where it is not installed: it is an extra of metafa's.
     """
@@ -107,7 +116,7 @@ def import_learn2learn() -> ModuleType:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"a learn2learn taskset needs {error.name}, which is not installed: `uv pip install --editable "
-            "'.[learn2learn]'` in metafa's checkout installs it, and metafa's README has the commands for pip",
+            "'.[learn2learn]'` in metafa's checkout installs it, and docs/install.md has the commands for pip",
             name=error.name,
         ) from None
     return learn2learn

@@ -18,11 +18,6 @@ from metafa.studies.settings import TrialSettings
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages
 
-# Of these the published files were not at hand to be counted, and may hold an image twice, as CIFAR-10 nearly does
-# (Barz and Denzler 2020): so large a fraction of one part's images may stand in another too. Of all others, none.
-MAY_SHARE = {"datasets/kmnist": 0.01, "tasks/kmnist": 0.01, "datasets/usps": 0.01, "datasets/cifar10": 0.01}
-
-
 COUNTS = ("ways", "shots", "queries", "training_images", "batch_size")  # of classes and images that a phase draws
 
 
@@ -98,7 +93,8 @@ def _find(needed: Sequence[TrialSettings], download: bool, already: Mapping[str,
             problems.setdefault(str(error), places[key])
     for name in dict.fromkeys(key.rpartition("/")[0] for key in places):
         parts = {part: images[f"{name}/{part}"] for part in SPLITS if f"{name}/{part}" in places.keys() & images.keys()}
-        if said := shared(name, parts):
+        kind, source = name.split("/")
+        if said := shared(source, parts, known[kind][source].may_share):
             problems.setdefault(said, next(place for key, place in places.items() if key.startswith(f"{name}/")))
     if problems:
         raise DataError([f"{place}: {said}" for said, place in problems.items()])
@@ -125,15 +121,16 @@ def overlaps(needed: Sequence[TrialSettings], found: Found) -> list[str]:
     return list(said)
 
 
-def shared(name: str, parts: Mapping[str, LabelledImages]) -> str | None:
-    """What is wrong, in a sentence, where parts of the same data, as a training and a test part, share images."""
+def shared(name: str, parts: Mapping[str, LabelledImages], may_share: float = 0.0) -> str | None:
+    """What is wrong, in a sentence, where two parts of the data called ``name``, such as its training and its test
+    part, share more than the fraction ``may_share`` of the smaller one's distinct images; None where they do not."""
     distinct = {part: images.distinct for part, images in parts.items()}
     for one, other in itertools.combinations(distinct, 2):
         common = len(distinct[one] & distinct[other])
         fewest = min(len(distinct[one]), len(distinct[other]))
-        if common > MAY_SHARE.get(name, 0.0) * fewest:
+        if common > may_share * fewest:
             return (
-                f"{name.rpartition('/')[2]}: {common} of the {len(distinct[other])} {other} images stand among the "
+                f"{name}: {common} of the {len(distinct[other])} {other} images stand among the "
                 f"{one} images too; replace them with the published files, which share none"
             )
     return None
