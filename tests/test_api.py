@@ -273,10 +273,10 @@ def test_a_query_image_of_the_support_set_is_warned_of() -> None:
 )
 def test_arguments_that_no_study_could_have_are_refused(function: Callable, said: dict, message: str) -> None:
     replicas = [] if function is metafa.initialise else [metafa.initialise(seeds=2, hidden=8)]
-    before = [p.clone() for one in replicas for p in one.network.parameters]
+    before = [p.clone() for one in replicas for p in one.network.tensors]
     with pytest.raises(ValueError, match=message):
         function(*replicas, **said)
-    assert all(p.equal(q) for one in replicas for p, q in zip(one.network.parameters, before, strict=True))
+    assert all(p.equal(q) for one in replicas for p, q in zip(one.network.tensors, before, strict=True))
 
 
 def test_numbers_may_be_numpys() -> None:
@@ -285,7 +285,7 @@ def test_numbers_may_be_numpys() -> None:
     assert plain.sizes == same.sizes == (20, 100, 5)
     for one in (dict(steps=4, learning_rate=0.5), dict(steps=np.int64(4), learning_rate=np.float32(0.5))):
         metafa.pretrain(plain if isinstance(one["steps"], np.int64) else same, **one, weight_decay=None)
-    assert all(p.equal(q) for p, q in zip(plain.network.parameters, same.network.parameters, strict=True))
+    assert all(p.equal(q) for p, q in zip(plain.network.tensors, same.network.tensors, strict=True))
 
 
 def test_a_study_of_numpys_numbers_is_the_one_of_pythons() -> None:
