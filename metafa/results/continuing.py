@@ -40,7 +40,9 @@ def check_images(store: Store, rows: Sequence[Mapping[str, Any]], digests: Mappi
         for name, digest in json.loads(said).items():
             if digests.get(name, digest) != digest:
                 _, of, part = name.split("/")
-                made = "; the installed matplotlib drew those, and glyphs now come with metafa" if of == "glyphs" else ""
+                made = (
+                    "; the installed matplotlib drew those, and glyphs now come with metafa" if of == "glyphs" else ""
+                )
                 raise ResultsError(
                     f"{store.address} holds {number} trials over other {part} images of {of}: those had the digest "
                     f"{digest}, those here have {digests[name]}{made}; choose another folder with --results, or put "
