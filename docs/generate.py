@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from metafa.results.columns import COLUMNS, VERSION_COLUMNS
 from metafa.studies.claims import ClaimSettings
-from metafa.studies.fields import MAX_SIZE, MAX_STEPS, MAX_WHOLE, Settings
+from metafa.studies.fields import MAX_SIZE, MAX_STEPS, MAX_WHOLE, Known, Settings
 from metafa.studies.metrics import METRICS
 from metafa.studies.phases import PHASES
 from metafa.studies.schema import json_schema
@@ -236,7 +236,13 @@ def table(fields: dict[str, FieldInfo]) -> str:
 
 
 def type_of(field: FieldInfo) -> str:
-    return words(field.annotation) + bounds(field.metadata)
+    return in_table(field.metadata) or words(field.annotation) + bounds(field.metadata)
+
+
+def in_table(metadata: Iterable[Any]) -> str:
+    """The names of the table that a setting names a row of; empty where it names none."""
+    names = [name for one in metadata if isinstance(one, Known) for name in one.table]
+    return " \\| ".join(f"`{name}`" for name in names)
 
 
 def bounds(metadata: list[Any]) -> str:
@@ -258,6 +264,8 @@ def words(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return " \\| ".join(f"`{one}`" for one in arguments)
     if hasattr(annotation, "__metadata__"):  # Annotated
+        if names := in_table(annotation.__metadata__):
+            return names
         inner = [one for part in annotation.__metadata__ for one in getattr(part, "metadata", [])]
         return words(annotation.__origin__) + bounds(inner)
     if get_origin(annotation) is list:

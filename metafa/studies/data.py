@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, NamedTuple
 
-TaskDistributionName = Literal["glyphs", "omniglot", "omniglot-minimal", "mnist", "fashion-mnist", "kmnist"]
+from metafa.studies.fields import Known
 
-DatasetName = Literal["glyphs", "digits", "mnist", "mnist10k", "fashion-mnist", "kmnist", "usps", "cifar10"]
+TASK_DISTRIBUTION_NAMES = ["glyphs", "omniglot", "omniglot-minimal", "mnist", "fashion-mnist", "kmnist"]
+TaskDistributionName = Annotated[str, Known(TASK_DISTRIBUTION_NAMES)]
 
 # Of the images of tasks, and of each dataset: rows, columns, and channels where there are several. Said here, so that a
 # study is checked without loading any.
 TASK_SHAPE = (28, 28)
 
-DATASET_SHAPES: dict[str, tuple[int, ...]] = {name: (28, 28) for name in get_args(DatasetName)} | {
+DATASET_SHAPES: dict[str, tuple[int, ...]] = {
+    "glyphs": (28, 28),
     "digits": (8, 8),
+    "mnist": (28, 28),
+    "mnist10k": (28, 28),
+    "fashion-mnist": (28, 28),
+    "kmnist": (28, 28),
     "usps": (16, 16),
     "cifar10": (32, 32, 3),
 }
+DatasetName = Annotated[str, Known(DATASET_SHAPES)]
 
 DIGITS = ("glyphs", "digits", "mnist", "mnist10k", "usps")  # the datasets whose classes are the ten digits
 

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Tag,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
 
 MAX_WHOLE = 2**63 - 1  # the largest whole number that a column of Parquet holds
 
@@ -57,6 +69,29 @@ def _end_of_range(value: Any) -> Any:
     if not math.isfinite(value):
         raise PydanticKnownError("finite_number")
     return value
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The type of a setting that is a name in a table, such as that of the rules: a row that is added to the table is
+    allowed from then on."""
+
+    table: Collection[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._checked)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": list(self.table), "type": "string"}
+
+    def _checked(self, value: Any) -> Any:
+        if not isinstance(value, str) or value not in self.table:
+            raise PydanticKnownError("literal_error", {"expected": self._expected()})
+        return value
+
+    def _expected(self) -> str:
+        *others, last = map(repr, self.table)
+        return f"{', '.join(others)} or {last}" if others else last
 
 
 Positive = Annotated[int, Field(ge=1, le=MAX_WHOLE)]

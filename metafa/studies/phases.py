@@ -6,10 +6,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from metafa.learning.kinds import ACTIVATIONS, OPTIMIZERS, OUTER_ALGORITHMS
+from metafa.learning.rules import RULES
 from metafa.studies.data import DatasetName, TaskDistributionName
 from metafa.studies.fields import (
     MAX_SIZE,
     Fraction,
+    Known,
     Name,
     Number,
     Rate,
@@ -21,23 +24,10 @@ from metafa.studies.fields import (
     mistake,
 )
 
-RuleName = Literal[
-    "backprop",
-    "feedback_alignment",
-    "direct_feedback_alignment",
-    "sign_symmetry_uniform",
-    "sign_symmetry_fixed",
-    "sign_symmetry_random",
-    "kolen_pollack",
-    "nested_kolen_pollack",
-    "weight_mirror",
-]
-
-ActivationName = Literal["relu", "tanh"]
-
-OuterAlgorithmName = Literal["exact", "first_order", "reptile", "anil", "none"]
-
-OptimizerName = Literal["adam", "sgd"]
+RuleName = Annotated[str, Known(RULES)]
+ActivationName = Annotated[str, Known(ACTIVATIONS)]
+OuterAlgorithmName = Annotated[str, Known(OUTER_ALGORITHMS)]
+OptimizerName = Annotated[str, Known(OPTIMIZERS)]
 
 
 class NoisePhase(Settings):

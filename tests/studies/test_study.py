@@ -1,14 +1,13 @@
 import math
 import re
 import tomllib
-import typing
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from metafa.errors import StudyError
-from metafa.learning import credit, kinds
+from metafa.learning import kinds, rules
 from metafa.results import columns
 from metafa.results.parts import decode, encode
 from metafa.studies import claims, fields, needs, phases, sentences, settings, study
@@ -44,12 +43,17 @@ def mistakes(text: str) -> list[str]:
     return caught.value.messages
 
 
-def test_the_schema_names_what_the_tables_hold() -> None:
-    assert set(typing.get_args(phases.RuleName)) == set(credit.RULES)
-    assert set(typing.get_args(phases.ActivationName)) == set(kinds.ACTIVATIONS)
-    assert set(typing.get_args(phases.OuterAlgorithmName)) == set(kinds.OUTER_ALGORITHMS)
-    assert set(typing.get_args(phases.OptimizerName)) == set(kinds.OPTIMIZERS)
+def test_every_kind_of_phase_has_its_function() -> None:
     assert set(phases.PHASES) == set(trial.RUN_PHASE)
+
+
+def test_a_rule_that_is_added_to_the_table_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f'network.rule = "of_my_own"\n[[phases]]\n{PHASE}'
+    (message,) = mistakes(text)
+    assert "found 'of_my_own', expected 'backprop', 'feedback_alignment', " in message
+    assert "or 'weight_mirror'" in message
+    monkeypatch.setitem(rules.RULES, "of_my_own", rules.RULES["feedback_alignment"])
+    assert study.parse(text).trials[0].settings.network.rule == "of_my_own"
 
 
 def test_weight_transport_is_said_of_every_part() -> None:
@@ -460,9 +464,9 @@ def test_a_typo_in_any_name_of_the_schema_is_known(table: str) -> None:
 
 
 def test_a_typo_in_any_value_of_the_schema_is_known() -> None:
-    for key, names in [("rule", phases.RuleName), ("activation", phases.ActivationName)]:
-        for name in typing.get_args(names):
-            for typo in set(typos(name)) - set(typing.get_args(names)):
+    for key, names in [("rule", set(rules.RULES)), ("activation", set(kinds.ACTIVATIONS))]:
+        for name in names:
+            for typo in set(typos(name)) - names:
                 (message,) = mistakes(f'network.{key} = "{typo}"\n[[phases]]\n{PHASE}')
                 assert message.endswith(f"; did you mean '{name}'?"), (typo, message)
 

@@ -1,6 +1,5 @@
 """The table of task distributions."""
 
-import typing
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from metafa.tasks import TASK_DISTRIBUTIONS
 
 
 def test_the_table_and_the_study_files_know_the_same_names() -> None:
-    assert set(TASK_DISTRIBUTIONS) == set(typing.get_args(data.TaskDistributionName))
+    assert set(TASK_DISTRIBUTIONS) == set(data.TASK_DISTRIBUTION_NAMES)
 
 
 @pytest.mark.parametrize("name", ["omniglot", "omniglot-minimal", "mnist", "fashion-mnist", "kmnist"])
