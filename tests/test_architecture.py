@@ -4,6 +4,7 @@ What is held here is read from the folders themselves; docs/architecture.md show
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,15 @@ def test_a_folder_brings_no_more_packages_than_it_says(folder: str) -> None:
     code += f"; import sys; print(*(set(sys.modules) & {HEAVY - CARRIED[folder]!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == ""
+
+
+def test_the_page_names_files_that_exist_and_every_folder() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(metafa/[a-z_/.]*)`", page))
+    assert len(named) > 30
+    assert not {name for name in named if not (PACKAGE.parent / name).exists()}
+    drawn = re.findall(r"^  ([a-z]+)/ ", page, re.MULTILINE)
+    assert drawn == list(reversed(FOLDERS)), "from the highest to the lowest"
 
 
 def test_the_command_starts_without_what_takes_long_to_import() -> None:
