@@ -510,7 +510,7 @@ SERVER = """if True:
     from metafa import __main__, cli
     from metafa.reporting import report
     from metafa.results import tensorboard
-    from metafa.running import stopping
+    from metafa.running import bundled, stopping
     sys.path.insert(0, bundled.folder("analysis").as_posix())
     for script in json.loads(sys.argv[1]):
         importlib.import_module(script)
