@@ -10,7 +10,7 @@ import pytest
 
 import metafa
 from metafa.results.tables import Results
-from metafa.running import notebook
+from metafa.studies.card import card
 
 STUDY = dict(
     name="small",
@@ -142,7 +142,7 @@ def test_a_study_of_many_trials_is_shown_in_short() -> None:
 
 
 def test_nothing_in_a_card_is_markup() -> None:
-    shown = notebook.card("<script>", {"<td>": "</table>", "&amp;": '"'})
+    shown = card("<script>", {"<td>": "</table>", "&amp;": '"'})
     assert text_of(shown).split() == ["<script>", "<td>", "</table>", "&amp;", '"']
 
 
