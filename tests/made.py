@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from metafa.results import addresses, columns, preparation, publishing
+from metafa.results import addresses, columns, heartbeat, leases, preparation, publishing
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS, flatten
 from metafa.studies.study import Study
@@ -32,6 +32,15 @@ def put(address: object, checked: Study, trial: Trial, rows: Iterable[dict[str, 
     row = {"trial_id": trial.trial_id, "study": checked.name, "status": "done", "numerics": NUMERICS}
     row |= flatten(trial.settings) | {"point": json.dumps(trial.varied)} | outcome
     publishing.write(addresses.at(str(address)), columns.trials_schema(checked), row, rows)
+
+
+def driver(address: object, **changed: object) -> leases.Driver:
+    """A driver that has said once that it is there, as one of another machine where nothing else is said."""
+    one = leases.Driver(addresses.at(str(address)))
+    one.store.make_folders("", heartbeat.FOLDER, leases.FOLDER)
+    said = heartbeat.now("1/2 trials").model_copy(update={"process": heartbeat.Process(), **changed})
+    one.store.put(f"{heartbeat.FOLDER}/{one.token}.json", said.model_dump_json().encode())
+    return one
 
 
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess:

@@ -12,20 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from made import driver
 
 from metafa.errors import StoreError
 from metafa.results import addresses, heartbeat, leases
 
 ONE = leases.of_trial("0123456789abcdef")
-
-
-def driver(address: object, **changed: object) -> leases.Driver:
-    """A driver that has said once that it is there, as one of another machine where nothing else is said."""
-    one = leases.Driver(addresses.at(str(address)))
-    one.store.make_folders("", heartbeat.FOLDER, leases.FOLDER)
-    said = heartbeat.now("1/2 trials").model_copy(update={"process": heartbeat.Process(), **changed})
-    one.store.put(f"{heartbeat.FOLDER}/{one.token}.json", said.model_dump_json().encode())
-    return one
 
 
 def test_a_lease_is_one_driver_s_until_it_gives_it_back(address: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as fs
 import pytest
-from test_leases import driver
+from made import driver
 
 from metafa.errors import PartError, ResultsError, StoreError
 from metafa.reporting import conditions, report
