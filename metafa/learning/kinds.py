@@ -104,6 +104,11 @@ class OuterAlgorithm:
     source: str = ""
 
     @property
+    def by_outer_rule(self) -> bool:
+        """Whether a rule of the outer loop's own plays a part."""
+        return self.transports == "outer_rule"
+
+    @property
     def trains(self) -> bool:
         """Whether it changes the network at all."""
         return self.gradient is not None

@@ -14,7 +14,6 @@ from torch import Tensor
 from metafa.learning.kinds import ACTIVATIONS
 from metafa.learning.layers.activation import Activation
 from metafa.learning.layers.base import Cache, Layer, Parameters, flat
-from metafa.learning.layers.base import times as times
 from metafa.learning.layers.linear import Linear
 from metafa.learning.losses import CROSS_ENTROPY, Loss
 from metafa.learning.streams import Streams

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from metafa.learning.kinds import OUTER_ALGORITHMS
 from metafa.studies.fields import Settings
-from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, SupervisedPhase, TaskSettings
+from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, SupervisedPhase, TaskSettings, has_steps
 from metafa.studies.settings import NetworkSettings, TrialSettings
 from metafa.studies.study import Study
 
@@ -44,7 +45,7 @@ class Fact(NamedTuple):
 
 
 def _trains_nothing(around: Around, phase: MetaPhase) -> bool:
-    return (phase.iterations == 0 or phase.outer_algorithm == "none") and not phase.learn_inner_rates
+    return not has_steps(phase) and not phase.learn_inner_rates
 
 
 OF_TRAINING = ("batch_size", "optimizer", "learning_rate", "weight_decay")
@@ -112,7 +113,7 @@ FACTS = (
     Fact(
         "outer_rule is for first_order alone, and is the same for backprop",
         MetaPhase,
-        lambda around, phase: phase.outer_algorithm != "first_order" or around.rule == "backprop",
+        lambda around, phase: not OUTER_ALGORITHMS[phase.outer_algorithm].by_outer_rule or around.rule == "backprop",
         ("outer_rule",),
     ),
     Fact(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from metafa.learning.kinds import OUTER_ALGORITHMS
 from metafa.learning.rules import RULES
 from metafa.studies.data import DatasetNeed, TaskNeed, images_of_tasks
 from metafa.studies.metrics import MEASURED_IN_TRAINING, OF_TASKS, OF_THE_BATCH
@@ -131,15 +132,12 @@ def transports(settings: TrialSettings) -> dict[str, str]:
             found[phase.name] = "none"  # nothing is learned there
         elif isinstance(phase, EvaluatePhase):
             found[phase.name] = "none" if phase.adapted_layers == "readout" else rule
-        elif phase.outer_algorithm == "none":
-            found |= {f"{phase.name}, inner loop": "none", f"{phase.name}, outer loop": "none"}
         else:
-            first_order = rule if phase.outer_rule == "inner" else RULES[phase.outer_rule].transports
+            algorithm = OUTER_ALGORITHMS[phase.outer_algorithm]
+            by_outer_rule = rule if phase.outer_rule == "inner" else RULES[phase.outer_rule].transports
+            sends = algorithm.trains and algorithm.adapts == "all"
             found |= {
-                f"{phase.name}, inner loop": "none" if phase.outer_algorithm == "anil" else rule,
-                # to differentiate through the inner loop is to go back through the weights; Reptile sends no error
-                f"{phase.name}, outer loop": {"first_order": first_order, "reptile": "none"}.get(
-                    phase.outer_algorithm, "weights"
-                ),
+                f"{phase.name}, inner loop": rule if sends else "none",
+                f"{phase.name}, outer loop": by_outer_rule if algorithm.by_outer_rule else algorithm.transports,
             }
     return found

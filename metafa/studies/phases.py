@@ -164,10 +164,11 @@ class MetaPhase(TaskSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.outer_momentum and self.outer_optimizer != "sgd":
+        if self.outer_momentum and not OPTIMIZERS[self.outer_optimizer].momentum:
             raise mistake('`outer_momentum` is for outer_optimizer = "sgd"; adam has its own')
-        if self.learn_inner_rates and self.outer_algorithm not in ("exact", "anil"):
-            raise mistake('`learn_inner_rates` needs outer_algorithm = "exact" or "anil"')
+        if self.learn_inner_rates and not OUTER_ALGORITHMS[self.outer_algorithm].learns_rates:
+            able = " or ".join(f'"{name}"' for name, row in OUTER_ALGORITHMS.items() if row.learns_rates)
+            raise mistake(f"`learn_inner_rates` needs outer_algorithm = {able}")
         if self.learn_inner_rates and not self.inner_steps:
             raise mistake("`learn_inner_rates` needs `inner_steps`: each has a rate to learn, and there are none")
         return self
@@ -213,7 +214,7 @@ PHASES: dict[str, type[Settings]] = {
 def has_steps(phase: Phase) -> bool:
     """Whether a phase trains at all."""
     if isinstance(phase, MetaPhase):
-        return phase.iterations > 0 and phase.outer_algorithm != "none"
+        return phase.iterations > 0 and OUTER_ALGORITHMS[phase.outer_algorithm].trains
     return bool(getattr(phase, "steps", None) or getattr(phase, "epochs", None))
 
 

@@ -11,7 +11,14 @@ from metafa.learning import credit, measures, meta, noise, shifts, supervised
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
 from metafa.studies.data import DATASET_SHAPES
-from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, OutOfDistributionPhase, SupervisedPhase
+from metafa.studies.phases import (
+    EvaluatePhase,
+    MetaPhase,
+    NoisePhase,
+    OutOfDistributionPhase,
+    SupervisedPhase,
+    has_steps,
+)
 from metafa.trials.measuring import adaptation_measures, measure_test_images
 from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, noise_of, rates_of
 
@@ -93,7 +100,7 @@ def _flat(pictures: Tensor) -> Tensor:
 
 
 def run_meta(trial: TrialRun, phase: MetaPhase) -> None:
-    iterations = 0 if phase.outer_algorithm == "none" else phase.iterations
+    iterations = phase.iterations if has_steps(phase) else 0
     inner = trial.inner_loop(phase)
     if phase.learn_inner_rates:
         if trial.taken.steps and trial.learned_rates is not None:
