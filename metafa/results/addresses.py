@@ -19,8 +19,13 @@ OF_PYARROW = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # what it ope
 OF_THIS_PROCESS = ("memory", "mem", "mock")  # addresses of what no other process ever sees
 HIDDEN = "***"  # in place of a key
 SECRET_LETTERS = 4  # at least, of what is hidden wherever it stands
-KNOWN_OPTIONS = ("scheme", "region", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion")
+KNOWN_OPTIONS = (
+    *("scheme", "region", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion"),
+    "retry_limit_seconds",
+)
 """What an address may say after its question mark that is nobody's secret."""
+
+RETRY_SECONDS = 60  # a store of Google's that does not answer; pyarrow itself would try for 15 minutes, deaf to signals
 
 
 def at(address: str | Path) -> Store:
@@ -36,7 +41,7 @@ def at(address: str | Path) -> Store:
             f"{shown(address)} is of one process alone, and nothing is kept there: give a folder or a store"
         )
     try:
-        filesystem, root = fs.FileSystem.from_uri(address)
+        filesystem, root = fs.FileSystem.from_uri(_with_retry_limit(address))
     except Exception as error:  # each kind of address has its own
         if scheme in OF_PYARROW:
             said = hidden(str(error), address).splitlines()[0]
@@ -55,6 +60,13 @@ def at(address: str | Path) -> Store:
     if isinstance(filesystem, fs.LocalFileSystem):  # file://
         return Store(root, filesystem, root, root)
     return Store(shown(address), filesystem, root, address, _exclusive(address, filesystem, root.partition("/")[0]))
+
+
+def _with_retry_limit(address: str) -> str:
+    """``address`` with a limit to retries where its kind of store has one and the address names none."""
+    if not address.startswith(("gs://", "gcs://")) or "retry_limit_seconds=" in address:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}retry_limit_seconds={RETRY_SECONDS}"
 
 
 def open_store(address: str | Path) -> Store:

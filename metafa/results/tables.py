@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from metafa.errors import PartError
 from metafa.results.addresses import open_store
-from metafa.results.columns import CONTINUED, MEASUREMENTS, TABLES
+from metafa.results.columns import CONTINUED, MEASUREMENTS, TABLES, trials_schema
 from metafa.results.pairs import of_trials, parts_and_pairs, read_pair, retried
 from metafa.results.parts import check_total
-from metafa.results.preparation import study_text
+from metafa.results.preparation import read_study, study_text
 from metafa.results.reading import decode_own_measurements, for_each, metadata_of, naming, read_part
 from metafa.results.rows import as_tables, failed_row, own_row
 from metafa.results.statuses import FINAL
@@ -49,8 +49,10 @@ def load(address: str | Path) -> Results:
     store = open_store(address)
     study_text(store)
     trials, measurements = (read_table(store, table) for table in TABLES)
+    if not trials.num_columns:
+        trials = trials_schema(read_study(store)).empty_table()
     # what was published after `trials` was read is left out
-    ended = trials.filter(pc.field("status").isin(FINAL))["trial_id"].to_pylist() if trials.num_columns else []
+    ended = trials.filter(pc.field("status").isin(FINAL))["trial_id"].to_pylist()
     measurements = measurements.filter(of_trials(ended))
     return Results(trials.to_pandas(), measurements.to_pandas())
 

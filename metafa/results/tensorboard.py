@@ -21,13 +21,13 @@ def write(store: Store, folder: Path) -> int:
     how many. Raises `ResultsError`, and OSError where ``folder`` cannot be written."""
     from tensorboardX import SummaryWriter
 
-    folder.mkdir(parents=True, exist_ok=True)
     written = 0
     for trials, measurements in exports.in_parts(store):
         try:
             values.check_rows(trials, "trials")  # by its trial_id a folder is called
         except PartError as error:
             raise ResultsError(f"{store.address}/trials {error}") from error
+        folder.mkdir(parents=True, exist_ok=True)
         for trial in trials.to_pylist():
             run = folder / trial["trial_id"]
             if run.exists() or run.is_symlink():

@@ -209,3 +209,15 @@ def test_what_is_gone_with_the_process_is_no_store(address: str) -> None:
 def test_an_address_of_a_folder_is_that_folder(tmp_path: Path) -> None:
     place = addresses.at(f"file://{tmp_path}")
     assert (place.address, place.root, place.local) == (str(tmp_path), str(tmp_path), True)
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [("", addresses.RETRY_SECONDS), ("?scheme=http", addresses.RETRY_SECONDS), ("?retry_limit_seconds=5", 5)],
+)
+def test_a_store_of_google_s_that_does_not_answer_is_given_up(options: str, seconds: int) -> None:
+    """By itself pyarrow tries for a quarter of an hour, and no signal reaches this process until then."""
+    place = addresses.at(f"gs://anonymous@bucket/folder{options}")
+    _, (settings,) = place.filesystem.__reduce__()
+    assert settings["retry_time_limit"].total_seconds() == seconds
+    assert "retry" not in place.address or "5" in options

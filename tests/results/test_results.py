@@ -534,6 +534,17 @@ def test_load_says_what_is_no_results_folder(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_study_that_nobody_has_begun_has_tables_without_rows(address: str, checked: study.Study) -> None:
+    """A script that selects columns says nothing else before the first trial ends than after the last."""
+    preparation.prepare(addresses.at(address), checked)
+    empty = load(address)
+    assert (len(empty.trials), len(empty.measurements)) == (0, 0)
+    fill(address, checked)
+    done = load(address)
+    assert list(empty.measurements.columns) == list(done.measurements.columns)
+    assert set(done.trials.columns) <= set(empty.trials.columns)
+
+
 def test_results_without_their_study_are_read_and_continued(address: str, checked: study.Study) -> None:
     """Every part says of which study it is; of one that has grown, the largest counts."""
     place = addresses.at(address)

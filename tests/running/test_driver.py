@@ -354,6 +354,7 @@ def test_results_in_an_object_store_are_those_in_a_folder(undisturbed: Path, obj
 def test_an_object_store_that_is_not_there_is_said_in_a_line(undisturbed: Path) -> None:
     for address, said in [
         ("s3://key:secret@bucket/x?scheme=http&region=us-east-1&endpoint_override=127.0.0.1:9", "cannot be used"),
+        ("gs://anonymous@bucket/x?scheme=http&endpoint_override=127.0.0.1:9&retry_limit_seconds=1", "cannot be used"),
         ("nowhere://x", "cannot be opened"),
     ]:
         done = metafa(undisturbed, "run", "small.toml", "--results", address)
