@@ -78,15 +78,15 @@ def plot(curves: pd.DataFrame, tables: Tables) -> plt.Figure:
     lines = appearance.lines(tables)
     figure, axes = grid(len(METRICS), len(evaluations), share=False)
     for metric, row in zip(METRICS, axes, strict=True):
-        for (phase, task), axis in zip(evaluations, row, strict=True):
-            here = curves[(curves["metric"] == metric) & (curves["phase"] == phase) & (curves["task"] == task)]
+        for (phase, inputs), axis in zip(evaluations, row, strict=True):
+            here = curves[(curves["metric"] == metric) & (curves["phase"] == phase) & (curves["inputs"] == inputs)]
             for line in lines:
                 draw_line(axis, line, line.rows(here, tables.conditions))
             axis.xaxis.get_major_locator().set_params(integer=True)
             if metric == "meta_loss":
                 # a meta-trained network may be far off before its first inner step: equal ratios, equal lengths
                 of_losses(axis)
-            label(axis, f"{phase}\n{task}", "inner steps", named(metric))
+            label(axis, f"{phase}\n{inputs}", "inner steps", named(metric))
     legend(figure, lines, tables.excerpt)
     return figure
 

@@ -33,7 +33,7 @@ from metafa.reporting.appearance import named, short, value
 from metafa.reporting.conditions import RULE, Tables
 
 METRICS = ["alignment_angle", "effective_dimensionality", "readout_probability", "readout_deviation"]
-WHERE = ["layer", "task"]  # what a metric is of: one of the two
+WHERE = ["layer", "inputs"]  # what a metric is of: one of the two
 MAX_ROWS = 6  # of a figure
 
 
@@ -107,7 +107,7 @@ def as_rich(curves: pd.DataFrame, tables: Tables) -> Table:
 
 def plot(curves: pd.DataFrame, metric: str, tables: Tables, phases: list[str]) -> plt.Figure:
     """A row a layer, or what inputs the readout is of; a column a phase."""
-    where = "layer" if curves["layer"].notna().any() else "task"
+    where = "layer" if curves["layer"].notna().any() else "inputs"
     places = sorted(curves[where].dropna().unique())[:MAX_ROWS]
     figure, axes = grid(len(places), len(phases), share="row" if where == "layer" else "all")
     lines = appearance.lines(tables)

@@ -31,6 +31,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metafa.errors import ResultsError
+from metafa.learning.kinds import SHIFTS
 from metafa.reporting import claims, statistics
 from metafa.reporting.appearance import in_words, named, rule_colour
 from metafa.reporting.conditions import Tables
@@ -39,7 +40,6 @@ from metafa.studies.claims import ClaimSettings
 
 STYLES = {"holds": "green", "fails": "red", "undecided": "yellow"}
 PANELS = 12  # of a figure at most; the table has all conditions
-UNITS = {"translation": " (pixels)", "rotation": " (degrees)", "pixel_noise": " (standard deviation)"}
 
 
 @script
@@ -146,9 +146,8 @@ def conditions_of(rows: pd.DataFrame, others: list[str]) -> pd.Series:
 def plot_course(rows: pd.DataFrame, claim: ClaimSettings, others: list[str]) -> plt.Figure:
     """Rule by rule, dashed without noise and solid with the most: against the step, or, where a phase tests changed
     images, against the strength of each change, then a row a condition. On other images a ring is without noise."""
-    strengths = rows["task"].str.extract(r"/(?P<shift>\w+)=(?P<strength>[\d.e+-]+)$")
-    rows = rows.assign(shift=strengths["shift"], x=strengths["strength"].astype(float).fillna(rows["step"]))
-    rows = rows.assign(shift=rows["shift"].fillna("" if strengths["shift"].isna().all() else "other images"))
+    plain = "" if rows["shift"].isna().all() else "other images"
+    rows = rows.assign(x=rows["strength"].fillna(rows["step"]), shift=rows["shift"].fillna(plain))
     rows = rows.sort_values(others, kind="stable") if others else rows
     rows = rows.assign(condition=conditions_of(rows, others))
     conditions, shifts = rows["condition"].unique(), sorted(rows["shift"].unique())
@@ -160,7 +159,7 @@ def plot_course(rows: pd.DataFrame, claim: ClaimSettings, others: list[str]) -> 
         drawn, placed = panels(places)
     for (condition, shift), axis in placed:
         here = rows[(rows["shift"] == shift) & (rows["condition"] == condition)]
-        x = "task" if shift == "other images" else "x"
+        x = "inputs" if shift == "other images" else "x"
         for shade, noisy, line in with_and_without(here):
             seeds = line.groupby([x, "seed"])["value"].mean().unstack("seed")
             middle, bounds = seeds.mean(axis=1), statistics.intervals_by_row(seeds.to_numpy())
@@ -172,7 +171,8 @@ def plot_course(rows: pd.DataFrame, claim: ClaimSettings, others: list[str]) -> 
         if claim.compare == "reference":
             axis.axhline(claim.reference, color="grey", linewidth=0.8)
         steps = "step (before 0: noise)" if here["step"].min() < 0 else "step"
-        x_label = shift.replace("_", " ") + UNITS.get(shift, "") or steps
+        unit = SHIFTS[shift].unit if shift in SHIFTS else ""
+        x_label = shift.replace("_", " ") + (f" ({unit})" if unit else "") or steps
         label(axis, condition or claim.phase, x_label, named(claim.metric))
     add_legend(drawn, rows)
     return drawn

@@ -73,7 +73,7 @@ def main() -> None:
 
 def as_rich(table: pd.DataFrame, conditions: list[str]) -> Table:
     """The table for a screen. What is the same in every row stands in its title."""
-    columns = ["phase", "task", *conditions, "seeds"]
+    columns = ["phase", "inputs", *conditions, "seeds"]
     shared = [c for c in columns if c not in ("phase", RULE, NOISE) and table[c].nunique(dropna=False) == 1]
     columns = [c for c in columns if c not in shared]
     said = [f"{short(c)}: {appearance.value(table[c].iloc[0])}" for c in shared]
@@ -124,19 +124,19 @@ def plot_noise_steps(tables: Tables, table: pd.DataFrame) -> plt.Figure:
     rows = tables.rows_of_shown(["meta_loss"], tables.phases_of("noise"))
     rows = rows[rows[NOISE] == rows.groupby(alike, dropna=False)[NOISE].transform("max")]
     rows = rows.assign(step=rows["step"] + tables.noise_steps_before(rows))
-    during = comparison.curves(rows, tables, ["task", "step"]) if len(rows) else pd.DataFrame()
+    during = comparison.curves(rows, tables, ["inputs", "step"]) if len(rows) else pd.DataFrame()
     during = during.assign(phase="during noise pretraining", **({NOISE: during["step"]} if len(during) else {}))
     names = {"meta_loss": "value", "meta_loss_low": "low", "meta_loss_high": "high"}
-    evaluated = table[table["task"] != comparison.ALL].rename(columns=names)
+    evaluated = table[table["inputs"] != comparison.ALL].rename(columns=names)
     values = pd.concat([during, evaluated.merge(shown, on=alike)])
-    tasks, phases = list(values["task"].unique()), list(values["phase"].unique())
+    tasks, phases = list(values["inputs"].unique()), list(values["phase"].unique())
     figure, axes = grid(len(tasks), len(phases))
     lines = {
         appearance.key(v for n, v in zip(tables.conditions, line.condition, strict=True) if n != NOISE): line
         for line in appearance.lines(tables)
     }
-    for (task, phase), axis in zip([(t, p) for t in tasks for p in phases], axes.flat, strict=True):
-        here = values[(values["task"] == task) & (values["phase"] == phase)]
+    for (inputs, phase), axis in zip([(i, p) for i in tasks for p in phases], axes.flat, strict=True):
+        here = values[(values["inputs"] == inputs) & (values["phase"] == phase)]
         for key, line in here.groupby(alike, sort=False, dropna=False):
             (quiet,) = tables.without_noise(here[tables.conditions], line[tables.conditions].tail(1))
             if quiet is not None and not (line[NOISE] == 0).any():
@@ -145,7 +145,7 @@ def plot_noise_steps(tables: Tables, table: pd.DataFrame) -> plt.Figure:
             colour = lines[appearance.key(key)].colour
             draw(axis, line[NOISE], line["value"], (line["low"], line["high"]), colour)
         by_steps(axis, here[NOISE])
-        label(axis, f"{phase}\n{task}", "noise steps", named("meta_loss"))
+        label(axis, f"{phase}\n{inputs}", "noise steps", named("meta_loss"))
     named_by = alike if tables.several_rules or len(alike) == 1 else alike[1:]
     solid = [
         line._replace(dash="solid", words=appearance.in_words(named_by, key[-len(named_by) :]))
@@ -163,8 +163,8 @@ def plot_differences(tables: Tables, table: pd.DataFrame) -> plt.Figure:
     lines = [line for line in appearance.lines(tables) if line.condition[tables.conditions.index(NOISE)]]
     figure, placed = panels(evaluations)
     figure.set_figheight(1.2 + 0.35 * max(3, len(lines)) * math.ceil(len(evaluations) / 4))
-    for (phase, task), axis in placed:
-        here = compared[(compared["phase"] == phase) & (compared["task"] == task)]
+    for (phase, inputs), axis in placed:
+        here = compared[(compared["phase"] == phase) & (compared["inputs"] == inputs)]
         for place, line in enumerate(lines):
             for _, row in line.rows(here, tables.conditions).iterrows():
                 ends = [[row["difference"] - row["difference_low"]], [row["difference_high"] - row["difference"]]]
@@ -172,7 +172,7 @@ def plot_differences(tables: Tables, table: pd.DataFrame) -> plt.Figure:
         axis.axvline(0, color="grey", linewidth=0.8)
         axis.set_yticks(range(len(lines)), [appearance.wrapped(line.words, 34) for line in lines], fontsize=8)
         axis.set_ylim(len(lines) - 0.5, -0.5)
-        label(axis, f"{phase}\n{task}", "difference of meta-loss\nto no noise (nats)", "")
+        label(axis, f"{phase}\n{inputs}", "difference of meta-loss\nto no noise (nats)", "")
     if tables.excerpt:
         figure.suptitle(f"shown: {tables.excerpt}", fontsize=9)
     return figure
@@ -186,8 +186,8 @@ def plot_profile(tables: Tables) -> plt.Figure:
     evaluations = list(values[EVALUATED].drop_duplicates().itertuples(index=False, name=None))
     lines = appearance.lines(tables)
     figure, placed = panels(evaluations)
-    for (phase, task), axis in placed:
-        here = values[(values["phase"] == phase) & (values["task"] == task)]
+    for (phase, inputs), axis in placed:
+        here = values[(values["phase"] == phase) & (values["inputs"] == inputs)]
         drawn = [(line, line.rows(here, tables.conditions)["meta_loss"].to_numpy()) for line in lines]
         every = np.concatenate([losses for _, losses in drawn])
         if not len(every):
@@ -198,7 +198,7 @@ def plot_profile(tables: Tables) -> plt.Figure:
                 fraction, (low, high) = statistics.performance_profile(losses, thresholds)
                 axis.plot(thresholds, fraction, DASHES[line.dash], color=line.colour)
                 axis.fill_between(thresholds, low, high, color=line.colour, alpha=0.12, linewidth=0)
-        label(axis, f"{phase}\n{task}", named("meta_loss"), "fraction of runs at most this")
+        label(axis, f"{phase}\n{inputs}", named("meta_loss"), "fraction of runs at most this")
     legend(figure, lines, tables.excerpt)
     return figure
 

@@ -68,7 +68,7 @@ def read_measured(tables: Tables, phases: list[str]) -> pd.DataFrame:
     rows = tables.rows(["meta_loss", "meta_accuracy", "alignment_angle"], phases)
     phase = tables.phases_of("meta")[-1]
     rows[TRAINED_ON] = rows["trial_id"].map(tables.ended.set_index("trial_id")[f"{phase}.task_distribution"])
-    return rows[rows["task"].isna() | (rows["task"] == rows[TRAINED_ON])]
+    return rows[rows["inputs"].isna() | (rows["inputs"] == rows[TRAINED_ON])]
 
 
 def last_step(measured: pd.DataFrame, phase: str, metric: str) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """metafa from Python: what a notebook needs. The names here are public, as ``metafa.NAME``.
 
 Networks come as S *replicas*, one a seed, trained together. What is measured comes as a data frame of one row a number,
-with the columns of the table `measurements`: seed, phase, step, metric, layer, task, value.
+with columns of the table `measurements`: seed, phase, step, metric, layer, inputs, value.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from metafa.results.tables import load as load
 from metafa.running import launch, screens
 from metafa.studies import mistakes, study
 from metafa.studies.card import card
-from metafa.studies.data import TaskDistributionName
+from metafa.studies.data import BATCH, NO_INPUTS, Inputs, TaskDistributionName
 from metafa.studies.fields import Count, Positive, Settings, Size
 from metafa.studies.phases import ActivationName, EvaluatePhase, NoisePhase, OptimizerName, RuleName
 from metafa.studies.settings import MeasureSettings, NetworkSettings, TrialSettings
@@ -81,6 +81,8 @@ class Replicas:
         rows = {"rule": self.rule, "units": " - ".join(map(str, self.sizes)), "activation": ", ".join(activations)}
         return card(f"{len(self.seeds)} networks", rows | {"device": self.streams.device})
 
+
+COLUMNS = ["seed", "phase", "step", "metric", "layer", "inputs", "value"]
 
 Checked = TypeVar("Checked", bound=Settings)
 
@@ -226,7 +228,7 @@ def pretrain(
     ):
         if step.number in moments:
             batch = [("loss", None, step.loss), ("accuracy", None, step.accuracy)]
-            found += [_frame(replicas, "noise", step.number, batch), measure(replicas, step=step.number)]
+            found += [_frame(replicas, "noise", step.number, batch, BATCH), measure(replicas, step=step.number)]
     return pd.concat(found, ignore_index=True)
 
 
@@ -292,17 +294,18 @@ def evaluate(
     )
     source = episodes.with_gram(episodes.to(source, replicas.streams.device))
     drawn = _drawn(replicas, source, phase, f"evaluate/{name}/{split}", every=tasks is None)
+    inputs = Inputs(name)
     inner = meta.inner_loop(replicas.network, RULES[replicas.rule], phase.inner_steps, _rate(phase.inner_learning_rate))
     if per_task:
         curve = measuring.adaptation_measures(meta.evaluate_each(replicas.network, inner, drawn))
         found = [
-            _frame(replicas, "evaluate", step, [(metric, None, values[:, number])], name).assign(task_number=number)
+            _frame(replicas, "evaluate", step, [(metric, None, values[:, number])], inputs).assign(task_number=number)
             for step, metric, values in curve
             for number in range(values.shape[1])
         ]
     else:
         curve = measuring.adaptation_measures(meta.evaluate(replicas.network, inner, drawn))
-        found = [_frame(replicas, "evaluate", step, [(metric, None, values)], name) for step, metric, values in curve]
+        found = [_frame(replicas, "evaluate", step, [(metric, None, values)], inputs) for step, metric, values in curve]
     return pd.concat(found, ignore_index=True)
 
 
@@ -352,14 +355,17 @@ def _frame(
     phase: str,
     step: int,
     found: Iterable[tuple[str, int | None, Tensor]],
-    task: str | None = None,
+    inputs: Inputs = NO_INPUTS,
 ) -> pd.DataFrame:
+    rates = [None] * len(replicas.seeds)
     rows = [
-        {"seed": seed, "phase": phase, "step": step, "metric": metric, "layer": layer, "task": task, "value": value}
+        row
         for metric, layer, values in found
-        for seed, value in zip(replicas.seeds, values.tolist(), strict=True)
+        for row in recording.measured_rows(
+            replicas.seeds, rates, phase, step, metric, values, layer=layer, inputs=inputs
+        )
     ]
-    return pd.DataFrame(rows).astype({"layer": "Int64"})
+    return pd.DataFrame(rows)[COLUMNS].astype({"layer": "Int64"})
 
 
 def define(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Study:

@@ -22,7 +22,7 @@ from metafa import tasks
 from metafa.errors import LaunchError
 from metafa.studies import fields, phases, settings
 
-ROWS = ["seed", "step", "metric", "layer", "task", "value"]
+ROWS = ["seed", "step", "metric", "layer", "inputs", "value"]
 STUDY = dict(
     name="small",
     seeds=3,
@@ -37,8 +37,8 @@ STUDY = dict(
 
 
 def ordered(rows: pd.DataFrame) -> pd.DataFrame:
-    plain = rows[ROWS].astype({"layer": "float64", "task": "object"})
-    plain["task"] = plain["task"].where(plain["task"].notna(), "-")
+    plain = rows[ROWS].astype({"layer": "float64", "inputs": "object"})
+    plain["inputs"] = plain["inputs"].where(plain["inputs"].notna(), "-")
     return plain.sort_values(ROWS[:-1], ignore_index=True)
 
 
@@ -73,8 +73,8 @@ for rule in ("feedback_alignment", "kolen_pollack"):
         for phase in ("noise", "evaluate"):
             found = pd.read_parquet(tmp_path / f"{trial['network.rule']}.{phase}")
             expected = rows[(rows["phase"] == phase) & rows["metric"].isin(found["metric"].unique())]
-            # a batch's loss is of no task; a study measures its meta-loss in noise as well
-            expected = expected[expected["task"].isna() == (phase == "noise")]
+            # a study measures the readout and its meta-loss in noise as well
+            expected = expected[expected["inputs"].fillna("batch").isin(found["inputs"].fillna("batch").unique())]
             pd.testing.assert_frame_equal(ordered(found), ordered(expected), check_exact=True)
 
 
@@ -101,7 +101,7 @@ def test_a_taskset_of_ones_own_is_evaluated_on() -> None:
     taskset = tasks.taskset(tasks.TASK_DISTRIBUTIONS["glyphs"].load("test", True), ways=3, images_per_class=6)
     replicas = metafa.initialise(seeds=2, outputs=3)
     curve = metafa.evaluate(replicas, taskset, ways=3, shots=2, queries=4, tasks=10, inner_steps=1)
-    assert curve["task"].unique().tolist() == ["taskset"]
+    assert curve["inputs"].unique().tolist() == ["taskset"]
     assert sorted(curve["step"].unique()) == [0, 1]
     assert curve.query("metric == 'meta_loss'")["value"].between(0.1, 10).all()
 

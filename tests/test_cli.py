@@ -202,7 +202,7 @@ def test_analyse_runs_a_script_with_all_of_its_options(here: Path) -> None:
     def measure(trial: Trial) -> Iterator[dict]:
         rate = trial.settings.phases[0].inner_learning_rate
         for seed, step in itertools.product(range(8), range(6)):
-            row = {"trial_id": trial.trial_id, "seed": seed, "phase": "evaluate", "step": step, "task": "glyphs"}
+            row = {"trial_id": trial.trial_id, "seed": seed, "phase": "evaluate", "step": step, "inputs": "glyphs"}
             yield row | {"metric": "meta_loss", "value": rate + seed / 100 - step / 10}
 
     text = "seeds = 8\n" + STUDY + "inner_learning_rate = { choices = [0.1, 0.2, 0.3, 0.4] }"
@@ -225,7 +225,7 @@ TWO = 'network.rule = { choices = ["backprop", "feedback_alignment"] }\nseeds = 
 
 
 def measured(trial: Trial) -> list[dict]:
-    where = {"layer": None, "component": None, "task": "glyphs", "learning_rate": None, "phase": "evaluate"}
+    where = {"layer": None, "component": None, "inputs": "glyphs", "learning_rate": None, "phase": "evaluate"}
     return [
         where | {"seed": seed, "step": step, "metric": metric, "value": 1.0 - 0.1 * step + seed}
         for seed in range(2)
@@ -576,7 +576,7 @@ def test_a_search_whose_space_is_exhausted_is_done_and_says_so(here: Path) -> No
     (here / "small.toml").write_text(EXHAUSTED)
     checked = study.read(here / "small.toml")
     rows = [
-        {"seed": 0, "phase": "supervised", "step": 3, "metric": "loss", "task": "digits", "value": 1.0, "layer": None}
+        {"seed": 0, "phase": "supervised", "step": 3, "metric": "loss", "inputs": "digits", "value": 1.0, "layer": None}
     ]
     said = "the search space has no more than 3, of 12 asked for"
     for number, point in enumerate(search.every(checked.spaces)):

@@ -1,4 +1,5 @@
-"""The tables of activation functions, losses, optimizers and outer algorithms: every fact about each, without torch.
+"""The tables of activation functions, losses, optimizers, outer algorithms and shifts, with every fact about each and
+without torch.
 
 What a row computes stands in it as a function, or as a reference ``"module:name"`` that is imported when it is used,
 so that a study can be checked where torch is not installed or takes too long to import.
@@ -129,4 +130,24 @@ OUTER_ALGORITHMS: dict[str, OuterAlgorithm] = {
         "metafa.learning.outer:anil", "weights", adapts="readout", learns_rates=True, source="Raghu et al. 2020"
     ),
     "none": OuterAlgorithm(None, "none"),
+}
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A change of images, so that they come from another distribution than those trained on.
+
+    function: from images ``[image, channel, row, column]``, a strength and a generator to the images changed.
+    unit: of the strength.
+    """
+
+    function: Reference
+    unit: str = ""
+
+
+SHIFTS: dict[str, Shift] = {
+    "translation": Shift("metafa.learning.shifts:translated", "pixels"),
+    "rotation": Shift("metafa.learning.shifts:rotated", "degrees"),
+    "scaling": Shift("metafa.learning.shifts:scaled"),
+    "pixel_noise": Shift("metafa.learning.shifts:with_pixel_noise", "standard deviation"),
 }

@@ -6,11 +6,11 @@ images, so that none is favoured: image i moves, turns or grows the i-th way, co
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from metafa.learning.kinds import SHIFTS, resolved
 
 Images = Float[Tensor, "image channel row column"]
 
@@ -58,14 +58,6 @@ def resized(
     return functional.resize(images, list(side), antialias=True)
 
 
-SHIFTS: dict[str, Callable[[Images, float, torch.Generator], Images]] = {
-    "translation": translated,
-    "rotation": rotated,
-    "scaling": scaled,
-    "pixel_noise": with_pixel_noise,
-}
-
-
 def shifted(shift: str, images: Images, strength: float, generator: torch.Generator) -> Images:
     """``images`` changed by the row ``shift`` of `SHIFTS`."""
-    return images if strength == 0 else SHIFTS[shift](images, strength, generator)
+    return images if strength == 0 else resolved(SHIFTS[shift].function)(images, strength, generator)

@@ -9,6 +9,7 @@ from metafa.reporting import appearance, charts, claims, comparison, conditions,
 from metafa.reporting.appearance import Line, named
 from metafa.reporting.conditions import EVALUATED, Tables
 from metafa.reporting.sections import Section
+from metafa.studies.data import BATCH
 from metafa.studies.study import Study
 
 COURSES = ("alignment_angle", "effective_dimensionality", "readout_probability", "meta_loss", "accuracy")
@@ -143,17 +144,17 @@ def course_section(study: Study, tables: Tables, lines: list[Line]) -> Section |
     trained = [name for kind in ("noise", "supervised", "meta") for name in tables.phases_of(kind)]
     trained = [name for name in tables.phases if name in trained]
     section = Section("course", "Through the phases")
-    where = ["phase", "layer", "task"]
+    where = ["phase", "layer", "inputs"]
     for metric in COURSES:
         rows = tables.rows_of_shown([metric], trained)
         if metric == "accuracy":  # of the batch trained on it says little
-            rows = rows[rows["task"].notna()]
+            rows = rows[rows["inputs"] != BATCH.inputs]
         if rows.empty:
             continue
         curves = comparison.curves(rows, tables, [*where, "step"])
         if curves.empty:  # all diverged
             continue
-        of = curves["layer"].map(lambda layer: f"layer {layer:.0f}").where(curves["layer"].notna(), curves["task"])
+        of = curves["layer"].map(lambda layer: f"layer {layer:.0f}").where(curves["layer"].notna(), curves["inputs"])
         curves = curves.assign(of=of)
         keys = set(zip(curves["of"], curves["phase"], strict=True))
         titles = {key: f"{key[1]}, {key[0]}" for key in sorted(keys, key=lambda key: (key[0], trained.index(key[1])))}

@@ -141,10 +141,10 @@ def by_steps(
 def meta_losses(table: pd.DataFrame, tables: Tables, lines: list[Line]) -> go.Figure:
     """Each condition's meta-loss with its interval, a panel an evaluation."""
     evaluations = list(table[EVALUATED].drop_duplicates().itertuples(index=False, name=None))
-    figure = _panels([f"{phase}, {task}" for phase, task in evaluations], 3, named("meta_loss"), "", shared=True)
+    figure = _panels([f"{phase}, {inputs}" for phase, inputs in evaluations], 3, named("meta_loss"), "", shared=True)
     columns = min(3, len(evaluations))
-    for place, (phase, task) in enumerate(evaluations):
-        here = table[(table["phase"] == phase) & (table["task"] == task)]
+    for place, (phase, inputs) in enumerate(evaluations):
+        here = table[(table["phase"] == phase) & (table["inputs"] == inputs)]
         for number, line in enumerate(lines):
             for _, row in line.rows(here, tables.conditions).iterrows():
                 ends = row["meta_loss_high"] - row["meta_loss"], row["meta_loss"] - row["meta_loss_low"]
@@ -179,8 +179,8 @@ def profile(tables: Tables, lines: list[Line]) -> go.Figure:
     values = values[np.isfinite(values["meta_loss"])]
     evaluations = list(values[EVALUATED].drop_duplicates().itertuples(index=False, name=None))
     figure = _panels([", ".join(one) for one in evaluations], 3, named("meta_loss"), "fraction of runs at most this")
-    for place, (phase, task) in enumerate(evaluations):
-        here = values[(values["phase"] == phase) & (values["task"] == task)]
+    for place, (phase, inputs) in enumerate(evaluations):
+        here = values[(values["phase"] == phase) & (values["inputs"] == inputs)]
         every = [line.rows(here, tables.conditions)["meta_loss"].to_numpy() for line in lines]
         if not any(map(len, every)):
             continue  # all of the conditions shown diverged

@@ -10,6 +10,7 @@ from metafa.reporting import statistics
 from metafa.reporting.appearance import in_words
 from metafa.reporting.conditions import NOISE, RULE, Tables
 from metafa.studies.claims import ClaimSettings
+from metafa.studies.data import BATCH
 from metafa.studies.metrics import OF_TASKS
 
 VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "are undecided"}
@@ -51,14 +52,17 @@ def of_claim(tables: Tables, claim: ClaimSettings) -> pd.DataFrame:
     """The measurements that a claim is about, of all rules: its metric, layer and inputs, in its phase."""
     rows = tables.rows([claim.metric], [claim.phase])
     rows = rows[rows["layer"] == claim.layer] if claim.layer else rows
-    if claim.task:
-        return rows[rows["task"].fillna("").str.startswith(claim.task)]
+    if claim.inputs or claim.shift:
+        by_name = (rows["inputs"] == claim.inputs) if claim.inputs else rows["shift"].notna()
+        return rows[by_name & ((rows["shift"] == claim.shift) if claim.shift else rows["shift"].isna())]
     if claim.metric in OF_TASKS:
         return rows
-    of_dataset = rows["task"] == rows["trial_id"].map(datasets(tables, claim.phase))
+    of_dataset = (rows["inputs"] == rows["trial_id"].map(datasets(tables, claim.phase))) & rows["shift"].isna()
     if claim.phase in tables.phases_of("out_of_distribution"):
         return rows[~of_dataset]
-    return rows[of_dataset] if of_dataset.any() else rows[rows["task"].isna()]
+    if of_dataset.any():
+        return rows[of_dataset]
+    return rows[rows["inputs"].isna() | (rows["inputs"] == BATCH.inputs)]
 
 
 def datasets(tables: Tables, phase: str) -> pd.Series:
@@ -76,7 +80,9 @@ def by_seed(rows: pd.DataFrame, others: list[str], step: str) -> pd.Series:
     ``mean`` over steps, each step weighing as long as it lasted; then the mean over inputs or layers."""
     keys = [RULE, NOISE, *others]
     # a rate of several side by side tells both runs and conditions apart
-    runs = rows.sort_values("step").groupby(list(dict.fromkeys([*SEED, "task", "layer", *keys])), dropna=False)
+    runs = rows.sort_values("step").groupby(
+        list(dict.fromkeys([*SEED, "inputs", "shift", "strength", "layer", *keys])), dropna=False
+    )
     if step == "mean":
         values = runs[["step", "value"]].apply(
             lambda run: (

@@ -51,7 +51,7 @@ def compare(tables: Tables) -> pd.DataFrame:
     table = pd.concat(found, ignore_index=True)
     table["p_corrected"] = statistics.corrected(table["p_value"])
     return table.sort_values(
-        ["phase", "task", RULE, *[name for name in others if name != RULE], NOISE],
+        ["phase", "inputs", RULE, *[name for name in others if name != RULE], NOISE],
         key=lambda column: column.map(tables.phases.index) if column.name == "phase" else column,
         kind="stable",
         ignore_index=True,
@@ -89,7 +89,7 @@ def _evaluations(
     for phase, rows in values.groupby("phase", sort=False, observed=True):
         keys = rows[conditions].drop_duplicates(ignore_index=True)
         numbers = rows.groupby(conditions, sort=False, dropna=False, observed=True).ngroup().to_numpy()
-        (of_task, tasks), (of_seed, seeds) = (pd.factorize(rows[name], sort=True) for name in ("task", "seed"))
+        (of_task, tasks), (of_seed, seeds) = (pd.factorize(rows[name], sort=True) for name in ("inputs", "seed"))
         losses, accuracies = np.full((2, len(keys), len(tasks), len(seeds)), math.nan)
         losses[numbers, of_task, of_seed] = rows["meta_loss"].where(np.isfinite(rows["meta_loss"]), math.inf)
         accuracies[numbers, of_task, of_seed] = rows["meta_accuracy"]
@@ -142,8 +142,8 @@ def verdicts(table: pd.DataFrame, conditions: list[str]) -> list[str]:
         row = rows.loc[rows[NOISE].idxmax()]
         extra = f", {in_words(others, key[3:])}" if others else ""
         sentences.append(
-            f"{row['phase']}: {row[NOISE]} noise steps {did(row)} the meta-loss of {row[RULE]} on {row['task']}{extra}"
-            f": {row['difference']:+.3f} ({bounds(row['difference_low'], row['difference_high'], '+')}, {row['pairs']} "
+            f"{row['phase']}: {row[NOISE]} noise steps {did(row)} the meta-loss of {row[RULE]} on {row['inputs']}"
+            f"{extra}: {row['difference']:+.3f} ({bounds(row['difference_low'], row['difference_high'], '+')}, {row['pairs']} "
             f"seeds{_p(row['p_corrected'])})"
         )
     return sentences
@@ -179,8 +179,8 @@ def answer(table: pd.DataFrame, conditions: list[str]) -> str:
     compared = table[table["difference"].notna()]
     if compared.empty:
         return ""
-    tasks = list(dict.fromkeys(compared["task"]))
-    compared = compared[compared["task"] == (ALL if ALL in tasks else tasks[0])]
+    tasks = list(dict.fromkeys(compared["inputs"]))
+    compared = compared[compared["inputs"] == (ALL if ALL in tasks else tasks[0])]
     rules = list(dict.fromkeys(compared[RULE]))
     rule = next((one for one in ("feedback_alignment", *rules) if one in rules and one != "backprop"), rules[0])
     compared = compared[compared[RULE] == rule]
@@ -192,7 +192,7 @@ def answer(table: pd.DataFrame, conditions: list[str]) -> str:
             compared = compared[compared[name].isna() if pd.isna(best[name]) else compared[name] == best[name]]
     sentence = ""
     for _, row in compared.iterrows():
-        what = "it" if sentence else f"the meta-loss of {rule} on {row['task']}"
+        what = "it" if sentence else f"the meta-loss of {rule} on {row['inputs']}"
         sentence += "; " if sentence else f"{row[NOISE]} noise steps "
         sentence += (
             f"{did(row)} {what} from {row['against_pairs']:.3f} to {row['of_pairs']:.3f} nats in {row['phase']} "

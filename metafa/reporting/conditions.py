@@ -22,7 +22,7 @@ from metafa.results.statuses import ANALYSED
 from metafa.results.store import Store
 from metafa.studies.settings import NUMERICS
 
-EVALUATED = ["phase", "task"]  # what tells one evaluation of a network from another
+EVALUATED = ["phase", "inputs"]  # what tells one evaluation of a network from another
 RULE, NOISE, RATE, ORDER = "network.rule", "noise_steps", "learning_rate", "phase_order"
 # settings of a trial whose names mean something else in the table `measurements`, and what they are called here
 RENAMED = {"seed": "study_seed", "seeds": "number_of_seeds"}

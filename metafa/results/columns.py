@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from metafa.results.earlier import TASK
 from metafa.results.statuses import STATUSES
 from metafa.studies.settings import DIVERGED_TIMES_CHANCE, flatten
 from metafa.studies.study import Study
@@ -40,11 +41,16 @@ MEASUREMENT_COLUMNS = {
     "metric": Column(pa.string(), "what was measured, one of the metrics below", needed=True),
     "layer": Column(pa.int64(), "from 1; null for what is not of one layer"),
     "component": Column(pa.int64(), "from 1, of singular values and principal components; else null"),
-    "task": Column(
+    "inputs": Column(
         pa.string(),
-        "the inputs measured on: a task distribution, a dataset, one changed such as `mnist10k/rotation=30`, "
-        "or `noise`; null for the batch trained on, and for what is not measured on inputs",
+        "what the metric was measured on: the name of a task distribution or of a dataset; `noise`; `batch`, the batch "
+        "trained on; or `tasks/NAME`, the images of a task distribution's tasks, where the trial trains on a dataset of "
+        "that name. Null where it was not measured on inputs, such as an angle between weights",
     ),
+    "shift": Column(
+        pa.string(), "how the dataset's images were changed, such as `rotation`; null of images as they are"
+    ),
+    "strength": Column(pa.float64(), "of the shift, in its unit; null of images as they are"),
     "value": Column(pa.float64(), "the number, in the metric's unit", needed=True),
 }
 """Of `measurements`."""
@@ -119,6 +125,8 @@ def _types(columns: Mapping[str, Column]) -> dict[str, pa.DataType]:
 
 
 COLUMN_TYPES = {table: _types(columns) for table, columns in COLUMNS.items()}
+READ_TYPES = COLUMN_TYPES | {"measurements": COLUMN_TYPES["measurements"] | {TASK: pa.string()}}
+"""Of the columns that are read, those of earlier versions among them."""
 MEASUREMENTS = pa.schema(_types(MEASUREMENT_COLUMNS))
 
 

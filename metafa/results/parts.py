@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metafa.errors import PartError
-from metafa.results.columns import COLUMN_TYPES
+from metafa.results import earlier
+from metafa.results.columns import MEASUREMENTS, READ_TYPES
 from metafa.results.pages import MOST_COMPRESSED, check_pages
 from metafa.results.schemas import TEXT_A_BYTE, TEXT_BYTES, check_schema, spelled_out
 from metafa.results.sealing import seal
@@ -22,14 +23,14 @@ from metafa.results.values import check_rows
 
 FOOTER_BYTES = 2**24  # at most; a study file, which stands in it, has 2**20
 VALUES_A_BYTE = 40  # studies' parts hold up to 5; but of trials that diverged a byte may stand for 200, up to
-VALUES = {"trials": 2**20, "measurements": 10 * 2**22}
+VALUES = {"trials": 2**20, "measurements": 12 * 2**22}
 ENCODINGS = {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"}  # of texts; others make much of little
 MANY_BYTES = 2**20  # which several threads read faster
 
 
 def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of a part of ``table``, in those of ``columns`` that the table has; of `measurements` with the columns
-    that an earlier version did not write, null. Of the file's metadata those of metafa are kept.
+    """The rows of a part: of `trials` in those of ``columns`` that it has, by default all; of `measurements` in the
+    columns of this version, though an earlier one wrote it. Of the file's metadata those of metafa are kept.
 
     Memory: some small multiple of what the rows need, which `check_file` bounds. Raises `PartError`.
     """
@@ -44,15 +45,22 @@ def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> 
         rows = spelled_out(rows, table, len(content))
         check_rows(rows, table)
         if table == "measurements":
-            types = COLUMN_TYPES[table]
-            for place, name in enumerate(name for name in columns or types if name in types):
-                if name not in chosen:
-                    rows = rows.add_column(place, name, pa.nulls(len(rows), types[name]))
+            rows = _of_this_version(rows)
     except PartError:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, RecursionError) as error:
         raise PartError(f"is no Parquet that can be read: {first_line(error)}") from error
     return rows
+
+
+def _of_this_version(measurements: pa.Table) -> pa.Table:
+    """The rows with every column of this version, though an earlier one wrote them."""
+    if "inputs" not in measurements.column_names:
+        measurements = earlier.with_inputs(measurements)
+    for column in MEASUREMENTS:
+        if column.name not in measurements.column_names:
+            measurements = measurements.append_column(column, pa.nulls(len(measurements), column.type))
+    return measurements.select(MEASUREMENTS.names)
 
 
 def encode(table: pa.Table) -> bytes:
@@ -75,7 +83,7 @@ def check_file(file: pq.ParquetFile, table: str, size: int, columns: Sequence[st
     claims more in those columns than fits. Raises pa.ArrowException or OSError where the footer is damaged."""
     metadata, schema = file.metadata, file.schema_arrow
     check_schema(schema, table)
-    wanted = columns if columns is not None else schema.names if table == "trials" else list(COLUMN_TYPES[table])
+    wanted = columns if columns is not None else schema.names if table == "trials" else READ_TYPES[table]
     chosen = [name for name in wanted if name in schema.names]
     places = leaf_columns(metadata, chosen)
     for i in range(metadata.num_row_groups):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metafa.errors import PartError
-from metafa.results.columns import COLUMN_TYPES, COLUMNS
+from metafa.results.columns import COLUMNS, READ_TYPES
 
 MAX_COLUMNS = 2**14
 COLUMN = re.compile(r"[A-Za-z0-9_.-]{1,200}")  # a setting by its dotted name
@@ -25,7 +25,7 @@ def check_schema(schema: pa.Schema, table: str) -> None:
         raise PartError(f"lacks the column {lacking[0]!r}, and is no part of {table!r}")
     if table == "trials" and (odd := [name for name in schema.names if not COLUMN.fullmatch(name)]):
         raise PartError(f"has the column {odd[0][:100]!r}, which is no setting's name")
-    known = COLUMN_TYPES[table]
+    known = READ_TYPES[table]
     for column in schema:
         wanted = known.get(column.name)
         if column.name in known and not _fits(column.type, wanted):
@@ -69,7 +69,7 @@ def spelled_out(rows: pa.Table, table: str, size: int) -> pa.Table:
     length = sum(_text_bytes(chunk) for column in rows.columns for chunk in column.chunks)
     if length > max(TEXT_BYTES, TEXT_A_BYTE * size):
         raise PartError(f"holds {length:,} bytes of text in {size:,}, far more than a study's results do")
-    known = COLUMN_TYPES[table]
+    known = READ_TYPES[table]
     metadata = {key: value for key, value in (rows.schema.metadata or {}).items() if key.startswith(b"metafa.")}
     fields = [pa.field(one.name, _handed_on(one.type, known.get(one.name))) for one in rows.schema]
     schema = pa.schema(fields, metadata=metadata or None)

@@ -13,7 +13,7 @@ from metafa.errors import PartError, ResultsError
 from metafa.results import exports, values
 from metafa.results.store import Store
 
-WHERE = ["phase", "metric", "layer", "component", "task", "learning_rate"]
+WHERE = ["phase", "metric", "layer", "component", "inputs", "shift", "strength", "learning_rate"]
 
 
 def write(store: Store, folder: Path) -> int:

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metafa.errors import PartError
+from metafa.results.earlier import TASK, TASKS_OF
 from metafa.results.schemas import COLUMN
 from metafa.results.statuses import STATUSES
 
 TRIAL_ID = r"[0-9a-f]{16}"
-LABEL = r"[A-Za-z0-9_./=+:-]{1,200}"  # a phase, a metric, or a task
+LABEL = r"[A-Za-z0-9_./=+:-]{1,200}"  # a phase, a metric, inputs or a shift
 LONGEST_SECONDS = 1e9
 FIRST, LAST = 0, 7_000_000_000_000_000  # a trial's start, in microseconds: from 1970 to 2191
 
@@ -120,6 +121,8 @@ _CHECKS: dict[str, dict[str, Callable[[str, pa.ChunkedArray], None]]] = {
         "phase": _matching(LABEL),
         "step": _without_nulls,
         "metric": _matching(LABEL),
-        "task": _matching(LABEL, may_be_null=True),
+        "inputs": _matching(LABEL, may_be_null=True),
+        "shift": _matching(LABEL, may_be_null=True),
+        TASK: _matching(rf"(?:{TASKS_OF})?{LABEL}", may_be_null=True),
     },
 }

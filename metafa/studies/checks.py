@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from metafa.studies.claims import ClaimSettings
+from metafa.studies.data import BATCH, NO_INPUTS, Inputs
 from metafa.studies.fields import MAX_STEPS
 from metafa.studies.metrics import METRICS, OF_A_LAYER, OF_TASKS, OF_THE_BATCH, direction_of
 from metafa.studies.mistakes import MAX_MESSAGES, Mistakes
@@ -146,33 +147,8 @@ def check_claim(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exampl
     """Whether the trials that measure what a claim is about, of which ``examples`` are some, can tell of it."""
     if not examples:
         return
-    inputs: set[str | None] = set()
-    chosen: set[str | None] = set()
-    for one in examples:
-        found, dataset = inputs_of(one, claim.phase, claim.metric), one.datasets().get(claim.phase)
-        inputs |= found
-        if claim.task is not None:
-            chosen |= {name for name in found if name and name.startswith(claim.task)}
-        elif next(phase for phase in one.phases if phase.name == claim.phase).phase == "out_of_distribution":
-            chosen |= found - {dataset}
-        elif dataset in found:
-            chosen.add(dataset)
-        else:
-            chosen |= found if claim.metric in OF_TASKS else found & {None}
-    known = {name for name in inputs if name}
-    if not chosen and claim.task is None:
-        mistakes.add(path, f"`task` has to say on which inputs {claim.metric} is meant, of {listed(known)}")
-    elif not chosen:
-        hint = meant(close(claim.task, known))
-        what = f"{claim.metric} is measured on {listed(known)}" if known else f"{claim.metric} is of no inputs"
-        mistakes.add((*path, "task"), f"found {claim.task!r}, but in {claim.phase} {what}{hint}")
-    layers = max(len(one.network.hidden) for one in examples) + 1
-    if claim.layer is not None and claim.metric not in OF_A_LAYER:
-        mistakes.add((*path, "layer"), f"{claim.metric} is not of a layer; leave `layer` out")
-    elif claim.layer is not None and claim.layer > layers:
-        mistakes.add((*path, "layer"), f"found {claim.layer}, but the networks have {layers} layers")
-    elif claim.layer == 1 and claim.metric == "alignment_angle":
-        mistakes.add((*path, "layer"), "the first layer has no feedback, and so no angle to it; layers count from 2")
+    _check_inputs(mistakes, path, claim, examples)
+    _check_layer(mistakes, path, claim, examples)
     rules = {one.network.rule for one in examples}
     if claim.rule not in rules:
         mistakes.add(
@@ -186,6 +162,54 @@ def check_claim(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exampl
         if sum(fewest.values()):
             sentence = "networks with noise are compared with those without, but every trial has some"
             mistakes.add(path, f"{sentence}; let noise `steps` be 0 too, or compare with the start or a reference")
+
+
+def _check_inputs(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:
+    """Whether a claim's metric is measured on the inputs that it is about."""
+    measured = {inputs for one in examples for inputs in inputs_of(one, claim.phase, claim.metric)}
+    if any(_is_about(claim, inputs, one) for one in examples for inputs in inputs_of(one, claim.phase, claim.metric)):
+        return
+    named = measured - {NO_INPUTS, BATCH}
+    names, shifts = {str(one.inputs) for one in named}, {one.shift for one in named if one.shift}
+    if claim.inputs is None and claim.shift is None:
+        mistakes.add(path, f"`inputs` has to say on which inputs {claim.metric} is meant, of {listed(names)}")
+    elif not named:
+        key = "shift" if claim.inputs is None else "inputs"
+        mistakes.add((*path, key), f"{claim.metric} is of no inputs in {claim.phase}; leave `{key}` out")
+    elif claim.inputs is not None and claim.inputs not in names:
+        hint = meant(close(claim.inputs, names))
+        sentence = f"found {claim.inputs!r}, but in {claim.phase} {claim.metric} is measured on {listed(names)}{hint}"
+        mistakes.add((*path, "inputs"), sentence)
+    elif claim.shift is None:
+        sentence = f"{claim.inputs!r} is measured with a shift alone; `shift` has to say which, of {listed(shifts)}"
+        mistakes.add(path, sentence)
+    else:
+        what = f"the shifts of {claim.phase} are {listed(shifts)}" if shifts else f"no images of {claim.phase} are"
+        mistakes.add((*path, "shift"), f"found {claim.shift!r}, but {what}{'' if shifts else ' shifted'}")
+
+
+def _is_about(claim: ClaimSettings, inputs: Inputs, settings: TrialSettings) -> bool:
+    """Whether a claim is about what its metric comes to on ``inputs`` in a trial; `reporting.claims.of_claim` chooses
+    rows by the same."""
+    if claim.inputs is not None or claim.shift is not None:
+        return claim.inputs in (None, inputs.inputs) and claim.shift == inputs.shift
+    dataset = Inputs(settings.datasets().get(claim.phase))
+    if next(phase for phase in settings.phases if phase.name == claim.phase).phase == "out_of_distribution":
+        return inputs != dataset
+    if dataset in inputs_of(settings, claim.phase, claim.metric):
+        return inputs == dataset
+    return claim.metric in OF_TASKS or inputs in (NO_INPUTS, BATCH)
+
+
+def _check_layer(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:
+    """Whether a claim's metric is of the layer that it is about."""
+    layers = max(len(one.network.hidden) for one in examples) + 1
+    if claim.layer is not None and claim.metric not in OF_A_LAYER:
+        mistakes.add((*path, "layer"), f"{claim.metric} is not of a layer; leave `layer` out")
+    elif claim.layer is not None and claim.layer > layers:
+        mistakes.add((*path, "layer"), f"found {claim.layer}, but the networks have {layers} layers")
+    elif claim.layer == 1 and claim.metric == "alignment_angle":
+        mistakes.add((*path, "layer"), "the first layer has no feedback, and so no angle to it; layers count from 2")
 
 
 def check_early_stopping(

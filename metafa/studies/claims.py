@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from metafa.studies.fields import Name, NotNegative, Number, Positive, Settings, Text, mistake
-from metafa.studies.phases import RuleName
+from metafa.studies.phases import RuleName, ShiftName
 
 
 class ClaimSettings(Settings):
@@ -22,9 +22,12 @@ class ClaimSettings(Settings):
     """What is compared, such as `accuracy`."""
     phase: Name
     """The phase that it is measured in."""
-    task: Text | None = None
-    """The inputs it is measured on, or how their names begin. Where it is not said: the phase's dataset; out of
+    inputs: Text | None = None
+    """What the metric is measured on, as the column `inputs` has it. Where it is not said: the phase's dataset; out of
     distribution, all but that dataset as it is; of the meta-loss, all task distributions that it is measured on."""
+    shift: ShiftName | None = None
+    """The change of images, such as `rotation`, at all of its strengths. Where it is not said, but `inputs` is: those
+    images as they are."""
     layer: Positive | None = None
     """The layer, for what is measured of one; where it is not said, the mean over layers."""
     step: Literal["last", "mean"] = "last"

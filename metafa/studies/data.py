@@ -31,9 +31,30 @@ DIGITS = ("glyphs", "digits", "mnist", "mnist10k", "usps")  # the datasets whose
 DATASET_CLASSES = 10  # of every dataset
 
 
-def images_of_tasks(distribution: str, datasets: Sequence[str]) -> str:
-    """What the images of a distribution's tasks are called, beside ``datasets``, of which one may have its name."""
-    return f"tasks of {distribution}" if distribution in datasets else distribution
+class Inputs(NamedTuple):
+    """What a metric was measured on, as the columns of the table `measurements` have it.
+
+    inputs: the name of a task distribution or of a dataset; `noise`; `batch`, the batch trained on; None where the
+        metric was not measured on inputs, such as an angle between weights.
+    shift, strength: how the images were changed, a row of `SHIFTS`, and by how much; None for images as they are.
+    """
+
+    inputs: str | None = None
+    shift: str | None = None
+    strength: float | None = None
+
+    def __str__(self) -> str:
+        shifted = "" if self.shift is None else f", {self.shift} {self.strength:g}"
+        return f"{self.inputs}{shifted}"
+
+
+NO_INPUTS, BATCH, NOISE = Inputs(), Inputs("batch"), Inputs("noise")
+
+
+def images_of_tasks(distribution: str, datasets: Sequence[str]) -> Inputs:
+    """The images of a distribution's tasks, where a readout is measured on those of ``datasets`` as well, one of which
+    may have the distribution's name."""
+    return Inputs(f"tasks/{distribution}" if distribution in datasets else distribution)
 
 
 class TaskNeed(NamedTuple):

@@ -32,8 +32,8 @@ METRICS = {
         "lower",
     ),
     "loss": Metric(
-        "cross-entropy of the batch trained on: noise, images, or the query sets of training tasks; with a `task`, of "
-        "those test images",
+        "cross-entropy of the batch trained on (noise, images, or the query sets of training tasks) where `inputs` is "
+        "`batch`, else of the dataset's test images",
         "nats",
         "lower",
     ),

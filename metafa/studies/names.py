@@ -22,6 +22,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "datasets": ("task_distributions", "task_distribution"),
     "task_distribution": ("dataset",),
     "task_distributions": ("dataset",),
+    "task": ("inputs", "shift"),
+    "tasks": ("inputs",),
     "type": ("phase",),
     "kind": ("phase",),
     "layers": ("hidden",),

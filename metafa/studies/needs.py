@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from metafa.learning.kinds import OUTER_ALGORITHMS
 from metafa.learning.rules import RULES
-from metafa.studies.data import DatasetNeed, TaskNeed, images_of_tasks
+from metafa.studies.data import BATCH, NO_INPUTS, NOISE, DatasetNeed, Inputs, TaskNeed, images_of_tasks
 from metafa.studies.metrics import MEASURED_IN_TRAINING, OF_TASKS, OF_THE_BATCH
 from metafa.studies.outlines import images_of
 from metafa.studies.phases import (
@@ -47,24 +47,24 @@ def metrics_of(settings: TrialSettings) -> dict[str, set[str]]:
     return found
 
 
-def inputs_of(settings: TrialSettings, phase: str, metric: str) -> set[str | None]:
-    """The inputs on which a phase measures a metric that it measures, as the column `task` calls them; None for the
-    batch trained on, and for what is not measured on inputs."""
+def inputs_of(settings: TrialSettings, phase: str, metric: str) -> set[Inputs]:
+    """The inputs on which a phase measures a metric that it measures."""
     one = next(one for one in settings.phases if one.name == phase)
     if isinstance(one, EvaluatePhase):
-        return set(one.task_distributions)
+        return set(map(Inputs, one.task_distributions))
     dataset = settings.datasets().get(phase)
     if isinstance(one, OutOfDistributionPhase):
-        return {dataset, *one.datasets, *(f"{dataset}/{shift}={strength:g}" for shift, strength in one.shifts)}
+        shifted = {Inputs(dataset, shift, strength) for shift, strength in one.shifts}
+        return {Inputs(dataset), *map(Inputs, one.datasets), *shifted}
     probed = next((other.task_distributions for other in settings.phases if isinstance(other, EvaluatePhase)), [])
     trained = [other.dataset for other in settings.phases if isinstance(other, SupervisedPhase)]
     if metric in OF_TASKS:
-        return set(probed)
+        return set(map(Inputs, probed))
     if metric in ("readout_probability", "readout_deviation"):
-        return {"noise", *trained, *(images_of_tasks(name, trained) for name in probed)}
+        return {NOISE, *map(Inputs, trained), *(images_of_tasks(name, trained) for name in probed)}
     if metric in OF_THE_BATCH:
-        return {None, dataset} if isinstance(one, SupervisedPhase) else {None}
-    return {dataset if metric in MEASURED[one.phase] else None}
+        return {BATCH, Inputs(dataset)} if isinstance(one, SupervisedPhase) else {BATCH}
+    return {Inputs(dataset) if metric in MEASURED[one.phase] else NO_INPUTS}
 
 
 def task_needs(settings: TrialSettings) -> list[TaskNeed]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from metafa.learning.kinds import ACTIVATIONS, OPTIMIZERS, OUTER_ALGORITHMS
+from metafa.learning.kinds import ACTIVATIONS, OPTIMIZERS, OUTER_ALGORITHMS, SHIFTS
 from metafa.learning.rules import RULES
 from metafa.studies.data import DatasetName, TaskDistributionName
 from metafa.studies.fields import (
@@ -28,6 +28,7 @@ RuleName = Annotated[str, Known(RULES)]
 ActivationName = Annotated[str, Known(ACTIVATIONS)]
 OuterAlgorithmName = Annotated[str, Known(OUTER_ALGORITHMS)]
 OptimizerName = Annotated[str, Known(OPTIMIZERS)]
+ShiftName = Annotated[str, Known(SHIFTS)]
 
 
 class NoisePhase(Settings):
@@ -113,8 +114,7 @@ class OutOfDistributionPhase(Settings):
     @property
     def shifts(self) -> list[tuple[str, float]]:
         """The changes and their strengths."""
-        kinds = ("translation", "rotation", "scaling", "pixel_noise")
-        return [(kind, strength) for kind in kinds for strength in getattr(self, kind)]
+        return [(shift, strength) for shift in SHIFTS for strength in getattr(self, shift, ())]
 
 
 class TaskSettings(Settings):

@@ -35,7 +35,9 @@ class _Row(TypedDict):
     metric: str
     layer: int | None
     component: int | None
-    task: str | None
+    inputs: str | None
+    shift: str | None
+    strength: float | None
     value: float
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metafa.learning import credit, measures, meta, networks, supervised
-from metafa.studies.data import images_of_tasks
+from metafa.studies.data import NOISE, Inputs, images_of_tasks
 
 if TYPE_CHECKING:
     from metafa.trials.trial_run import TrialRun
@@ -31,11 +31,11 @@ def measure_network(trial: TrialRun, phase: str, step: int) -> None:
     if trial.learned_rates is not None:
         for layer, rates in enumerate(trial.learned_rates.detach().mean(1).unbind(1), start=1):
             recorder.record(phase, step, "inner_learning_rate", rates, layer)
-    _measure_readout(trial, phase, step, trial.noise_images, "noise")
+    _measure_readout(trial, phase, step, trial.noise_images, NOISE)
     for name in trial.trained_on:
         _, test = trial.datasets[name]
         images = test.images[:PROBE_IMAGES].expand(len(recorder.seeds), -1, -1)
-        _measure_readout(trial, phase, step, images, name)
+        _measure_readout(trial, phase, step, images, Inputs(name))
     _measure_meta_loss(trial, phase, step)
 
 
@@ -49,14 +49,14 @@ def _measure_meta_loss(trial: TrialRun, phase: str, step: int) -> None:
         images = tasks.images[tasks.query.flatten(1)[:, :PROBE_IMAGES]]
         _measure_readout(trial, phase, step, images, images_of_tasks(distribution, trial.trained_on))
         loss, accuracy = meta.meta_loss(trial.network, trial.inner_loop(evaluation), tasks)
-        trial.recorder.record(phase, step, "meta_loss", loss, task=distribution)
-        trial.recorder.record(phase, step, "meta_accuracy", accuracy, task=distribution)
+        trial.recorder.record(phase, step, "meta_loss", loss, inputs=Inputs(distribution))
+        trial.recorder.record(phase, step, "meta_accuracy", accuracy, inputs=Inputs(distribution))
 
 
-def _measure_readout(trial: TrialRun, phase: str, step: int, images: Tensor, task: str) -> None:
+def _measure_readout(trial: TrialRun, phase: str, step: int, images: Tensor, inputs: Inputs) -> None:
     logits = networks.forward(trial.network, images).logits
-    trial.recorder.record(phase, step, "readout_probability", measures.readout_probability(logits), task=task)
-    trial.recorder.record(phase, step, "readout_deviation", measures.readout_deviation(logits), task=task)
+    trial.recorder.record(phase, step, "readout_probability", measures.readout_probability(logits), inputs=inputs)
+    trial.recorder.record(phase, step, "readout_deviation", measures.readout_deviation(logits), inputs=inputs)
 
 
 def measure_singular_values(trial: TrialRun, phase: str, step: int) -> None:
@@ -83,15 +83,15 @@ def measure_weight_path(trial: TrialRun) -> None:
         )
 
 
-def measure_test_images(trial: TrialRun, phase: str, task: str, images: Tensor, labels: Tensor) -> None:
+def measure_test_images(trial: TrialRun, phase: str, inputs: Inputs, images: Tensor, labels: Tensor) -> None:
     """Records how the network does on ``images`` that have those labels."""
     logits = supervised.readout(trial.network, images)
     loss, accuracy = supervised.loss_and_accuracy(logits, labels)
     error = measures.expected_calibration_error(logits, labels)
-    trial.recorder.record(phase, 0, "loss", loss, task=task)
-    trial.recorder.record(phase, 0, "accuracy", accuracy, task=task)
-    trial.recorder.record(phase, 0, "expected_calibration_error", error, task=task)
-    trial.recorder.record(phase, 0, "readout_probability", measures.readout_probability(logits), task=task)
+    trial.recorder.record(phase, 0, "loss", loss, inputs=inputs)
+    trial.recorder.record(phase, 0, "accuracy", accuracy, inputs=inputs)
+    trial.recorder.record(phase, 0, "expected_calibration_error", error, inputs=inputs)
+    trial.recorder.record(phase, 0, "readout_probability", measures.readout_probability(logits), inputs=inputs)
 
 
 def finite_replicas(tensor: Tensor) -> Tensor:

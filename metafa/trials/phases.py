@@ -10,7 +10,7 @@ from torch import Tensor
 from metafa.learning import credit, measures, meta, noise, shifts, supervised
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
-from metafa.studies.data import DATASET_SHAPES
+from metafa.studies.data import DATASET_SHAPES, Inputs
 from metafa.studies.phases import (
     EvaluatePhase,
     MetaPhase,
@@ -58,15 +58,17 @@ def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
         taken=trial.taken,
     )
 
+    tested = Inputs(phase.dataset)
+
     def measure(step: int) -> None:
         logits = supervised.readout(trial.network, test.images)
         loss, accuracy = supervised.loss_and_accuracy(logits, test.labels)
         error = measures.expected_calibration_error(logits, test.labels)
         of_training, _ = supervised.evaluate(trial.network, training, chosen)
-        trial.recorder.record(phase.name, step, "loss", loss, task=phase.dataset)
-        trial.recorder.record(phase.name, step, "accuracy", accuracy, task=phase.dataset)
-        trial.recorder.record(phase.name, step, "generalization_error", loss - of_training, task=phase.dataset)
-        trial.recorder.record(phase.name, step, "expected_calibration_error", error, task=phase.dataset)
+        trial.recorder.record(phase.name, step, "loss", loss, inputs=tested)
+        trial.recorder.record(phase.name, step, "accuracy", accuracy, inputs=tested)
+        trial.recorder.record(phase.name, step, "generalization_error", loss - of_training, inputs=tested)
+        trial.recorder.record(phase.name, step, "expected_calibration_error", error, inputs=tested)
 
     trial.train(phase.name, total, steps, measure)
 
@@ -76,17 +78,17 @@ def run_out_of_distribution(trial: TrialRun, phase: OutOfDistributionPhase) -> N
     dataset = trial.settings.datasets()[phase.name]
     (_, test), shape = trial.datasets[dataset], DATASET_SHAPES[dataset]
     images = _pictures(test.images, shape)
-    measure_test_images(trial, phase.name, dataset, test.images, test.labels)
+    measure_test_images(trial, phase.name, Inputs(dataset), test.images, test.labels)
     for shift, strength in phase.shifts:
         generator = Streams(trial.settings.seed, (0,), "cpu").generators(f"out_of_distribution/{shift}")[0]
         changed = shifts.shifted(shift, images, strength, generator)
-        measure_test_images(trial, phase.name, f"{dataset}/{shift}={strength:g}", _flat(changed), test.labels)
+        measure_test_images(trial, phase.name, Inputs(dataset, shift, strength), _flat(changed), test.labels)
     for name in phase.datasets:
         if name == dataset:
             continue
         _, other = trial.datasets[name]
         resized = shifts.resized(_pictures(other.images, DATASET_SHAPES[name]), (shape[0], shape[1]))
-        measure_test_images(trial, phase.name, name, _flat(resized), other.labels)
+        measure_test_images(trial, phase.name, Inputs(name), _flat(resized), other.labels)
     trial.advance(1.0)
 
 
@@ -133,7 +135,7 @@ def run_evaluate(trial: TrialRun, phase: EvaluatePhase) -> None:
     for distribution in phase.task_distributions:
         curve = meta.evaluate(trial.network, trial.inner_loop(phase), trial.tasks(phase, distribution, phase.tasks))
         for step, metric, values in adaptation_measures(curve):
-            trial.recorder.record(phase.name, step, metric, values, task=distribution)
+            trial.recorder.record(phase.name, step, metric, values, inputs=Inputs(distribution))
     trial.advance(1.0)
 
 

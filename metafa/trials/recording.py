@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metafa.studies.data import NO_INPUTS, Inputs
+
 LOSSES = ("loss", "meta_loss")  # which count as diverged above `TrialSettings.divergence_bound`
 # By design no number of networks that are sound: of matrices that are all zeros, which have no direction and no
 # spectrum, as feedback has on a scale that float32 rounds to 0; and the path of weights that never moved. Where these
@@ -83,27 +85,26 @@ class Recorder:
         metric: str,
         values: Tensor,
         layer: int | None = None,
-        task: str | None = None,
+        inputs: Inputs = NO_INPUTS,
         component: int | None = None,
     ) -> None:
         """Adds a row for each replica's value, ``[replica]``, and notes which of the values show a divergence."""
         highest = self._bound if metric in LOSSES else math.inf
-        for replica, value in enumerate(values.tolist()):
-            if metric not in UNDEFINED and not (math.isfinite(value) and value <= highest):
+        rows = measured_rows(
+            self.seeds,
+            self.learning_rates,
+            phase,
+            step,
+            metric,
+            values,
+            layer=layer,
+            inputs=inputs,
+            component=component,
+        )
+        for replica, row in enumerate(rows):
+            if metric not in UNDEFINED and not (math.isfinite(row["value"]) and row["value"] <= highest):
                 self._note_divergence(replica, phase, step, metric)
-            self.outcome.rows.append(
-                dict(
-                    seed=self.seeds[replica],
-                    learning_rate=self.learning_rates[replica],
-                    phase=phase,
-                    step=step,
-                    metric=metric,
-                    layer=layer,
-                    component=component,
-                    task=task,
-                    value=value,
-                )
-            )
+        self.outcome.rows += rows
 
     def apart(self, measure: Callable[[], None]) -> list[dict[str, Any]]:
         """The rows that ``measure`` records, which then are no part of what the trial leaves behind: that depends on
@@ -128,6 +129,24 @@ class Recorder:
     def _note_divergence(self, replica: int, phase: str, step: int, metric: str | None = None) -> None:
         divergence = Divergence(self.seeds[replica], self.learning_rates[replica], phase, step, metric)
         self.outcome.divergences.setdefault(replica, divergence)
+
+
+def measured_rows(
+    seeds: Sequence[int],
+    learning_rates: Sequence[float | None],
+    phase: str,
+    step: int,
+    metric: str,
+    values: Tensor,
+    *,
+    layer: int | None = None,
+    inputs: Inputs = NO_INPUTS,
+    component: int | None = None,
+) -> list[dict[str, Any]]:
+    """A row of `measurements` for each replica's value, ``[replica]``, its trial_id aside."""
+    shared = dict(phase=phase, step=step, metric=metric, layer=layer, component=component, **inputs._asdict())
+    replicas = zip(seeds, learning_rates, values.tolist(), strict=True)
+    return [dict(seed=seed, learning_rate=rate, value=value, **shared) for seed, rate, value in replicas]
 
 
 def measuring_steps(total: int, points: int) -> frozenset[int]:

@@ -15,6 +15,7 @@ from metafa.learning.episodes import Episodes, EpisodeSource, TasksetSource
 from metafa.learning.feedback import Feedback
 from metafa.learning.streams import Streams
 from metafa.learning.training import State, Step, Taken
+from metafa.studies.data import BATCH
 from metafa.studies.phases import EvaluatePhase, NoisePhase, SupervisedPhase, TaskSettings
 from metafa.studies.settings import TrialSettings
 from metafa.trials.checkpoints import Checkpoint
@@ -156,8 +157,8 @@ class TrialRun:
         judged = self._watch.judges(phase, total)
 
         def take(step: Step) -> None:
-            self.recorder.record(phase, step.number, "loss", step.loss)
-            self.recorder.record(phase, step.number, "accuracy", step.accuracy)
+            self.recorder.record(phase, step.number, "loss", step.loss, inputs=BATCH)
+            self.recorder.record(phase, step.number, "accuracy", step.accuracy, inputs=BATCH)
             measure_network(self, phase, step.number)
             measure(step.number)
 

@@ -38,7 +38,7 @@ def measured(trial):
                 yield row | {"layer": layer, "step": step, "value": 90 + off - layer * turns * step / 100}
         row |= {"metric": "effective_dimensionality", "layer": 1, "step": 0, "value": 18.0}
         yield row
-        row |= {"metric": "readout_probability", "layer": None, "task": "noise", "value": 0.3}
+        row |= {"metric": "readout_probability", "layer": None, "inputs": "noise", "value": 0.3}
         yield row
         for step in range(3):
             for metric, value in (("meta_loss", 2 - step / 2 - noise / 1e4 + off), ("meta_accuracy", 0.2 + step / 5)):
@@ -47,7 +47,7 @@ def measured(trial):
                     "phase": "evaluate",
                     "step": step,
                     "metric": metric,
-                    "task": "glyphs",
+                    "inputs": "glyphs",
                     "value": value,
                 }
 
@@ -89,7 +89,7 @@ def test_curves_have_the_known_means_and_intervals(address: str, tmp_path: Path,
 def test_bands_stay_on_a_logarithmic_axis(tmp_path: Path) -> None:
     """The interval of two seeds far apart begins below 0, where such an axis has no place and a band would be torn."""
     text = STUDY.replace("CHOICES", "[0]").replace("seeds = 6", "seeds = 2")
-    row = {"phase": "evaluate", "task": "glyphs", "metric": "meta_loss"}
+    row = {"phase": "evaluate", "inputs": "glyphs", "metric": "meta_loss"}
     made.results_of(
         tmp_path / "made",
         text,

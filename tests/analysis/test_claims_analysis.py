@@ -17,6 +17,7 @@ from metafa.results import addresses, columns, preparation, publishing
 from metafa.results.columns import TABLES
 from metafa.studies import study
 from metafa.studies.claims import ClaimSettings
+from metafa.studies.data import Inputs
 from metafa.studies.settings import flatten
 
 SCRIPT = Path(__file__).parents[2] / "analysis" / "claims.py"
@@ -65,23 +66,26 @@ def made(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         for seed, rate in itertools.product(range(12), request.param):
             off = 0.01 * seed + random.normal(0, 0.001)  # seeds differ more than they are measured
             found = [
-                ("noise", step, "alignment_angle", 2, None, 90 - off - (20 + off) * step / 1000)
+                ("noise", step, "alignment_angle", 2, Inputs(), 90 - off - (20 + off) * step / 1000)
                 for step in sorted({0, noise})
             ]
-            found += [("noise", noise, "readout_probability", None, "noise", 0.12 + 0.1 * off)]
+            found += [("noise", noise, "readout_probability", None, Inputs("noise"), 0.12 + 0.1 * off)]
             # in the batch trained on, and on the test images: a straight rise from step 0, so that the mean is midway
             for step in (0, 10, 100):
                 found += [
-                    ("supervised", step, "accuracy", None, None, 0.99),
-                    ("supervised", step, "accuracy", None, dataset, off + (0.4 + 2 * gain) * step / 100),
+                    ("supervised", step, "accuracy", None, Inputs("batch"), 0.99),
+                    ("supervised", step, "accuracy", None, Inputs(dataset), off + (0.4 + 2 * gain) * step / 100),
                 ]
-            changed = {dataset: 0.0, f"{dataset}/rotation=10": 0.5 + gain, f"{dataset}/rotation=20": 0.3 + gain}
+            shifted = {10.0: 0.5 + gain, 20.0: 0.3 + gain}
+            changed = {Inputs(dataset): 0.0} | {Inputs(dataset, "rotation", by): one for by, one in shifted.items()}
             found += [
-                ("out_of_distribution", 0, "accuracy", None, task, off + value) for task, value in changed.items()
+                ("out_of_distribution", 0, "accuracy", None, inputs, off + value) for inputs, value in changed.items()
             ]
             shared = {"trial_id": trial.trial_id, "seed": seed, "learning_rate": rate}
-            names = ("phase", "step", "metric", "layer", "task", "value")
-            rows += [shared | dict(zip(names, row, strict=True)) for row in found]
+            rows += [
+                shared | dict(phase=phase, step=step, metric=metric, layer=layer, value=value, **inputs._asdict())
+                for phase, step, metric, layer, inputs, value in found
+            ]
         row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "made", "status": "done"}
         publishing.write(addresses.at(folder), columns.trials_schema(checked), row, rows)
     return folder
@@ -145,7 +149,8 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def rows_of(names: str, values: list[tuple], **shared: object) -> pd.DataFrame:
-    shared = {"learning_rate": np.nan, "task": None, "layer": np.nan, "network.rule": "feedback_alignment"} | shared
+    unsaid = {"learning_rate": np.nan, "inputs": None, "shift": None, "strength": np.nan, "layer": np.nan}
+    shared = unsaid | {"network.rule": "feedback_alignment"} | shared
     rows = pd.DataFrame(values, columns=names.split())
     return rows.assign(**{name: value for name, value in shared.items() if name not in rows})
 

@@ -37,7 +37,7 @@ def put(folder: Path, told: Callable[[tuple[str, int], dict], dict | None] = lam
         effect = -0.2 if key == ("feedback_alignment", 1000) else 0.0
         losses[key] = seeds + effect + random.normal(0, 0.01, 12)
         rows = (
-            {"seed": seed, "phase": "evaluate", "step": step, "metric": metric, "task": task, "value": value}
+            {"seed": seed, "phase": "evaluate", "step": step, "metric": metric, "inputs": task, "value": value}
             for seed in range(12)
             for step in range(3)
             for task in ("glyphs", "omniglot")
@@ -63,7 +63,7 @@ def test_the_table_has_the_known_answers(known: tuple[Path, dict]) -> None:
     assert done.returncode == 0, done.stderr
     every = pd.read_csv(folder / "analysis" / "meta_loss.csv")
     assert len(every) == 4 * 3, "each task distribution, and all"
-    table = every[every["task"] == "glyphs"].set_index(["network.rule", "noise_steps"])
+    table = every[every["inputs"] == "glyphs"].set_index(["network.rule", "noise_steps"])
     for key, values in losses.items():
         assert table.loc[key, "meta_loss"] == pytest.approx(values.mean())
         assert table.loc[key, "interquartile_mean"] == pytest.approx(np.sort(values)[3:9].mean())
@@ -95,7 +95,7 @@ def test_of_tasks_together_each_seed_has_its_mean(known: tuple[Path, dict]) -> N
     """One is harder than the other for all: that is no uncertainty of their mean."""
     folder, losses = known
     table = comparison.compare(conditions.read(folder))
-    table = table[table["task"] == comparison.ALL].set_index(["network.rule", "noise_steps"])
+    table = table[table["inputs"] == comparison.ALL].set_index(["network.rule", "noise_steps"])
     values = losses["backprop", 0]
     found = table.loc[("backprop", 0)]
     assert found["meta_loss"] == pytest.approx(values.mean() + HARDER / 2)
@@ -108,10 +108,10 @@ def test_of_tasks_together_each_seed_has_its_mean(known: tuple[Path, dict]) -> N
 def test_a_seed_that_lacks_a_task_is_left_out_of_all_tasks_together(tmp_path: Path) -> None:
     """It diverged on the harder one: kept, it would make the condition look better than it is."""
     folder, key = tmp_path / "made", ("feedback_alignment", 1000)
-    lost = {"seed": 3, "metric": "meta_loss", "task": "omniglot"}
+    lost = {"seed": 3, "metric": "meta_loss", "inputs": "omniglot"}
     losses = put(folder, lambda of, row: row | {"value": np.inf} if of == key and lost.items() <= row.items() else row)
     table = comparison.compare(conditions.read(folder))
-    found = table[table["task"] == comparison.ALL].set_index(["network.rule", "noise_steps"]).loc[key]
+    found = table[table["inputs"] == comparison.ALL].set_index(["network.rule", "noise_steps"]).loc[key]
     values, without = (np.delete(losses["feedback_alignment", noise], 3) for noise in (1000, 0))
     assert found["meta_loss"] == pytest.approx(values.mean() + HARDER / 2)
     assert (found["meta_loss_low"], found["meta_loss_high"]) == pytest.approx(statistics.interval(values + HARDER / 2))
@@ -124,7 +124,7 @@ def test_every_pair_of_conditions_is_compared(known: tuple[Path, dict]) -> None:
     folder, losses = known
     pairs = comparison.pairs(conditions.read(folder))
     assert len(pairs) == 3 * 6
-    found = {(row["condition"], row["against"]): row for _, row in pairs[pairs["task"] == "glyphs"].iterrows()}
+    found = {(row["condition"], row["against"]): row for _, row in pairs[pairs["inputs"] == "glyphs"].iterrows()}
     row = found["backprop, no noise", "feedback_alignment, 1000 noise steps"]
     assert row["difference"] == pytest.approx((losses["backprop", 0] - losses["feedback_alignment", 1000]).mean())
     np.testing.assert_array_equal(pairs["p_corrected"], statistics.corrected(pairs["p_value"]))
@@ -144,7 +144,7 @@ def test_diverged_seeds_are_counted_and_left_out_of_the_mean(tmp_path: Path) -> 
     folder, key = tmp_path / "made", ("backprop", 1000)
     lost = {"seed": 3, "metric": "meta_loss"}
     losses = put(folder, lambda of, row: row | {"value": np.nan} if of == key and lost.items() <= row.items() else row)
-    table = comparison.compare(conditions.read(folder)).set_index(["task", "network.rule", "noise_steps"])
+    table = comparison.compare(conditions.read(folder)).set_index(["inputs", "network.rule", "noise_steps"])
     found = table.loc[("glyphs", "backprop", 1000)]
     assert (found["seeds"], found["diverged"], found["pairs"]) == (12, 1, 11)
     assert found["meta_loss"] == pytest.approx(np.delete(losses["backprop", 1000], 3).mean())
@@ -168,7 +168,7 @@ def test_many_settings_drawn_at_random_are_compared_without_all_their_combinatio
     text = text.replace('["feedback_alignment", "backprop"]', '["relu", "tanh"]')
     text = text.replace('[[phases]]\nphase = "evaluate"', ranges + '[[phases]]\nphase = "evaluate"')
     text += '[search]\nmethod = "random"\ntrials = 150\n'
-    row = {"phase": "evaluate", "step": 2, "task": "glyphs"}
+    row = {"phase": "evaluate", "step": 2, "inputs": "glyphs"}
 
     def measured(trial):
         for seed in range(3):

@@ -58,7 +58,7 @@ def made(folder: Path, text: str) -> Path:
                     for metric, value in (("meta_loss", loss + 0.01 * seed + 5 - step), ("meta_accuracy", 0.5))
                 ]
                 rows += [
-                    shared | dict(zip(("phase", "step", "metric", "value", "task"), row, strict=True))
+                    shared | dict(zip(("phase", "step", "metric", "value", "inputs"), row, strict=True))
                     for row in measured
                 ]
                 rows.append(

@@ -47,7 +47,7 @@ def measured(trial):
                 "phase": "evaluate",
                 "step": step,
                 "metric": "meta_loss",
-                "task": "glyphs",
+                "inputs": "glyphs",
                 "value": value,
             }
 
@@ -85,7 +85,7 @@ def test_where_nothing_varies_nothing_matters(tmp_path: Path) -> None:
         tmp_path / "made",
         STUDY.replace("trials = 60", "trials = 5"),
         lambda trial: [
-            {"seed": 0, "phase": "evaluate", "step": 5, "metric": "meta_loss", "task": "glyphs", "value": 1.0}
+            {"seed": 0, "phase": "evaluate", "step": 5, "metric": "meta_loss", "inputs": "glyphs", "value": 1.0}
         ],
     )
     done = made.run("search.py", tmp_path / "made")

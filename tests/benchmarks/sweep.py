@@ -175,7 +175,7 @@ def rows(folder: Path) -> None:
     for number, trial in enumerate(checked.trials):
         values = iter(random.normal(size=10_000).tolist())
         measured = [
-            dict(seed=seed, phase="meta", step=step, metric=name, layer=layer, task="glyphs", value=next(values))
+            dict(seed=seed, phase="meta", step=step, metric=name, layer=layer, inputs="glyphs", value=next(values))
             for seed in range(10)
             for step in range(20)
             for name, layer in names
@@ -303,7 +303,7 @@ OF_TRAINING = [
         for task in ("noise", "glyphs")
     ),
     *((metric, None, None, "glyphs") for metric in ("meta_loss", "meta_accuracy")),
-    *((metric, None, None, None) for metric in ("loss", "accuracy")),
+    *((metric, None, None, "batch") for metric in ("loss", "accuracy")),
     *((metric, None, i, None) for metric in ("weight_path", "weight_path_variance") for i in (1, 2)),
 ]
 
@@ -327,7 +327,7 @@ def make_large(folder: Path) -> None:
             for metric in ("meta_loss", "meta_accuracy", "generalization_error")
         ]
         places += [("meta", 200, "singular_value", 1, i, None) for i in range(1, 625 - len(places))]
-        names = ("phase", "step", "metric", "layer", "component", "task")
+        names = ("phase", "step", "metric", "layer", "component", "inputs")
         values = random.normal(1, 0.1, (16, len(places))).tolist()
         rows = [
             dict(zip(names, one, strict=True)) | {"seed": seed, "value": values[seed][i]}

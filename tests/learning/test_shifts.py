@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from metafa.learning import shifts
+from metafa.learning.kinds import SHIFTS
 
 PICTURE = torch.zeros(1, 9, 9)
 PICTURE[0, 3:6, 4] = 1.0  # a short upright line in the middle
@@ -13,7 +14,7 @@ def shifted(shift: str, strength: float, number: int = 4) -> torch.Tensor:
     return shifts.shifted(shift, PICTURE.repeat(number, 1, 1, 1), strength, generator)
 
 
-@pytest.mark.parametrize("shift", shifts.SHIFTS)
+@pytest.mark.parametrize("shift", SHIFTS)
 def test_strength_zero_leaves_images_as_they_are(shift: str) -> None:
     assert torch.equal(shifted(shift, 0.0), PICTURE.repeat(4, 1, 1, 1))
     assert not torch.equal(shifted(shift, 1.0), PICTURE.repeat(4, 1, 1, 1))

@@ -41,7 +41,7 @@ def measured(
 
     def rows(trial: Trial) -> list[dict[str, Any]]:
         return [
-            {"seed": seed, "phase": phase, "step": step, "metric": metric, "task": "glyphs", "value": found}
+            {"seed": seed, "phase": phase, "step": step, "metric": metric, "inputs": "glyphs", "value": found}
             for seed, phase, step in itertools.product(range(seeds), phases, (0, 1))
             for metric, found in (("meta_loss", value(trial) + 0.1 * seed), ("meta_accuracy", value(trial) - 1))
         ]
@@ -139,7 +139,7 @@ def test_the_order_of_phases_tells_conditions_apart(tmp_path: Path) -> None:
         {"noise, supervised, evaluate": -1.0, "supervised, noise, evaluate": 1.0, "supervised, evaluate": np.nan},
         nan_ok=True,
     )
-    claim = ClaimSettings(claim=8, statement="s", metric="meta_loss", phase="evaluate", task="glyphs", expect="lower")
+    claim = ClaimSettings(claim=8, statement="s", metric="meta_loss", phase="evaluate", inputs="glyphs", expect="lower")
     judged = claims.judge_all(conditions.read(tmp_path), [claim])
     assert judged["difference"].tolist() == pytest.approx([-1.0, 1.0])
 
@@ -212,7 +212,7 @@ def test_a_seed_that_diverged_counts_in_no_number_from_then_on(tmp_path: Path) -
     curves = comparison.curves(tables.adaptation, tables, ["phase", "metric", "step"])
     assert set(curves.loc[(curves["phase"] == "after") & (curves["noise_steps"] == 64), "seeds"]) == {4}
     claim = ClaimSettings(
-        claim=8, statement="s", metric="meta_loss", phase="after", task="glyphs", expect="near", margin=1
+        claim=8, statement="s", metric="meta_loss", phase="after", inputs="glyphs", expect="near", margin=1
     )
     (judged,) = claims.judge_all(tables, [claim]).to_dict("records")
     assert (judged["seeds"], judged["with_noise"], judged["against"]) == pytest.approx((4, 2.3, 2.3))
@@ -364,7 +364,9 @@ def test_of_several_tasks_a_seed_that_diverged_is_counted_once(tmp_path: Path) -
     preparation.prepare(addresses.at(tmp_path), checked)
     for trial in checked.trials:
         rows = [
-            row | {"task": task} for task in ("glyphs", "omniglot-minimal") for row in measured(lambda _: 1.0, 3)(trial)
+            row | {"inputs": task}
+            for task in ("glyphs", "omniglot-minimal")
+            for row in measured(lambda _: 1.0, 3)(trial)
         ]
         lost = [{"seed": 1, "learning_rate": None, "phase": "evaluate", "step": 1, "metric": "meta_loss"}]
         made.put(tmp_path, checked, trial, rows, status="diverged", divergences=lost)
@@ -382,7 +384,7 @@ def test_a_claim_about_the_meta_loss_is_about_all_its_tasks(tmp_path: Path) -> N
         noisy = trial.varied["noise.steps"] > 0
         values = {"glyphs": 2.0 + 50 * noisy, "mnist": 2.0 - 0.5 * noisy}
         return [
-            row | {"task": task}
+            row | {"inputs": task}
             for task, value in values.items()
             for row in measured(lambda _, value=value: value)(trial)
         ]
@@ -441,7 +443,9 @@ def test_what_is_shown_is_the_best_of_each_at_its_own_last_step_and_whole(tmp_pa
     for trial in checked.trials:
         inner, noise = trial.varied["evaluate.inner_steps"], trial.varied["noise.steps"]
         rows = [
-            dict(seed=seed, phase="evaluate", step=step, metric=metric, task="glyphs", value=float(inner) + 0.1 * seed)
+            dict(
+                seed=seed, phase="evaluate", step=step, metric=metric, inputs="glyphs", value=float(inner) + 0.1 * seed
+            )
             for seed, step in itertools.product(range(4), range(inner + 1))
             for metric in ("meta_loss", "meta_accuracy")
         ]

@@ -42,7 +42,7 @@ def measured(trial):
             yield angle | {"seed": seed, "value": 90 - step / 50 + off}
         for step in range(3):
             value = 1.6 - step / 4 - 0.3 * (noise > 0) * (1 + off) + off
-            shared = {"seed": seed, "phase": "evaluate", "step": step, "task": "glyphs"}
+            shared = {"seed": seed, "phase": "evaluate", "step": step, "inputs": "glyphs"}
             yield shared | {"metric": "meta_loss", "value": value}
             yield shared | {"metric": "meta_accuracy", "value": 0.5}
 

@@ -96,7 +96,7 @@ def values(trial_id: str, host: str, status: str) -> list[float]:
 
 
 def measurements(trial_id: str, host: str, status: str) -> pa.Table:
-    known = {"seed": 0, "phase": "evaluate", "step": 5, "metric": "meta_loss", "layer": None, "task": "glyphs"}
+    known = {"seed": 0, "phase": "evaluate", "step": 5, "metric": "meta_loss", "layer": None, "inputs": "glyphs"}
     return measured(trial_id, [known | {"value": value} for value in values(trial_id, host, status)])
 
 

@@ -10,17 +10,18 @@ import pytest
 
 from metafa.results import measured
 from metafa.studies import study
+from metafa.studies.data import Inputs
 
-PHASES, METRICS, INPUTS, STEPS, SEEDS = ("noise", "evaluate"), ("loss", "accuracy"), (None, "a", "b"), (0, 1, 5), 7
+PHASES, METRICS, INPUTS, STEPS, SEEDS = ("noise", "evaluate"), ("loss", "accuracy"), ("batch", "a", "b"), (0, 1, 5), 7
 
 
 def random_rows(chance: random.Random) -> list[dict]:
     """Rows of one trial, some left out, in no order, with values of very different sizes."""
     rows = []
-    for phase, metric, task, step, seed in itertools.product(PHASES, METRICS, INPUTS, STEPS, range(SEEDS)):
+    for phase, metric, inputs, step, seed in itertools.product(PHASES, METRICS, INPUTS, STEPS, range(SEEDS)):
         if chance.random() < 0.7:
             value = chance.gauss(0, 1) * 10 ** chance.uniform(-9, 9)
-            rows.append(dict(phase=phase, metric=metric, task=task, step=step, seed=seed, value=value))
+            rows.append(dict(phase=phase, metric=metric, inputs=inputs, step=step, seed=seed, value=value))
     chance.shuffle(rows)
     return rows
 
@@ -28,7 +29,7 @@ def random_rows(chance: random.Random) -> list[dict]:
 def expected(rows: list[dict], phase: str, metric: str) -> float:
     """By exact fractions, rounded once for the sum and once for the quotient."""
     rows = [row for row in rows if (row["phase"], row["metric"]) == (phase, metric)]
-    named = [row for row in rows if row["task"] is not None]
+    named = [row for row in rows if row["inputs"] != "batch"]
     rows = sorted(named or rows, key=lambda row: row["step"])
     values = [Fraction(row["value"]) for row in rows if row["step"] == rows[-1]["step"]]
     return float(sum(values)) / len(values)
@@ -48,9 +49,10 @@ def test_rows_and_the_table_give_the_exact_mean_of_what_was_measured_last(seed: 
 
 def test_the_batch_trained_on_counts_where_nothing_else_was_measured() -> None:
     batch = [
-        dict(phase="meta", metric="loss", task=None, step=step, value=value) for step, value in ((1, 8.0), (9, 4.0))
+        dict(phase="meta", metric="loss", inputs="batch", step=step, value=value)
+        for step, value in ((1, 8.0), (9, 4.0))
     ]
-    named = [dict(phase="meta", metric="loss", task="glyphs", step=3, value=value) for value in (1.0, 2.0)]
+    named = [dict(phase="meta", metric="loss", inputs="glyphs", step=3, value=value) for value in (1.0, 2.0)]
     assert measured.measurement(batch, "meta.loss") == 4.0
     assert measured.measurement(batch + named, "meta.loss") == 1.5
     assert measured.measurement(batch, "meta.accuracy") is None
@@ -58,7 +60,7 @@ def test_the_batch_trained_on_counts_where_nothing_else_was_measured() -> None:
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
 def test_one_replica_that_is_not_finite_leaves_no_number(broken: float) -> None:
-    rows = [dict(phase="a", metric="loss", task="x", step=1, value=value) for value in (1.0, broken)]
+    rows = [dict(phase="a", metric="loss", inputs="x", step=1, value=value) for value in (1.0, broken)]
     assert np.isnan(measured.measurement(rows, "a.loss"))
     assert np.isnan(measured.by_trial(pd.DataFrame(rows).assign(trial_id="t"))["t"])
 
@@ -69,18 +71,19 @@ def test_what_a_trial_comes_to_is_of_its_dataset_as_it_is() -> None:
     data = '[[phases]]\nphase = "supervised"\ndataset = "mnist10k"\nsteps = 3\n'
     (settings,) = study.parse(f"seeds = 2\n{data}{shifted}").examples
 
-    def rows(*places: tuple[str, int, str | None, float]) -> list[dict]:
+    def rows(*places: tuple[str, int, Inputs, float]) -> list[dict]:
         return [
-            dict(phase=phase, step=step, metric="accuracy", task=task, value=value + 0.1 * seed)
-            for phase, step, task, value in places
+            dict(phase=phase, step=step, metric="accuracy", value=value + 0.1 * seed, **inputs._asdict())
+            for phase, step, inputs, value in places
             for seed in (0, 1)
         ]
 
-    learned = rows(("supervised", 3, None, 1.0), ("supervised", 0, "mnist10k", 0.1), ("supervised", 3, "mnist10k", 0.8))
+    data_set, batch = Inputs("mnist10k"), Inputs("batch")
+    learned = rows(("supervised", 3, batch, 1.0), ("supervised", 0, data_set, 0.1), ("supervised", 3, data_set, 0.8))
     others = rows(
-        ("out_of_distribution", 0, "mnist10k", 0.8),
-        ("out_of_distribution", 0, "mnist10k/rotation=10", 0.4),
-        ("out_of_distribution", 0, "usps", 0.2),
+        ("out_of_distribution", 0, data_set, 0.8),
+        ("out_of_distribution", 0, Inputs("mnist10k", "rotation", 10.0), 0.4),
+        ("out_of_distribution", 0, Inputs("usps"), 0.2),
     )
     for rows_of_trial in (learned, learned + others):
         assert measured.final_measurement(settings, rows_of_trial) == ("accuracy", pytest.approx(0.85))
@@ -90,7 +93,7 @@ def test_what_a_trial_comes_to_is_of_its_dataset_as_it_is() -> None:
             "rotation", 'dataset = "mnist10k"\nrotation'
         )
     ).examples
-    renamed = [row | {"task": row["task"] and "fashion-mnist"} for row in learned] + others
+    renamed = [row | ({"inputs": "fashion-mnist"} if row["inputs"] != "batch" else {}) for row in learned] + others
     assert measured.final_measurement(foreign, renamed) == ("accuracy", pytest.approx(0.85))
 
 
@@ -98,7 +101,7 @@ def test_what_a_trial_comes_to_is_of_all_its_task_distributions() -> None:
     evaluate = '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs", "omniglot-minimal"]\n'
     (settings,) = study.parse(f"seeds = 2\n{evaluate}").examples
     rows = [
-        dict(phase="evaluate", step=step, metric="meta_loss", task=task, value=value + seed)
+        dict(phase="evaluate", step=step, metric="meta_loss", inputs=task, value=value + seed)
         for step, task, value in ((0, "glyphs", 9.0), (5, "glyphs", 1.0), (5, "omniglot-minimal", 3.0))
         for seed in (0, 1)
     ]

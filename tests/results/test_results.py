@@ -66,7 +66,7 @@ def fill(folder: Path | str, checked: study.Study, status: str = "done", but: Co
             "step": 5,
             "metric": "meta_loss",
             "layer": None,
-            "task": "glyphs",
+            "inputs": "glyphs",
             "value": number / 7,
         }
         publishing.write(addresses.at(folder), trials_schema(checked), row, [measurement])
@@ -82,7 +82,20 @@ def test_anyone_reads_the_tables_with_pandas(tmp_path: Path, checked: study.Stud
     assert trials["network.hidden"].map(list).tolist() == [[100]] * 4
     assert trials["error"].isna().all()
     assert sorted(measurements["value"]) == [0, 1 / 7, 2 / 7, 3 / 7]
-    columns = ["trial_id", "seed", "learning_rate", "phase", "step", "metric", "layer", "component", "task", "value"]
+    columns = [
+        "trial_id",
+        "seed",
+        "learning_rate",
+        "phase",
+        "step",
+        "metric",
+        "layer",
+        "component",
+        "inputs",
+        "shift",
+        "strength",
+        "value",
+    ]
     assert list(measurements) == columns
     loaded = load(tmp_path)
     pd.testing.assert_frame_equal(loaded.trials, trials)

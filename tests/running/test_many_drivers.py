@@ -136,7 +136,7 @@ def test_a_driver_that_begins_beside_one_that_writes_takes_nothing_away(tmp_path
     text = TWO_DRIVERS.replace("[0, 100, 8000]", str(list(range(300))))
     checked, place = study.parse(text, default_name="made"), addresses.at(tmp_path)
     preparation.prepare(place, checked)
-    row = dict(seed=0, phase="evaluate", step=5, metric="meta_loss", layer=None, task="glyphs", value=0.5)
+    row = dict(seed=0, phase="evaluate", step=5, metric="meta_loss", layer=None, inputs="glyphs", value=0.5)
 
     def writes() -> None:
         for trial in checked.trials:

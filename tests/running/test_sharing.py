@@ -75,7 +75,7 @@ def share(address: object, checked: Study, **known: Any) -> sharing.Share:
 def publish(place: Store, checked: Study, trial: Trial, status: str = "done", **outcome: Any) -> None:
     row = {"trial_id": trial.trial_id, "study": checked.name, "status": status, "numerics": NUMERICS}
     row |= flatten(trial.settings) | {"point": json.dumps(trial.varied)} | outcome
-    where = {"seed": 0, "phase": "evaluate", "task": "glyphs", "value": 1.0}
+    where = {"seed": 0, "phase": "evaluate", "inputs": "glyphs", "value": 1.0}
     rows = [where | {"step": step, "metric": f"meta_{name}"} for step in range(6) for name in ("loss", "accuracy")]
     schema = columns.trials_schema(checked)
     publishing.publish(place, schema, row, columns.measured(trial.trial_id, rows), final=checked.adaptive)

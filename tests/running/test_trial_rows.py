@@ -42,7 +42,9 @@ def searched(*objectives: str):
 def outcome(*divergences: Divergence) -> Outcome:
     """Meta-losses of 1 and of 2 at the end of each phase; those of 2 diverged, if any did."""
     rows = [
-        dict(seed=seed, learning_rate=None, phase=phase, step=step, metric="meta_loss", task="glyphs", value=1.0 + seed)
+        dict(
+            seed=seed, learning_rate=None, phase=phase, step=step, metric="meta_loss", inputs="glyphs", value=1.0 + seed
+        )
         for phase, step in LAST.items()
         for seed in (0, 1)
     ]

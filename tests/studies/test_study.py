@@ -950,12 +950,15 @@ expect = "lower"
 @pytest.mark.parametrize(
     ("claim", "sentence"),
     [
-        ('metric = "readout_probability"\nphase = "noise"', "`task` has to say on which inputs readout_probability is"),
         (
-            'metric = "readout_probability"\nphase = "noise"\ntask = "digts"',
+            'metric = "readout_probability"\nphase = "noise"',
+            "`inputs` has to say on which inputs readout_probability is",
+        ),
+        (
+            'metric = "readout_probability"\nphase = "noise"\ninputs = "digts"',
             "found 'digts', but in noise readout_probability is measured on 'digits', 'noise'; did you mean 'digits'?",
         ),
-        ('metric = "alignment_angle"\nphase = "noise"\ntask = "noise"', "alignment_angle is of no inputs"),
+        ('metric = "alignment_angle"\nphase = "noise"\ninputs = "noise"', "alignment_angle is of no inputs"),
         ('metric = "alignment_angle"\nphase = "noise"\nlayer = 9', "found 9, but the networks have 2 layers"),
         ('metric = "alignment_angle"\nphase = "noise"\nlayer = 1', "the first layer has no feedback"),
         ('metric = "accuracy"\nphase = "supervised"\nlayer = 2', "accuracy is not of a layer; leave `layer` out"),
@@ -964,8 +967,16 @@ expect = "lower"
             "'weight_mirror' is about no network of this study: their rules are 'backprop', 'feedback_alignment'",
         ),
         (
-            'metric = "accuracy"\nphase = "out_of_distribution"\ntask = "digits/rotation=20"',
-            "accuracy is measured on 'digits', 'digits/rotation=10'",
+            'metric = "accuracy"\nphase = "out_of_distribution"\ninputs = "usps"',
+            "found 'usps', but in out_of_distribution accuracy is measured on 'digits'",
+        ),
+        (
+            'metric = "accuracy"\nphase = "out_of_distribution"\nshift = "scaling"',
+            "found 'scaling', but the shifts of out_of_distribution are 'rotation'",
+        ),
+        (
+            'metric = "accuracy"\nphase = "supervised"\ninputs = "digits"\nshift = "rotation"',
+            "found 'rotation', but no images of supervised are shifted",
         ),
     ],
 )

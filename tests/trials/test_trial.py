@@ -6,6 +6,7 @@ import pytest
 from metafa.errors import StudyError
 from metafa.learning import credit
 from metafa.studies import study
+from metafa.studies.data import BATCH, Inputs
 from metafa.studies.metrics import METRICS, OF_THE_BATCH
 from metafa.studies.needs import inputs_of, metrics_of
 from metafa.studies.settings import EarlyStoppingSettings, TrialSettings
@@ -59,7 +60,7 @@ def test_every_metric_is_measured_where_it_says(sources) -> None:
     rows = trial.run(parsed(), sources, watch=trial.Watch(fractions.append)).rows
     found = defaultdict(set)
     for row in rows:
-        found[row["phase"], row["metric"]].add((row["step"], row["layer"], row["task"]))
+        found[row["phase"], row["metric"]].add((row["step"], row["layer"], row["inputs"]))
     noise_steps, meta_steps = [0, 1, 5, 30], [0, 1, 2, 4]
     for phase, steps in (("noise", noise_steps), ("meta", meta_steps)):
         assert found[phase, "loss"] == {(s, None, None) for s in steps[1:]}
@@ -326,10 +327,10 @@ def test_what_each_phase_measures_is_known_before_it_runs(text: str, every_sourc
     assert found == metrics_of(settings)
     inputs = defaultdict(set)
     for row in rows:
-        inputs[row["phase"], row["metric"]].add(row["task"])
-    for (phase, metric), tasks in inputs.items():
-        without = {None} if metric in OF_THE_BATCH and None not in tasks else set()  # after no step
-        assert tasks == inputs_of(settings, phase, metric) - without
+        inputs[row["phase"], row["metric"]].add(Inputs(row["inputs"], row["shift"], row["strength"]))
+    for (phase, metric), found_on in inputs.items():
+        without = {BATCH} - found_on if metric in OF_THE_BATCH else set()  # after no step
+        assert found_on == inputs_of(settings, phase, metric) - without
     keys = [tuple(value for name, value in row.items() if name != "value") for row in rows]
     assert len(set(keys)) == len(keys), "no two numbers stand under one name"
     # what may stop a trial early is measured at every moment after the start
@@ -430,9 +431,9 @@ def test_a_supervised_phase_measures_training_and_test_images() -> None:
     steps = {0, 1, 2, 6}  # two epochs of three whole batches
     found = defaultdict(set)
     for row in rows:
-        found[row["phase"], row["metric"]].add((row["step"], row["layer"], row["task"]))
+        found[row["phase"], row["metric"]].add((row["step"], row["layer"], row["inputs"]))
     for metric in ("loss", "accuracy"):
-        of_batches = {(step, None, None) for step in steps - {0}}
+        of_batches = {(step, None, "batch") for step in steps - {0}}
         assert found["supervised", metric] == of_batches | {(step, None, "digits") for step in steps}
     for metric in ("generalization_error", "expected_calibration_error"):
         assert found["supervised", metric] == {(step, None, "digits") for step in steps}
@@ -441,7 +442,7 @@ def test_a_supervised_phase_measures_training_and_test_images() -> None:
         (s, None, task) for s in (0, 1, 5, 30) for task in ("noise", "digits")
     }
     assert len(values(rows)) == len(rows), "no measurement stands twice"
-    first = values(rows, phase="supervised", metric="accuracy", task="digits", step=0)
+    first = values(rows, phase="supervised", metric="accuracy", inputs="digits", step=0)
     assert all(0 <= value <= 0.4 for value in first.values()), "chance is 0.1"
 
 
@@ -500,16 +501,22 @@ datasets = ["glyphs"]
 """
     settings = parsed(SUPERVISED + shifted)
     rows = trial.run(settings, trial.prepared(trial.load_sources(settings))).rows
-    tested = {(row["metric"], row["task"]): row["value"] for row in rows if row["phase"] == "out_of_distribution"}
-    tasks = {"digits", "digits/translation=0", "digits/translation=1", "digits/pixel_noise=0.5", "glyphs"}
+    tested = {
+        (row["metric"], row["inputs"], row["shift"], row["strength"]): row["value"]
+        for row in rows
+        if row["phase"] == "out_of_distribution"
+    }
+    digits = ("digits", None, None)
+    shifts = [("translation", 0.0), ("translation", 1.0), ("pixel_noise", 0.5)]
+    inputs = {digits, *(("digits", *shift) for shift in shifts), ("glyphs", None, None)}
     metrics = {"loss", "accuracy", "expected_calibration_error", "readout_probability"}
-    assert tested.keys() == {(metric, task) for metric in metrics for task in tasks}
+    assert tested.keys() == {(metric, *one) for metric in metrics for one in inputs}
     for metric in metrics:
-        assert tested[metric, "digits/translation=0"] == tested[metric, "digits"]
+        assert tested[metric, "digits", "translation", 0.0] == tested[metric, *digits]
     # what the training phase measured last, of the same images and weights
-    last = values(rows, phase="supervised", metric="accuracy", task="digits", step=6, seed=1)
-    assert list(last.values()) == [tested["accuracy", "digits"]]
-    assert tested["accuracy", "digits/pixel_noise=0.5"] != tested["accuracy", "digits"]
+    last = values(rows, phase="supervised", metric="accuracy", inputs="digits", step=6, seed=1)
+    assert list(last.values()) == [tested["accuracy", *digits]]
+    assert tested["accuracy", "digits", "pixel_noise", 0.5] != tested["accuracy", *digits]
 
 
 def test_a_network_takes_images_of_one_size() -> None:

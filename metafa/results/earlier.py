@@ -1,0 +1,59 @@
+"""What earlier versions of metafa called otherwise in the parts that they wrote."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from metafa.studies.data import BATCH, Inputs
+from metafa.studies.metrics import OF_THE_BATCH
+
+TASK = "task"
+"""The column of `measurements` before there were `inputs`, `shift` and `strength`."""
+TASKS_OF = "tasks of "
+
+
+def inputs_of(task: str | None, metric: str) -> Inputs:
+    """The inputs that a row of ``metric`` with this ``task`` was measured on.
+
+    task: a task distribution, a dataset, `noise`, a dataset with a shift such as ``mnist10k/rotation=30``, or, where a
+        dataset has the distribution's name, ``tasks of glyphs``; None for the batch trained on, and for what is not
+        measured on inputs.
+
+    Raises ValueError where no version of metafa wrote such a task.
+    """
+    if task is None:
+        return BATCH if metric in OF_THE_BATCH else Inputs()
+    if task.startswith(TASKS_OF):
+        return Inputs(f"tasks/{task.removeprefix(TASKS_OF)}")
+    name, shifted, shift = task.partition("/")
+    if not shifted:
+        return Inputs(name)
+    kind, _, strength = shift.partition("=")
+    return Inputs(name, kind, float(strength))
+
+
+def with_inputs(rows: pa.Table) -> pa.Table:
+    """The ``rows`` of `measurements` with `inputs`, `shift` and `strength` in place of `task`, or, where there is not
+    even that column, added. Raises ValueError where no version of metafa wrote such a task."""
+    tasks = rows[TASK] if TASK in rows.column_names else pa.nulls(len(rows), pa.string())
+    both = pa.table({TASK: tasks, "metric": rows["metric"]})
+    kinds = both.group_by(both.column_names).aggregate([])
+    found = [inputs_of(**kind) for kind in kinds.to_pylist()]
+    of_kind = pa.table(
+        {
+            "kind": _keys(kinds),
+            "inputs": pa.array([one.inputs for one in found], pa.string()),
+            "shift": pa.array([one.shift for one in found], pa.string()),
+            "strength": pa.array([one.strength for one in found], pa.float64()),
+        }
+    )
+    places = pc.index_in(_keys(both), of_kind["kind"])
+    for name in of_kind.column_names[1:]:
+        rows = rows.append_column(name, of_kind[name].take(places))
+    return rows.drop_columns([TASK]) if TASK in rows.column_names else rows
+
+
+def _keys(rows: pa.Table) -> pa.ChunkedArray:
+    """Each row's metric and task as a text."""
+    return pc.binary_join_element_wise(rows["metric"], pc.fill_null(rows[TASK], ""), "\n")
