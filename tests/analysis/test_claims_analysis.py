@@ -38,7 +38,7 @@ rotation = [10, 20]
 """
 # claim, settings, and the verdict they lead to on the results below
 ANGLE = 'metric = "alignment_angle"\nphase = "noise"\nlayer = 2\ncompare = "start"\nexpect = "lower"'
-CHANCE = 'metric = "readout_probability"\nphase = "noise"\ntask = "noise"\ncompare = "reference"\nreference = 0.1\n'
+CHANCE = 'metric = "readout_probability"\nphase = "noise"\ninputs = "noise"\ncompare = "reference"\nreference = 0.1\n'
 CLAIMS = [
     (1, ANGLE, "holds"),
     (1, f"{ANGLE}\nmargin = 30.0", "fails"),
@@ -47,6 +47,7 @@ CLAIMS = [
     (4, f'{CHANCE}expect = "near"\nmargin = 0.05', "holds"),
     (6, 'metric = "accuracy"\nphase = "supervised"\nexpect = "lower"', "fails"),
     (7, 'metric = "accuracy"\nphase = "out_of_distribution"\nexpect = "higher"', "holds"),
+    (7, 'metric = "accuracy"\nphase = "out_of_distribution"\nshift = "rotation"\nexpect = "higher"', "holds"),
 ]
 
 
@@ -106,12 +107,12 @@ def test_each_claim_is_judged_by_its_rule(made: Path, tmp_path: Path) -> None:
         rows = table[table["conditions"] == place]
         assert rows["verdict"].tolist() == [verdict for _, _, verdict in CLAIMS]
         assert (rows["seeds"] == 12).all()
-        one, _, learned, backprops, chance, _, shifted = rows["difference"]
+        one, _, learned, backprops, chance, _, shifted, by_shift = rows["difference"]
         assert one == pytest.approx(-20.055, abs=0.001)
         assert learned == pytest.approx(0.1, abs=0.001), "half of the 0.2 gained at the end"
         assert abs(backprops) < 0.001
         assert chance == pytest.approx(0.02 + 0.1 * 0.055, abs=0.001)
-        assert shifted == pytest.approx(0.1, abs=0.001)
+        assert shifted == by_shift == pytest.approx(0.1, abs=0.001)
         # of the images as they are, 0 + off, nothing may be in the mean out of distribution
         assert rows["against"].iloc[-1] == pytest.approx(0.4 + 0.055, abs=0.001)
         assert rows["backprop"].iloc[2] == pytest.approx(0.2 + 0.055, abs=0.001)

@@ -5,6 +5,7 @@ import pytest
 
 from metafa.errors import StudyError
 from metafa.learning import credit
+from metafa.results import columns, parts
 from metafa.studies import study
 from metafa.studies.data import BATCH, Inputs
 from metafa.studies.metrics import METRICS, OF_THE_BATCH
@@ -63,8 +64,8 @@ def test_every_metric_is_measured_where_it_says(sources) -> None:
         found[row["phase"], row["metric"]].add((row["step"], row["layer"], row["inputs"]))
     noise_steps, meta_steps = [0, 1, 5, 30], [0, 1, 2, 4]
     for phase, steps in (("noise", noise_steps), ("meta", meta_steps)):
-        assert found[phase, "loss"] == {(s, None, None) for s in steps[1:]}
-        assert found[phase, "accuracy"] == {(s, None, None) for s in steps[1:]}
+        assert found[phase, "loss"] == {(s, None, "batch") for s in steps[1:]}
+        assert found[phase, "accuracy"] == {(s, None, "batch") for s in steps[1:]}
         assert found[phase, "alignment_angle"] == {(s, 2, None) for s in steps}
         for metric in ("effective_dimensionality", "effective_rank"):
             assert found[phase, metric] == {(s, layer, None) for s in steps for layer in (1, 2)}
@@ -333,6 +334,8 @@ def test_what_each_phase_measures_is_known_before_it_runs(text: str, every_sourc
         assert found_on == inputs_of(settings, phase, metric) - without
     keys = [tuple(value for name, value in row.items() if name != "value") for row in rows]
     assert len(set(keys)) == len(keys), "no two numbers stand under one name"
+    table = columns.measured("0" * 16, rows)
+    assert parts.decode(parts.encode(table), "measurements").equals(table), "what a trial measures can be read"
     # what may stop a trial early is measured at every moment after the start
     for (phase, metric), here in steps.items():
         if METRICS[metric].throughout and (phase, "alignment_angle") in steps:
