@@ -1,6 +1,7 @@
 import math
 from collections import defaultdict
 
+import pandas as pd
 import pytest
 
 from metafa.errors import StudyError
@@ -335,7 +336,8 @@ def test_what_each_phase_measures_is_known_before_it_runs(text: str, every_sourc
     keys = [tuple(value for name, value in row.items() if name != "value") for row in rows]
     assert len(set(keys)) == len(keys), "no two numbers stand under one name"
     table = columns.measured("0" * 16, rows)
-    assert parts.decode(parts.encode(table), "measurements").equals(table), "what a trial measures can be read"
+    read = parts.decode(parts.encode(table), "measurements").to_pandas()
+    pd.testing.assert_frame_equal(read, table.to_pandas(), check_exact=True)  # what a trial measures can be read
     # what may stop a trial early is measured at every moment after the start
     for (phase, metric), here in steps.items():
         if METRICS[metric].throughout and (phase, "alignment_angle") in steps:
