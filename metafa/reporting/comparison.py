@@ -143,8 +143,8 @@ def verdicts(table: pd.DataFrame, conditions: list[str]) -> list[str]:
         extra = f", {in_words(others, key[3:])}" if others else ""
         sentences.append(
             f"{row['phase']}: {row[NOISE]} noise steps {did(row)} the meta-loss of {row[RULE]} on {row['inputs']}"
-            f"{extra}: {row['difference']:+.3f} ({bounds(row['difference_low'], row['difference_high'], '+')}, {row['pairs']} "
-            f"seeds{_p(row['p_corrected'])})"
+            f"{extra}: {row['difference']:+.3f} ({bounds(row['difference_low'], row['difference_high'], '+')}, "
+            f"{row['pairs']} seeds{_p(row['p_corrected'])})"
         )
     return sentences
 

@@ -44,8 +44,8 @@ MEASUREMENT_COLUMNS = {
     "inputs": Column(
         pa.string(),
         "what the metric was measured on: the name of a task distribution or of a dataset; `noise`; `batch`, the batch "
-        "trained on; or `tasks/NAME`, the images of a task distribution's tasks, where the trial trains on a dataset of "
-        "that name. Null where it was not measured on inputs, such as an angle between weights",
+        "trained on; or `tasks/NAME`, the images of a task distribution's tasks, where the trial trains on a dataset "
+        "of that name. Null where it was not measured on inputs, such as an angle between weights",
     ),
     "shift": Column(
         pa.string(), "how the dataset's images were changed, such as `rotation`; null of images as they are"
