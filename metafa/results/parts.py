@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metafa.errors import PartError
+from metafa.results import earlier
 from metafa.results.columns import COLUMN_TYPES
 from metafa.results.pages import MOST_COMPRESSED, check_pages
 from metafa.results.schemas import TEXT_A_BYTE, TEXT_BYTES, check_schema, spelled_out
@@ -29,7 +30,8 @@ MANY_BYTES = 2**20  # which several threads read faster
 
 def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a part of ``table``, in those of ``columns`` that the table has; of `measurements` with the columns
-    that an earlier version did not write, null. Of the file's metadata those of metafa are kept.
+    that an earlier version did not write, null; of `trials` with settings by the names of now. Of the file's metadata
+    those of metafa are kept.
 
     Memory: some small multiple of what the rows need, which `check_file` bounds. Raises `PartError`.
     """
@@ -43,6 +45,8 @@ def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> 
         rows.validate(full=True)  # texts that are no UTF-8 among it
         rows = spelled_out(rows, table, len(content))
         check_rows(rows, table)
+        if table == "trials":
+            rows = earlier.with_new_names(rows)
         if table == "measurements":
             types = COLUMN_TYPES[table]
             for place, name in enumerate(name for name in columns or types if name in types):
