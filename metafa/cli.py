@@ -185,8 +185,9 @@ def status(results_address: ResultsArgument) -> None:
     screen.print(overview.table(known))
     counts = overview.counted(known.statuses.values())
     screen.print(", ".join(f"{n} {name}" for name, n in counts.items()) + f", {known.left} to do")
-    if known.earlier_numerics:
-        screen.print("these results are of a version of metafa with other numerics: to be read, and not continued")
+    if known.earlier:
+        said = f"these results are of a version of metafa {known.earlier}: to be read, and not continued"
+        screen.print(said, soft_wrap=True)
     if known.study.fewer:
         screen.print(known.study.fewer)
     if known.left > 0:

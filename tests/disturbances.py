@@ -39,7 +39,7 @@ steps = { choices = [0, 600] }
 [[phases]]
 phase = "meta"
 task_distribution = "glyphs"
-iterations = 200
+outer_steps = 200
 tasks_per_batch = 2
 [[phases]]
 phase = "evaluate"

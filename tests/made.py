@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from metafa.results import addresses, columns, heartbeat, leases, preparation, publishing
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metafa.results import addresses, columns, heartbeat, leases, parts, preparation, publishing
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS, flatten
 from metafa.studies.study import Study
@@ -32,6 +35,32 @@ def put(address: object, checked: Study, trial: Trial, rows: Iterable[dict[str, 
     row = {"trial_id": trial.trial_id, "study": checked.name, "status": "done", "numerics": NUMERICS}
     row |= flatten(trial.settings) | {"point": json.dumps(trial.varied)} | outcome
     publishing.write(addresses.at(str(address)), columns.trials_schema(checked), row, rows)
+
+
+def make_earlier(folder: Path) -> None:
+    """Makes the results in ``folder`` those of a version of metafa that called `outer_steps` `iterations`, and so knew
+    trials by other ids."""
+
+    def of_before(said: bytes, trial_ids: Iterable[str]) -> bytes:
+        for one in trial_ids:
+            said = said.replace(one.encode(), one[::-1].encode())
+        return said.replace(b"outer_steps", b"iterations")
+
+    text = (folder / "study.toml").read_bytes()
+    (folder / "study.toml").write_bytes(of_before(text, []))
+    for path in list(folder.glob("*/*.parquet")):
+        rows = pq.read_table(path)
+        trial_ids = set(rows["trial_id"].to_pylist())
+        rows = rows.rename_columns([name.replace("outer_steps", "iterations") for name in rows.column_names])
+        for name in {"trial_id", "point"} & set(rows.column_names):
+            place, values = rows.column_names.index(name), rows[name].to_pylist()
+            values = [of_before(value.encode(), trial_ids).decode() for value in values]
+            rows = rows.set_column(place, name, pa.array(values))
+        metadata = {key: of_before(value, trial_ids) for key, value in (rows.schema.metadata or {}).items()}
+        path.unlink()
+        path.with_name(of_before(path.name.encode(), trial_ids).decode()).write_bytes(
+            parts.encode(rows.replace_schema_metadata(metadata))
+        )
 
 
 def driver(address: object, **changed: object) -> leases.Driver:

@@ -111,7 +111,7 @@ def test_check_tells_what_would_run_and_writes_nothing(here: Path) -> None:
 
 def test_check_tells_what_each_part_transports(here: Path) -> None:
     rules = 'network.rule = { choices = ["nested_kolen_pollack", "sign_symmetry_fixed"] }\n'
-    meta = '[[phases]]\nphase = "meta"\ntask_distribution = "glyphs"\niterations = 1\nouter_algorithm = '
+    meta = '[[phases]]\nphase = "meta"\ntask_distribution = "glyphs"\nouter_steps = 1\nouter_algorithm = '
     (here / "good.toml").write_text(rules + meta + '{ choices = ["exact", "first_order"] }\n' + STUDY)
     lines = [line.replace("│", " ").split() for line in run("check", "good.toml").stdout.splitlines()]
     for row in (

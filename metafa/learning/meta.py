@@ -114,11 +114,11 @@ def train(
     outer_algorithm: str,
     outer_rule: Rule,
     optimizer: Optimizer,
-    iterations: int,
+    outer_steps: int,
     how: Feedback = Feedback(),
     taken: Taken = Taken(),
 ) -> Iterator[Step]:
-    """Meta-trains ``network`` in place, a fresh batch of tasks an iteration, and yields after each.
+    """Meta-trains ``network`` in place, a fresh batch of tasks each outer step, and yields after each.
 
     Inner learning rates that require a gradient are learned with it, in place.
     """
@@ -128,7 +128,8 @@ def train(
     generators = {"tasks": streams.generators("meta/tasks", "cpu"), "feedback": streams.generators("meta/feedback")}
     if algorithm.draws:
         generators["outer"] = streams.generators("meta/outer")
-    drawn = (episodes.draw(source, tasks_per_batch, shots, generators["tasks"]) for _ in range(taken.steps, iterations))
+    left = range(taken.steps, outer_steps)
+    drawn = (episodes.draw(source, tasks_per_batch, shots, generators["tasks"]) for _ in left)
 
     def gradient(tasks: Episodes) -> Gradient:
         problem = OuterProblem(network, inner, outer_rule, tasks, tuple(generators.get("outer", ())))

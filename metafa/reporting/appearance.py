@@ -62,8 +62,8 @@ def choice_labels(choices: Sequence[Any]) -> list[str]:
 
 
 def in_words(names: Sequence[str], values: Iterable[Any]) -> str:
-    """A condition in words, such as ``feedback_alignment, 4000 noise steps, meta.iterations 200``, without the settings
-    of phases that it does not have."""
+    """A condition in words, such as ``feedback_alignment, 4000 noise steps, meta.outer_steps 200``, without settings of
+    phases that it does not have."""
     found = []
     for name, one in zip(names, values, strict=True):
         if name == RULE:

@@ -12,6 +12,7 @@ from metafa.errors import ResultsError
 from metafa.reporting.appearance import named, short
 from metafa.reporting.conditions import Tables
 from metafa.results.measured import by_trial
+from metafa.studies.earlier import new_name
 from metafa.studies.metrics import METRICS, Direction, direction_of
 from metafa.studies.study import Study
 
@@ -46,6 +47,8 @@ def chosen(tables: Tables, study: Study, asked: list[str] | None = None) -> list
 
 def _objective(tables: Tables, sought: dict[str, Direction], asked: str) -> Objective:
     direction, _, name = asked.rpartition(" ")
+    if (new := new_name(name)) != name and new in tables.ended:
+        raise ResultsError(f"{tables.store.address}: the setting {name!r} is called {new!r} now")
     wanted = direction or sought.get(name) or ("minimize" if name in tables.ended else direction_of(name))
     if wanted not in get_args(Direction):
         raise ResultsError(

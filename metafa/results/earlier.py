@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from metafa.errors import PartError
 from metafa.studies.data import BATCH, Inputs
+from metafa.studies.earlier import RENAMED, new_name, shift_of
 from metafa.studies.metrics import OF_THE_BATCH
+
+# settings in the JSON of a point: after a phase's name, or alone where whole phases are varied
+_IN_POINTS = {rf'([."]){old}":': rf'\1{new}":' for old, new in RENAMED.items()}
 
 TASK = "task"
 """The column of `measurements` before there were `inputs`, `shift` and `strength`."""
@@ -26,11 +33,8 @@ def inputs_of(task: str | None, metric: str) -> Inputs:
         return BATCH if metric in OF_THE_BATCH else Inputs()
     if task.startswith(TASKS_OF):
         return Inputs(f"tasks/{task.removeprefix(TASKS_OF)}")
-    name, shifted, shift = task.partition("/")
-    if not shifted:
-        return Inputs(name)
-    kind, _, strength = shift.partition("=")
-    return Inputs(name, kind, float(strength))
+    name, shift, strength = shift_of(task)
+    return Inputs(name) if shift is None else Inputs(name, shift, float(strength))
 
 
 def with_inputs(rows: pa.Table) -> pa.Table:
@@ -57,3 +61,24 @@ def with_inputs(rows: pa.Table) -> pa.Table:
 def _keys(rows: pa.Table) -> pa.ChunkedArray:
     """Each row's metric and task as a text."""
     return pc.binary_join_element_wise(rows["metric"], pc.fill_null(rows[TASK], ""), "\n")
+
+
+def with_new_names(trials: pa.Table) -> pa.Table:
+    """Rows of `trials` in which settings have the names of now. Raises `PartError` where one has both names."""
+    names = [new_name(name) for name in trials.column_names]
+    if len(set(names)) < len(names):
+        raise PartError("has two columns of one setting, which an earlier version called otherwise")
+    trials = trials.rename_columns(names)
+    if "point" not in names:
+        return trials
+    points = trials["point"]
+    for old, new in _IN_POINTS.items():
+        points = pc.replace_substring_regex(points, pattern=old, replacement=new)
+    return trials.set_column(names.index("point"), "point", points)
+
+
+def point_with_new_names(point: str) -> str:
+    """A value of the column `point` in which settings have the names of now."""
+    for old, new in _IN_POINTS.items():
+        point = re.sub(old, new, point)
+    return point

@@ -30,7 +30,8 @@ MANY_BYTES = 2**20  # which several threads read faster
 
 def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a part: of `trials` in those of ``columns`` that it has, by default all; of `measurements` in the
-    columns of this version, though an earlier one wrote it. Of the file's metadata those of metafa are kept.
+    columns of this version. Where an earlier version wrote the part, its columns have the names of this version. Of the
+    file's metadata those of metafa are kept.
 
     Memory: some small multiple of what the rows need, which `check_file` bounds. Raises `PartError`.
     """
@@ -44,6 +45,8 @@ def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> 
         rows.validate(full=True)  # texts that are no UTF-8 among it
         rows = spelled_out(rows, table, len(content))
         check_rows(rows, table)
+        if table == "trials":
+            rows = earlier.with_new_names(rows)
         if table == "measurements":
             rows = _of_this_version(rows)
     except PartError:

@@ -16,6 +16,7 @@ from metafa.results.damage import reason
 from metafa.results.listing import PARTIAL, every_part
 from metafa.results.parts import read_metadata
 from metafa.results.store import Store
+from metafa.studies.earlier import in_words
 from metafa.studies.study import Study, parse
 
 IMAGES = "images.json"  # the digests of the images that its trials draw on
@@ -56,6 +57,11 @@ def check(store: Store, study: Study) -> None:
             f"{store.address} holds the results of a study, kept there as study.toml, that this metafa cannot "
             f"read ({error.messages[0]}); {elsewhere}"
         ) from error
+    if other.renamed != study.renamed:
+        raise ResultsError(
+            f"{store.address} holds results of a version of metafa in which {in_words(other.renamed)}: they are to be "
+            f"read, and not continued; {elsewhere}, or move that one away"
+        )
     if not study.continues(other):
         found = study.differences(other)
         more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""

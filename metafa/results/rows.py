@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 from metafa.errors import PartError
 from metafa.results.columns import COLUMN_TYPES
 from metafa.results.damage import reason
+from metafa.results.earlier import point_with_new_names
 from metafa.results.listing import Parts
 from metafa.results.reading import metadata_of, naming, read_part, undamaged
 from metafa.results.schemas import check_schema
 from metafa.results.store import Store
 from metafa.results.values import check_rows
+from metafa.studies.earlier import new_name
 
 ROW = b"metafa.trial"  # in the metadata of a trial's part of `measurements`: its row of `trials`
 _SETTING_TYPES = (pa.bool_(), pa.int64(), pa.float64(), pa.string(), pa.null())
@@ -78,8 +80,10 @@ def carried(metadata: pq.FileMetaData) -> Row | None:
         return None
     try:
         said = json.loads(kept[ROW])
-        types = {name: TYPES[kind] for name, kind in said["types"].items()}
-        values = {name: value for name, value in said["values"].items() if name in types}
+        types = {new_name(name): TYPES[kind] for name, kind in said["types"].items()}
+        values = {name: value for old, value in said["values"].items() if (name := new_name(old)) in types}
+        if "point" in values:
+            values["point"] = point_with_new_names(values["point"])
         for name, kind in types.items():
             if pa.types.is_timestamp(kind) and name in values:
                 values[name] = datetime.datetime.fromisoformat(values[name]).astimezone(datetime.UTC)

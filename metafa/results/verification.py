@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
@@ -15,14 +15,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def differences(store: Store, other: Store, trial_ids: Sequence[str]) -> dict[str, str]:
-    """What differs between the measurements of the same trials in two stores, a sentence a trial."""
+def differences(store: Store, other: Store, trial_ids: Mapping[str, str]) -> dict[str, str]:
+    """What differs between the measurements of the same trials in two stores, a sentence a trial. ``trial_ids`` has
+    for each the one in ``other`` by that in ``store``."""
     import pandas as pd
 
     keys = [name for name in MEASUREMENTS.names if name != "value"]
-    chosen = pc.field("trial_id").isin(trial_ids)
-    tables = [read_table(one, "measurements", filter=chosen) for one in (store, other)]
-    both = pd.merge(*(table.to_pandas() for table in tables), on=keys, how="outer", indicator=True)
+    there, again = (
+        read_table(one, "measurements", filter=pc.field("trial_id").isin(list(ids))).to_pandas()
+        for one, ids in ((store, trial_ids), (other, trial_ids.values()))
+    )
+    ids = pd.DataFrame({"there": trial_ids.keys(), "trial_id": trial_ids.values()})
+    again = again.merge(ids, on="trial_id").drop(columns="trial_id").rename(columns={"there": "trial_id"})
+    both = pd.merge(there, again, on=keys, how="outer", indicator=True)
     unequal = (both["value_x"] != both["value_y"]) & ~(both["value_x"].isna() & both["value_y"].isna())
     wrong = both[unequal | (both["_merge"] != "both")]
     return {

@@ -16,6 +16,7 @@ from metafa.results.heartbeat import Heartbeat
 from metafa.results.store import Store
 from metafa.results.tables import trial_rows
 from metafa.running.events import finished_trials
+from metafa.studies.earlier import in_words
 from metafa.studies.search import Point
 from metafa.studies.settings import NUMERICS
 from metafa.studies.study import Study
@@ -30,7 +31,7 @@ class Overview:
 
     statuses: of the trials that have ended, by trial_id, and points: of all that are known, what the study varies.
     running: of those that run, how much of each is done, and the last word of the driver that runs it.
-    earlier_numerics: whether results are of a version of metafa that computes otherwise, and knows trials by other ids.
+    earlier: of which earlier version results are, one that knows trials by other ids, in words; empty where of none.
     drivers: what the drivers said last, in sentences.
     """
 
@@ -38,7 +39,7 @@ class Overview:
     statuses: Mapping[str, str]
     points: Mapping[str, Point]
     running: Mapping[str, tuple[float, Heartbeat]]
-    earlier_numerics: bool
+    earlier: str
     drivers: tuple[str, ...]
 
     @property
@@ -54,7 +55,8 @@ def read(store: Store) -> Overview:
     study = study.over(study.digests | continuing.digests_of(rows))
     finished = finished_trials(rows)
     drivers, now = heartbeat.look(store), datetime.datetime.now(datetime.UTC)
-    earlier = any(row["numerics"] != NUMERICS for row in rows)
+    earlier = f"in which {in_words(study.renamed)}" if study.renamed else ""
+    earlier = "with other numerics" if any(row["numerics"] != NUMERICS for row in rows) else earlier
     points = {trial_id: trial.point for trial_id, trial in finished.items()}
     points |= {} if earlier else {trial.trial_id: trial.varied for trial in study.trials}
     return Overview(

@@ -36,8 +36,12 @@ def verify(store: Store, number: int, screen: Console, workers: int | None = Non
         again = study.of_trials([listed.get(id_) or study.trial(finished[id_].point) for id_ in chosen])
     images = data.check([trial.settings for trial in again.trials], download=True)
     continuing.check_images(store, rows, images.digests)
+    again = again.over(images.digests)
     with tempfile.TemporaryDirectory(prefix="metafa-") as folder:
         other = addresses.open_store(f"{folder}/again")
-        launch.run_all(again.over(images.digests), other, screen, workers, images.images)
-        differences = verification.differences(store, other, chosen)
+        launch.run_all(again, other, screen, workers, images.images)
+        # an earlier version, which called settings otherwise, knew the same trials by other ids
+        now = [trial.trial_id for trial in again.trials] if study.renamed else chosen
+        ids = dict(zip(chosen, now, strict=True))
+        differences = verification.differences(store, other, ids)
     return {trial_id: differences.get(trial_id) for trial_id in chosen}

@@ -101,14 +101,14 @@ FACTS = (
         {"steps": 0, "epochs": None},
     ),
     Fact(
-        'a meta phase of 0 iterations is one of outer_algorithm = "none"',
+        'a meta phase of 0 outer steps is one of outer_algorithm = "none"',
         MetaPhase,
         _trains_nothing,
         (
             *("inner_steps", "inner_learning_rate", "tasks_per_batch", "outer_rule", "outer_optimizer"),
             *("outer_learning_rate", "outer_momentum", "outer_schedule", "outer_weight_decay"),
         ),
-        {"outer_algorithm": "none", "iterations": 0},
+        {"outer_algorithm": "none", "outer_steps": 0},
     ),
     Fact(
         "outer_rule is for first_order alone, and is the same for backprop",

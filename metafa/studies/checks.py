@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from metafa.studies.claims import ClaimSettings
 from metafa.studies.data import BATCH, NO_INPUTS, Inputs
+from metafa.studies.earlier import new_name
 from metafa.studies.fields import MAX_STEPS
 from metafa.studies.metrics import METRICS, OF_A_LAYER, OF_TASKS, OF_THE_BATCH, direction_of
 from metafa.studies.mistakes import MAX_MESSAGES, Mistakes
@@ -282,6 +283,9 @@ def check_search(
                 mistakes.add(
                     path, f"{objective!r} is {flat[0][objective]} in every trial; nothing is to be found there"
                 )
+            continue
+        if (new := new_name(objective)) != objective and any(new in flatten(one) for one in examples):
+            mistakes.add(path, f"found {objective!r}, which is called {new!r} now")
             continue
         names = set.intersection(*({phase.name for phase in one.phases} for one in examples))
         phase, _, metric = objective.rpartition(".")

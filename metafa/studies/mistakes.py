@@ -111,7 +111,7 @@ class Mistakes:
             case "extra_forbidden":
                 table = None if model is Range else "" if len(path) == 1 else str(path[0])
                 names = [name for phase in self.phases if isinstance(name := phase.get("name"), str)]
-                return sentences.unknown_key(str(path[-1]), self._fields(path, model), table, names)
+                return sentences.unknown_key(str(path[-1]), self._fields(mistake["loc"], model), table, names)
             case "missing" if path == ("phases",):
                 return "missing: what trials do, each phase under a [[phases]]; `metafa studies` lists studies to copy"
             case "missing" if model is Range:
@@ -132,13 +132,13 @@ class Mistakes:
         found = self.tree.get("phases")
         return [phase for phase in found if isinstance(phase, dict)] if isinstance(found, list) else []
 
-    def _fields(self, path: TreePath, model: type[Settings]) -> list[str]:
-        """The keys allowed where ``path`` ends."""
+    @staticmethod
+    def _fields(path: TreePath, model: type[Settings]) -> list[str]:
+        """The keys allowed where ``path``, as pydantic has it, ends."""
         if model is Range:
             return list(Range.model_fields)
         if path[:1] == ("phases",) and len(path) > 2:
-            kind = step_into(at(self.tree, path[:2]), "phase")
-            return list(PHASES[kind].model_fields) if isinstance(kind, str) and kind in PHASES else []
+            return list(PHASES[str(path[2])].model_fields)
         if path[:1] == ("claims",) and len(path) > 2:
             return list(ClaimSettings.model_fields)
         if len(path) > 1:

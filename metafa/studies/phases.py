@@ -159,8 +159,8 @@ class MetaPhase(TaskSettings):
     it is not said, 0.03 for the Kolen-Pollack rules, which align feedback by it, else 0."""
     learn_inner_rates: bool = False
     """Whether `exact` and `anil` learn an inner learning rate for each layer and step along with the weights."""
-    iterations: Steps
-    """Outer steps."""
+    outer_steps: Steps
+    """Steps of the outer loop; 0 is no meta-training."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -214,7 +214,7 @@ PHASES: dict[str, type[Settings]] = {
 def has_steps(phase: Phase) -> bool:
     """Whether a phase trains at all."""
     if isinstance(phase, MetaPhase):
-        return phase.iterations > 0 and OUTER_ALGORITHMS[phase.outer_algorithm].trains
+        return phase.outer_steps > 0 and OUTER_ALGORITHMS[phase.outer_algorithm].trains
     return bool(getattr(phase, "steps", None) or getattr(phase, "epochs", None))
 
 

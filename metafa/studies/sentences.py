@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from metafa.studies.earlier import RENAMED
 from metafa.studies.fields import Settings
 from metafa.studies.names import HIGH, KEYS, LOW, MAX_NAME, close, meant, plain_name
 from metafa.studies.phases import PHASES
@@ -31,6 +32,8 @@ def unknown_key(key: str, fields: Sequence[str], table: str | None, phases: Sequ
     plain = plain_name(key[:MAX_NAME])
     if plain in fields:
         return "unknown key" + meant([plain])
+    if (new := RENAMED.get(plain)) in fields:
+        return f"`{plain}` is called `{new}` now"
     if table == "" and (plain == "phase" or plain in PHASES or key in phases):
         said = f'with phase = "{plain}"' if plain in PHASES else "of whichever kind its `phase` says"
         return f"unknown key; phases are a list: each stands under a [[phases]], {said}"

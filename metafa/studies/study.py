@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metafa.errors import StudyError
-from metafa.studies import checks, toml
+from metafa.studies import checks, earlier, toml
 from metafa.studies import search as searches
 from metafa.studies.card import card
 from metafa.studies.claims import ClaimSettings
@@ -53,6 +53,8 @@ class Study:
     """All trials, where they are known up front; none of an adaptive search."""
     digests: dict[str, str] = field(default_factory=dict)
     """The digests of the images that its trials draw on, as far as they are known; `over` says them."""
+    renamed: frozenset[str] = frozenset()
+    """Settings that its file calls by the names of an earlier version, by those; of a study that has run alone."""
 
     @property
     def adaptive(self) -> bool:
@@ -213,8 +215,9 @@ def read(path: Path) -> Study:
 def parse(text: str, default_name: str = "study", file: str = "study", has_results: bool = False) -> Study:
     """The study that ``text``, TOML, describes. Raises `StudyError`.
 
-    ``has_results``: of one that has run, what no single setting is to blame for is not checked: an earlier version may
-    have let pass what this one refuses, and its results are to be read all the same."""
+    ``has_results``: of one that has run, what no single setting is to blame for is not checked, and settings may have
+    the names of an earlier version: that may have let pass what this one refuses, and its results are to be read all
+    the same."""
     try:
         return _parse(text, default_name, file, has_results)
     except RecursionError as error:
@@ -230,6 +233,7 @@ def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
     except ValueError as error:  # a number of thousands of digits among them
         at, said = toml.not_toml(text, error)
         raise StudyError([f"{file}{f':{at}' if at else ''}: not TOML: {said}".replace("\n", " ")]) from error
+    tree, renamed = earlier.with_new_names(tree) if has_results else (tree, frozenset[str]())
     kept, named = text, "name" in tree
     if not named:  # said in what is kept, so that whoever finds it knows what the study was called
         tree["name"] = default_name
@@ -287,4 +291,5 @@ def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
         {dotted_name(path, tree): space for path, space in spaces.items()},
         checked,
         tuple(unique.values()),
+        renamed=renamed,
     )

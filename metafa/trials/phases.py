@@ -102,7 +102,7 @@ def _flat(pictures: Tensor) -> Tensor:
 
 
 def run_meta(trial: TrialRun, phase: MetaPhase) -> None:
-    iterations = phase.iterations if has_steps(phase) else 0
+    outer_steps = phase.outer_steps if has_steps(phase) else 0
     inner = trial.inner_loop(phase)
     if phase.learn_inner_rates:
         if trial.taken.steps and trial.learned_rates is not None:
@@ -122,13 +122,13 @@ def run_meta(trial: TrialRun, phase: MetaPhase) -> None:
             rates_of(phase.outer_learning_rate),
             phase.outer_momentum,
             phase.outer_schedule,
-            iterations,
+            outer_steps,
         ),
-        iterations=iterations,
+        outer_steps=outer_steps,
         how=trial.feedback(phase.outer_weight_decay, OUTER_DECAY),
         taken=trial.taken,
     )
-    trial.train(phase.name, iterations, steps)
+    trial.train(phase.name, outer_steps, steps)
 
 
 def run_evaluate(trial: TrialRun, phase: EvaluatePhase) -> None:

@@ -20,7 +20,7 @@ rule = { choices = ["feedback_alignment", "nested_kolen_pollack"] }
 [[phases]]
 phase = "meta"
 task_distribution = "glyphs"
-iterations = 10
+outer_steps = 10
 outer_learning_rate = [0.001, 0.01]
 outer_weight_decay = { choices = [0.0, 0.1] }
 [[phases]]

@@ -277,7 +277,7 @@ task_distributions = ["glyphs"]
 [[phases]]
 phase = "meta"
 task_distribution = "glyphs"
-iterations = 200
+outer_steps = 200
 [[phases]]
 phase = "evaluate"
 name = "after_meta"

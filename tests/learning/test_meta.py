@@ -214,7 +214,7 @@ def test_meta_training_equals_learn2learns_loop_with_torchs_adam(algorithm: str)
             outer_algorithm=algorithm,
             outer_rule=BACKPROP,
             optimizer=Optimizer("adam", (1e-2,)),
-            iterations=15,
+            outer_steps=15,
         )
     )
     optimizers = [torch.optim.Adam(module.parameters(), lr=1e-2) for module in modules]
@@ -260,7 +260,7 @@ def test_replicas_are_apart() -> None:
             outer_algorithm="exact",
             outer_rule=BACKPROP,
             optimizer=Optimizer("adam", (1e-2,)),
-            iterations=5,
+            outer_steps=5,
         )
         assert [step.number for step in steps] == [1, 2, 3, 4, 5]
         return network
@@ -285,7 +285,7 @@ def test_no_outer_algorithm_leaves_the_network_alone() -> None:
         outer_algorithm="none",
         outer_rule=BACKPROP,
         optimizer=Optimizer("adam", (1e-2,)),
-        iterations=5,
+        outer_steps=5,
     )
     assert list(steps) == []
     assert all(torch.equal(a, b) for a, b in zip(before, network.tensors, strict=True))
@@ -322,7 +322,7 @@ def test_no_step_of_it_reads_a_forward_weight_backwards(rule: str, algorithm: st
             outer_algorithm=algorithm,
             outer_rule=used,
             optimizer=adam,
-            iterations=5,
+            outer_steps=5,
         ):
             pass
         return network
@@ -412,7 +412,7 @@ def test_inner_learning_rates_are_learned_by_the_outer_optimizer() -> None:
         outer_algorithm="exact",
         outer_rule=ALIGNMENT,
         optimizer=Optimizer("sgd", (0.5,)),
-        iterations=1,
+        outer_steps=1,
     ):
         pass
     for found, wanted in zip((*parameters_of(network), learned.learning_rates), expected, strict=True):

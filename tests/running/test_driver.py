@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import disturbances
+import made
 import psutil
 import pyarrow as pa
 import pytest
@@ -380,6 +381,17 @@ def test_trials_run_again_are_compared_with_their_rows(undisturbed: Path, tmp_pa
     done = metafa(tmp_path, "verify", "forged", "--trials", "1")
     assert done.returncode == 1
     assert "measurements differ, the most meta_loss at step" in done.stdout
+
+
+def test_trials_of_a_version_that_called_settings_otherwise_are_run_again(undisturbed: Path, tmp_path: Path) -> None:
+    shutil.copytree(undisturbed / "results/small", tmp_path / "earlier")
+    made.make_earlier(tmp_path / "earlier")
+    done = metafa(tmp_path, "verify", "earlier", "--trials", "1")
+    assert done.returncode == 0, done.stderr
+    assert "equal, to the bit" in done.stdout
+    done = metafa(undisturbed, "run", "small.toml", "--results", str(tmp_path / "earlier"))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "in which `outer_steps` is called `iterations`: they are to be read, and not continued" in done.stderr
 
 
 def test_event_files_hold_the_means_over_seeds(undisturbed: Path, tmp_path: Path) -> None:

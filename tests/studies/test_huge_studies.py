@@ -117,7 +117,7 @@ def test_a_trial_of_many_takes_little_more_than_a_hash() -> None:
 
 def test_settings_that_do_not_fit_in_some_trials_are_said_once() -> None:
     text = (
-        '[[phases]]\nphase = "meta"\ntask_distribution = "glyphs"\niterations = 3\n'
+        '[[phases]]\nphase = "meta"\ntask_distribution = "glyphs"\nouter_steps = 3\n'
         'outer_optimizer = { choices = ["sgd", "adam"] }\nouter_momentum = { choices = [0, 0.1, 0.2] }\n'
         f"inner_steps = {{ choices = {list(range(1, 300))} }}\n{EVALUATE}"
     )

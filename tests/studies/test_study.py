@@ -28,7 +28,7 @@ steps = { choices = [0, 100] }
 [[phases]]
 phase = "meta"
 task_distribution = "glyphs"
-iterations = 10
+outer_steps = 10
 
 [[phases]]
 phase = "evaluate"
@@ -63,7 +63,7 @@ def test_weight_transport_is_said_of_every_part() -> None:
         text = BASE.replace('rule = { choices = ["backprop", "feedback_alignment"] }', f'rule = "{changes["rule"]}"')
         for key in ("outer_algorithm", "outer_rule"):
             if key in changes:
-                text = text.replace("iterations = 10", f'iterations = 10\n{key} = "{changes[key]}"')
+                text = text.replace("outer_steps = 10", f'outer_steps = 10\n{key} = "{changes[key]}"')
         return needs.transports(study.parse(text).trials[0].settings)
 
     parts = ["noise", "meta, inner loop", "meta, outer loop", "evaluate"]
@@ -115,21 +115,21 @@ def test_trial_ids_tell_what_determines_the_result_and_nothing_else() -> None:
     for other in (
         BASE.replace("seeds = 4", "seeds = 5"),
         BASE.replace("seeds = 4", "seeds = 4\nseed = 1"),
-        BASE.replace("iterations = 10", "iterations = 11"),
+        BASE.replace("outer_steps = 10", "outer_steps = 11"),
     ):
         assert not {t.trial_id for t in study.parse(other).trials} & ids
 
 
 def test_a_random_search_draws_within_its_ranges_and_always_the_same() -> None:
     text = BASE.replace("seeds = 4", 'seeds = 4\nsearch = { method = "random", trials = 60 }').replace(
-        "iterations = 10",
-        "iterations = { low = 10, high = 50, step = 20 }\n"
+        "outer_steps = 10",
+        "outer_steps = { low = 10, high = 50, step = 20 }\n"
         "outer_learning_rate = { low = 1e-4, high = 0.01, log = true }",
     )
     points = [t.varied for t in study.parse(text).trials]
     assert points == [t.varied for t in study.parse(text).trials]
     assert points != [t.varied for t in study.parse("seed = 1\n" + text).trials]
-    assert {p["meta.iterations"] for p in points} == {10, 30, 50}
+    assert {p["meta.outer_steps"] for p in points} == {10, 30, 50}
     rates = [p["meta.outer_learning_rate"] for p in points]
     assert all(1e-4 <= rate <= 1e-2 for rate in rates)
     assert 15 < sum(rate < 1e-3 for rate in rates) < 45, "half of a logarithmic range is below its geometric mean"
@@ -167,30 +167,38 @@ SAID = [
         "s.toml:5: network.rule: found 'bakcprop', expected 'backprop', 'feedback_alignment', ",
     ),
     ('"backprop"', '"bakcprop"', "; did you mean 'backprop'?"),
-    ("iterations = 10", "iterations = 10\nouter_learning_rate = 0", "meta.outer_learning_rate: found 0: input should"),
-    ("iterations = 10", "iterations = 10\nouter_learning_rate = [0.1, 0]", "outer_learning_rate[1]: found 0: input"),
-    ("iterations = 10", "iterations = 10\nouter_learning_rate = []", "found []: list should have at least 1 item"),
-    ("iterations = 10", 'iterations = 10\nouter_learning_rate = "x"', "outer_learning_rate: found 'x', expected a num"),
-    ("iterations = 10", "iterations = 10\nouter_learning_rate = [0.1, 0.1]", "outer_learning_rate has a rate twice"),
     (
-        "iterations = 10",
-        "iterations = 10\nouter_learning_rate = [0.1, 0.2]\ninner_learning_rate = [1.0, 2.0]",
+        "outer_steps = 10",
+        "outer_steps = 10\nouter_learning_rate = 0",
+        "meta.outer_learning_rate: found 0: input should",
+    ),
+    ("outer_steps = 10", "outer_steps = 10\nouter_learning_rate = [0.1, 0]", "outer_learning_rate[1]: found 0: input"),
+    ("outer_steps = 10", "outer_steps = 10\nouter_learning_rate = []", "found []: list should have at least 1 item"),
+    (
+        "outer_steps = 10",
+        'outer_steps = 10\nouter_learning_rate = "x"',
+        "outer_learning_rate: found 'x', expected a num",
+    ),
+    ("outer_steps = 10", "outer_steps = 10\nouter_learning_rate = [0.1, 0.1]", "outer_learning_rate has a rate twice"),
+    (
+        "outer_steps = 10",
+        "outer_steps = 10\nouter_learning_rate = [0.1, 0.2]\ninner_learning_rate = [1.0, 2.0]",
         "one learning rate at most is a list, found meta.inner_learning_rate and meta.outer_learning_rate",
     ),
     (
-        "iterations = 10",
-        "iterations = 10\nouter_learning_rate = { choices = [[0.1, 0.2], 0.3] }",
+        "outer_steps = 10",
+        "outer_steps = 10\nouter_learning_rate = { choices = [[0.1, 0.2], 0.3] }",
         "a list of learning rates, side by side in one trial, cannot be one of `choices`",
     ),
-    ("iterations = 10", "iterations = 10\nouter_momentum = 0.9", 'is for outer_optimizer = "sgd"; adam has its own'),
+    ("outer_steps = 10", "outer_steps = 10\nouter_momentum = 0.9", 'is for outer_optimizer = "sgd"; adam has its own'),
     (
-        "iterations = 10",
-        'iterations = 10\nouter_algorithm = "reptile"\nlearn_inner_rates = true',
+        "outer_steps = 10",
+        'outer_steps = 10\nouter_algorithm = "reptile"\nlearn_inner_rates = true',
         's.toml:11: phases[1]: `learn_inner_rates` needs outer_algorithm = "exact" or "anil"',
     ),
     (
-        "iterations = 10",
-        "iterations = 10\ninner_steps = 0\nlearn_inner_rates = true",
+        "outer_steps = 10",
+        "outer_steps = 10\ninner_steps = 0\nlearn_inner_rates = true",
         "s.toml:11: phases[1]: `learn_inner_rates` needs `inner_steps`: each has a rate to learn, and there are none",
     ),
     (
@@ -199,9 +207,13 @@ SAID = [
         "evaluate.learned_rates needs a meta phase before it with learn_inner_rates = true",
     ),
     ('phase = "meta"', 'phase = "mta"', "s.toml:11: phases[1]: `phase` is 'mta', expected 'evaluate', 'meta', 'noise'"),
-    ("iterations = 10", "", "s.toml:11: meta.iterations: missing, and it has no default"),
-    ("iterations = 10", "iterations = 10\nways = 1", "s.toml:15: meta.ways: found 1: input should be greater"),
-    ("iterations = 10", "iterations = 10\ninner_learning_rate = nan", "s.toml:15: meta.inner_learning_rate: found nan"),
+    ("outer_steps = 10", "", "s.toml:11: meta.outer_steps: missing, and it has no default"),
+    ("outer_steps = 10", "outer_steps = 10\nways = 1", "s.toml:15: meta.ways: found 1: input should be greater"),
+    (
+        "outer_steps = 10",
+        "outer_steps = 10\ninner_learning_rate = nan",
+        "s.toml:15: meta.inner_learning_rate: found nan",
+    ),
     ("seeds = 4", 'seeds = 4\nname = "../elsewhere"', "s.toml:3: name: found '../elsewhere', expected letters"),
     ('phase = "evaluate"', 'phase = "evaluate"\nname = "noise"', "phases[2]: two phases are called 'noise'"),
     ('phase = "evaluate"', 'phase = "evaluate"\nname = "network"', "'network' is the name of another setting"),
@@ -294,24 +306,30 @@ LIKELY = [
     ),
     ("task_distribution =", "dataset =", "s.toml:13: meta.dataset: unknown key; did you mean 'task_distribution'?"),
     (
-        "iterations = 10",
+        "outer_steps = 10",
         "steps = 10",
-        "s.toml:14: meta.steps: unknown key; did you mean 'iterations' or 'inner_steps'?",
+        "s.toml:14: meta.steps: unknown key; did you mean 'outer_steps' or 'inner_steps'?",
+    ),
+    ("outer_steps = 10", "iterations = 10", "s.toml:14: meta.iterations: `iterations` is called `outer_steps` now"),
+    (
+        "outer_steps = 10",
+        "iterations = { choices = [1, 2] }",
+        "s.toml:14: meta.iterations: `iterations` is called `outer_steps` now",
     ),
     (
-        "iterations = 10",
-        "iterations = 10\nlr = 0.1",
+        "outer_steps = 10",
+        "outer_steps = 10\nlr = 0.1",
         "s.toml:15: meta.lr: unknown key; did you mean 'inner_learning_rate' or 'outer_learning_rate'?",
     ),
     (
-        "iterations = 10",
-        "iterations = 10\nouter_algorithm = 'maml'",
+        "outer_steps = 10",
+        "outer_steps = 10\nouter_algorithm = 'maml'",
         "s.toml:15: meta.outer_algorithm: found 'maml', expected 'exact', 'first_order', 'reptile', 'anil' or 'none'; "
         "did you mean 'exact'?",
     ),
     (
-        "iterations = 10",
-        "iterations = 10\nlearn_inner_rates = 'true'",
+        "outer_steps = 10",
+        "outer_steps = 10\nlearn_inner_rates = 'true'",
         "s.toml:15: meta.learn_inner_rates: found 'true', expected true or false, without quotes",
     ),
     (
@@ -879,7 +897,7 @@ def test_texts_may_have_lines() -> None:
         '[{ phase = "noise", steps = 1, mean = 1 }, { phase = "evaluate", task_distributions = ["glyphs"] }],\n'
         '[{ phase = "evaluate", task_distributions = ["glyphs"], ways = 7 }],\n'
         '[{ phase = "noise", steps = 1, mean = 0.5 }, { phase = "meta", task_distribution = "glyphs", '
-        "iterations = 1, inner_learning_rate = 1 }],\n"
+        "outer_steps = 1, inner_learning_rate = 1 }],\n"
         "] }",
     ],
 )

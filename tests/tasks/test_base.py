@@ -30,7 +30,7 @@ from metafa.studies import study
 from metafa.trials import trial
 
 print(metafa.evaluate(metafa.initialise(seeds=1), "glyphs", tasks=2, inner_steps=1)["inputs"].unique().tolist())
-text = '[[phases]]\\nphase = "meta"\\ntask_distribution = "glyphs"\\niterations = 1'
+text = '[[phases]]\\nphase = "meta"\\ntask_distribution = "glyphs"\\nouter_steps = 1'
 print(*(key[:2] for key in trial.load_sources(study.parse(text).trials[0].settings).tasks))
 tasks.taskset(tasks.TASK_DISTRIBUTIONS["glyphs"].load("test", False), ways=5, images_per_class=15)
 """

@@ -238,7 +238,7 @@ def test_a_test_part_that_was_trained_on_is_refused(written: Path) -> None:
     ours = (written / IMAGES).read_bytes()
     (written / IMAGES).write_bytes(ours[:16] + images[-784:] + ours[16 + 784 :])
     tasks = '[[phases]]\nphase = "{}"\nways = 2\nshots = 1\nqueries = 1\n'
-    text = tasks.format("meta") + 'task_distribution = "mnist"\niterations = 1\n'
+    text = tasks.format("meta") + 'task_distribution = "mnist"\nouter_steps = 1\n'
     text += tasks.format("evaluate") + 'task_distributions = ["mnist"]\nsplit = "test"\n'
     with pytest.raises(DataError, match="mnist: 1 of the 20 test images stand among the training") as caught:
         data_of.check(study.parse(text).examples, download=False)

@@ -30,7 +30,7 @@ tasks = 6
 [[phases]]
 phase = "meta"
 task_distribution = "glyphs"
-iterations = 4
+outer_steps = 4
 tasks_per_batch = 2
 [[phases]]
 phase = "evaluate"
@@ -102,7 +102,7 @@ def test_conditions_with_a_seed_in_common_start_from_the_same_network_and_tasks(
     for changed in (
         TEXT.replace('"feedback_alignment"', '"backprop"'),
         TEXT.replace("steps = 30", "steps = 7"),
-        TEXT.replace("iterations = 4", "iterations = 2"),
+        TEXT.replace("outer_steps = 4", "outer_steps = 2"),
         TEXT.replace("seeds = 2", "seeds = 3"),
     ):
         other = values(trial.run(parsed(changed), sources).rows, phase="noise", step=0)
@@ -211,7 +211,7 @@ def test_what_is_no_number_by_design_is_no_divergence() -> None:
 
 def test_tasks_of_fewer_ways_than_the_network_has_outputs(sources) -> None:
     """Meta-trained on 3 ways and evaluated on 5: one readout of 5 serves both."""
-    settings = parsed(TEXT.replace("iterations = 4", "iterations = 4\nways = 3"))
+    settings = parsed(TEXT.replace("outer_steps = 4", "outer_steps = 4\nways = 3"))
     assert settings.outputs == 5
     rows = trial.run(settings, trial.prepared(trial.load_sources(settings))).rows
     for phase in ("noise", "before_meta"):
@@ -242,7 +242,7 @@ def test_learning_rates_side_by_side_equal_a_trial_each(sources, setting: str, r
 
 
 def test_inner_rates_are_learned_and_adapted_with(sources) -> None:
-    learning = TEXT.replace("iterations = 4", "iterations = 4\nlearn_inner_rates = true\nouter_learning_rate = 0.05")
+    learning = TEXT.replace("outer_steps = 4", "outer_steps = 4\nlearn_inner_rates = true\nouter_learning_rate = 0.05")
     rows = trial.run(parsed(learning), sources).rows
     rates = values(rows, phase="meta", metric="inner_learning_rate")
     assert {(key[0], key[5]) for key in rates} == {(seed, layer) for seed in (0, 1) for layer in (1, 2)}
@@ -264,7 +264,7 @@ def test_inner_rates_are_learned_and_adapted_with(sources) -> None:
 
 
 def test_no_outer_algorithm_leaves_the_meta_loss_as_it_was(sources) -> None:
-    rows = trial.run(parsed(TEXT.replace("iterations = 4", 'iterations = 4\nouter_algorithm = "none"')), sources).rows
+    rows = trial.run(parsed(TEXT.replace("outer_steps = 4", 'outer_steps = 4\nouter_algorithm = "none"')), sources).rows
     before, after = (values(rows, phase=phase, metric="meta_loss") for phase in ("before_meta", "evaluate"))
     assert list(before.values()) == list(after.values())
 
@@ -280,7 +280,7 @@ def test_measuring_steps_are_even_in_the_logarithm(total: int, points: int, expe
 KINDS = {
     "noise": "steps = {steps}",
     "supervised": 'dataset = "glyphs"\nsteps = {steps}',
-    "meta": 'task_distribution = "glyphs"\niterations = {steps}\ntasks_per_batch = 1\n{meta}',
+    "meta": 'task_distribution = "glyphs"\nouter_steps = {steps}\ntasks_per_batch = 1\n{meta}',
     "out_of_distribution": "rotation = [10]",
     "evaluate": 'task_distributions = ["glyphs"]\ntasks = 1',
 }
@@ -354,7 +354,7 @@ steps = NOISE
 [[phases]]
 phase = "meta"
 task_distribution = "glyphs"
-iterations = ITERATIONS
+outer_steps = OUTER_STEPS
 tasks_per_batch = 1
 [[phases]]
 phase = "evaluate"
@@ -363,11 +363,11 @@ tasks = 3
 """
 
 
-def judged(sources, metric: str, points: int, noise: int, iterations: int, checkpoint=None, keep=lambda make: None):
+def judged(sources, metric: str, points: int, noise: int, outer_steps: int, checkpoint=None, keep=lambda make: None):
     """What a trial is judged by, at which step, and its outcome."""
     from metafa.results.measured import measurement
 
-    settings, found = made(points, noise, iterations), {}
+    settings, found = made(points, noise, outer_steps), {}
     stopping = EarlyStoppingSettings(method="asha", metric=metric, grace_period=3, reduction_factor=2.5)
 
     def look(phase, step, outcome, rows) -> None:
@@ -378,9 +378,9 @@ def judged(sources, metric: str, points: int, noise: int, iterations: int, check
     return found, trial.run(settings, sources, watch=watch, checkpoint=checkpoint)
 
 
-def made(points: int, noise: int, iterations: int):
+def made(points: int, noise: int, outer_steps: int):
     text = JUDGED.replace("POINTS", str(points)).replace("NOISE", str(noise))
-    return parsed(text.replace("ITERATIONS", str(iterations)))
+    return parsed(text.replace("OUTER_STEPS", str(outer_steps)))
 
 
 @pytest.mark.parametrize("metric", ["meta.meta_loss", "noise.loss"])
@@ -389,9 +389,9 @@ def test_what_is_compared_is_measured_at_the_same_step(metric: str, sources) -> 
     shorter one goes, and whatever moments of its own each is measured at; and being judged leaves no trace."""
     found = {}
     for points, length in ((5, 2), (5, 20), (9, 130)):
-        noise, iterations = (length, 5) if metric.startswith("noise") else (0, length)
-        found[length], outcome = judged(sources, metric, points, noise, iterations)
-        assert outcome.rows == trial.run(made(points, noise, iterations), sources).rows
+        noise, outer_steps = (length, 5) if metric.startswith("noise") else (0, length)
+        found[length], outcome = judged(sources, metric, points, noise, outer_steps)
+        assert outcome.rows == trial.run(made(points, noise, outer_steps), sources).rows
     # 3, then times 2.5: 7.5, 18.75, 46.9, 117.2
     assert list(found[130]) == [3, 8, 19, 47, 118]
     assert found[20] == {step: found[130][step] for step in (3, 8, 19)}
@@ -546,7 +546,7 @@ steps = 150
 [[phases]]
 phase = "meta"
 task_distribution = "glyphs"
-iterations = 140
+outer_steps = 140
 tasks_per_batch = 2
 OUTER
 [[phases]]

@@ -1,0 +1,49 @@
+"""Settings that an earlier version of metafa called otherwise: what they are called now, in study files and results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+RENAMED = {"iterations": "outer_steps"}
+
+
+def new_name(name: str) -> str:
+    """The name that a setting has now; ``name``, with its phase before it or without, is of any version."""
+    place, dot, setting = name.rpartition(".")
+    return f"{place}{dot}{RENAMED.get(setting, setting)}"
+
+
+def in_words(renamed: Iterable[str]) -> str:
+    """What settings of these names are called now."""
+    return " and ".join(f"`{RENAMED[name]}` is called `{name}`" for name in sorted(renamed))
+
+
+def with_new_names(tree: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
+    """A study file's tree in which settings have the names of now, and those of its names that were others."""
+    found = set[str]()
+    tree = _with_new_keys(tree, found)
+    claims = tree.get("claims")
+    for claim in claims if isinstance(claims, list) else []:
+        if isinstance(claim, dict) and isinstance(claim.get("task"), str):
+            claim["inputs"], claim["shift"], _ = shift_of(claim.pop("task"))
+    search = tree.get("search")
+    if isinstance(search, dict) and isinstance(objectives := search.get("objectives"), list):
+        search["objectives"] = [new_name(one) if isinstance(one, str) else one for one in objectives]
+    return tree, frozenset(found)
+
+
+def shift_of(task: str) -> tuple[str, str | None, str]:
+    """The dataset, the shift and its strength of inputs that an earlier version called as in ``usps/rotation=30``."""
+    name, _, changed = task.partition("/")
+    shift, _, strength = changed.partition("=")
+    return name, shift or None, strength
+
+
+def _with_new_keys(tree: Any, found: set[str]) -> Any:
+    if isinstance(tree, list):
+        return [_with_new_keys(value, found) for value in tree]
+    if not isinstance(tree, dict):
+        return tree
+    found.update(RENAMED.keys() & tree.keys())
+    return {RENAMED.get(key, key): _with_new_keys(value, found) for key, value in tree.items()}
