@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from metafa.errors import StudyError
-from metafa.studies import alike, mistakes, settings, study
+from metafa.studies import alike, maker, mistakes, settings, study, trial
 
 STUDIES = Path(__file__).parents[2] / "studies"
 EVALUATE = '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs"]\n'
@@ -42,14 +42,40 @@ def test_trial_ids_are_those_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (grid.trials[0].trial_id, grid.trials[-1].trial_id) == ("2750e9fc30c78283", "6e8e46bc781eac28")
     assert grid.over({"tasks/glyphs/test": "x"}).trials[0].trial_id == "683b8214ff56ba1d"
     for name, fingerprint in {
-        "quickstart": "33f5a0601f37725c",
-        "meta_loss": "17d569e0b5729016",
+        "quickstart": "ed36907112971755",
+        "meta_loss": "db310ed04cd4681e",
         "noise_search": "4e0c867162dd6dba",
-        "omniglot_minimal": "57b8fe41a1692f1b",
-        "transport_free_search": "093d5859c478d8ea",
+        "omniglot_minimal": "2026757406901395",
+        "transport_free_search": "aeb7f7d71d6dc38a",
         "claims/claim_7_out_of_distribution": "f1dd6a835e700b56",
     }.items():
         assert study.read(STUDIES / f"{name}.toml").fingerprint == fingerprint
+
+
+def test_trial_ids_differ_by_the_new_name_of_outer_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashed as `iterations`, they are those that the version before that name wrote."""
+    digest_of = trial.digest_of
+
+    def digest_of_before(text: str) -> str:
+        return digest_of(json.dumps(_before(json.loads(text)), sort_keys=True))
+
+    for module in (maker, trial):
+        monkeypatch.setattr(module, "digest_of", digest_of_before)
+    for name, fingerprint in {
+        "quickstart": "33f5a0601f37725c",
+        "meta_loss": "17d569e0b5729016",
+        "omniglot_minimal": "57b8fe41a1692f1b",
+        "transport_free_search": "093d5859c478d8ea",
+    }.items():
+        assert study.read(STUDIES / f"{name}.toml").fingerprint == fingerprint
+
+
+def _before(tree: Any) -> Any:
+    if isinstance(tree, list):
+        return [_before(value) for value in tree]
+    if isinstance(tree, dict):
+        return {"iterations" if key == "outer_steps" else key: _before(value) for key, value in tree.items()}
+    return tree
 
 
 @pytest.mark.parametrize(
@@ -72,13 +98,13 @@ def test_trial_ids_are_those_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_trial_is_as_if_it_were_alone(text: str) -> None:
     """Its settings those of a file that says them without search spaces, and its trial_id the hash of these."""
     checked = study.parse(text)
-    for trial in checked.trials[:: max(1, len(checked.trials) // 12)]:
-        whole = settings.StudySettings.model_validate(checked.tree_at(trial.varied))
+    for one in checked.trials[:: max(1, len(checked.trials) // 12)]:
+        whole = settings.StudySettings.model_validate(checked.tree_at(one.varied))
         alone = settings.TrialSettings(**{name: getattr(whole, name) for name in settings.TrialSettings.model_fields})
-        assert trial.settings == alone
+        assert one.settings == alone
         said = json.dumps([settings.NUMERICS, alone.model_dump(exclude_defaults=True)], sort_keys=True)
-        assert trial.trial_id == hashlib.sha256(said.encode()).hexdigest()[:16]
-        assert checked.trial(trial.varied) == trial
+        assert one.trial_id == hashlib.sha256(said.encode()).hexdigest()[:16]
+        assert checked.trial(one.varied) == one
 
 
 def calls(function: Callable[[], Any]) -> int:
