@@ -8,28 +8,25 @@ import pytest
 from hypothesis import HealthCheck, given, note
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from study_texts import written
 from typer.testing import CliRunner
 
 from metafa import cli
 from metafa.errors import StudyError
 from metafa.studies import mistakes, settings, study
 
-GOOD = """\
-name = "good"
-seeds = 2
-[network]
-hidden = [8]
-rule = { choices = ["feedback_alignment", "backprop"] }
-[[phases]]
-phase = "noise"
-steps = { choices = [0, 100] }
-learning_rate = 1e-3
-[[phases]]
-phase = "evaluate"
-task_distributions = ["glyphs"]
-[search]
-method = "grid"
-"""
+GOOD = {
+    "name": 'name = "good"',
+    "seeds": "seeds = 2",
+    "network": "[network]",
+    "hidden": "hidden = [8]",
+    "rule": 'rule = { choices = ["feedback_alignment", "backprop"] }',
+    "noise": '[[phases]]\nphase = "noise"',
+    "steps": "steps = { choices = [0, 100] }",
+    "learning_rate": "learning_rate = 1e-3",
+    "evaluate": '[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs"]',
+    "search": '[search]\nmethod = "grid"',
+}
 keys = st.sampled_from(
     [
         *settings.StudySettings.model_fields,
@@ -58,15 +55,15 @@ values = st.recursive(
 )
 
 
-def written(value: object) -> str:
+def toml_of(value: object) -> str:
     """A value as TOML."""
     match value:
         case bool():
             return str(value).lower()
         case dict():
-            return "{ " + ", ".join(f"{written(str(k))} = {written(v)}" for k, v in value.items()) + " }"
+            return "{ " + ", ".join(f"{toml_of(str(k))} = {toml_of(v)}" for k, v in value.items()) + " }"
         case list():
-            return "[" + ", ".join(map(written, value)) + "]"
+            return "[" + ", ".join(map(toml_of, value)) + "]"
         case str():
             return '"' + "".join(f"\\U{ord(c):08x}" if not (c.isalnum() and c.isascii()) else c for c in value) + '"'
         case _:
@@ -77,14 +74,14 @@ def written(value: object) -> str:
 def changed(draw) -> bytes:
     """A study file with lines taken out, put elsewhere, cut, or set to other values; sometimes with bytes that are no
     text."""
-    lines = GOOD.splitlines()
+    lines = written(GOOD).splitlines()
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, len(lines) - 1))
         match draw(st.integers(0, 4)):
             case 0:
-                lines[place] = lines[place].partition("=")[0] + "= " + written(draw(values))
+                lines[place] = lines[place].partition("=")[0] + "= " + toml_of(draw(values))
             case 1:
-                lines.insert(place, f"{written(draw(keys))} = {written(draw(values))}")
+                lines.insert(place, f"{toml_of(draw(keys))} = {toml_of(draw(values))}")
             case 2:
                 lines.insert(place, lines[draw(st.integers(0, len(lines) - 1))])
             case 3:
@@ -146,13 +143,13 @@ def test_whatever_a_study_file_holds_it_is_read_or_refused(
         b"x" * 2**21,
         b"\n".join(b"key%d = 1" % i for i in range(50_000)),
         b"\n".join(b"[[phases]]\nphase = 'noise'\nsteps = 1" for _ in range(10_000)),
-        GOOD.replace("100]", ", ".join(map(str, range(200_000))) + "]").encode(),
-        GOOD.replace("seeds = 2", "seeds = 1" + "0" * 5000).encode(),
-        GOOD.encode("utf-16"),
-        GOOD.replace('"good"', '"../escape"').encode(),
-        GOOD.replace('"good"', '"/tmp/escape"').encode(),
-        GOOD.replace('"good"', '".."').encode(),
-        GOOD.replace("[search]", SPACES + "[search]").encode(),
+        written(GOOD, steps=f"steps = {{ choices = {[0, *range(200_000)]} }}").encode(),
+        written(GOOD, seeds="seeds = 1" + "0" * 5000).encode(),
+        written(GOOD).encode("utf-16"),
+        written(GOOD, name='name = "../escape"').encode(),
+        written(GOOD, name='name = "/tmp/escape"').encode(),
+        written(GOOD, name='name = ".."').encode(),
+        written(GOOD, search=SPACES + GOOD["search"]).encode(),
     ],
     ids=lambda content: repr(content[:20]),
 )

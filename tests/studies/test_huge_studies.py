@@ -162,7 +162,7 @@ HUGE: dict[str, Callable[[int], str]] = {
     "phases": lambda n: NOISE * (n // len(NOISE)) + EVALUATE,
     "unknown phases": lambda n: '[[phases]]\nphase = "nois"\n' * (n // 28),
     "claims": lambda n: NOISE + EVALUATE + '[[claims]]\nclaim = "s"\n' * (n // 23),
-    "wrong choices": lambda n: NOISE.replace("3", f"{{ choices = {['a'] * (n // 5)} }}") + EVALUATE,
+    "wrong choices": lambda n: f'[[phases]]\nphase = "noise"\nsteps = {{ choices = {["a"] * (n // 5)} }}\n{EVALUATE}',
     "wrong choices of phases": lambda n: f"phases = {{ choices = [{'[{ phase = 3 }],' * (n // 16)}] }}",
     "search spaces": lambda n: "[network]\n" + "".join(f"k{i} = {{ choices = [1, 2] }}\n" for i in range(n // 24)),
     "a grid of pairs": lambda n: "".join(
