@@ -3,120 +3,94 @@
 import math
 
 import pytest
+from study_bases import EVALUATED
+from study_texts import study_with
 from typer.testing import CliRunner
 
 from metafa import cli
 from metafa.studies import alike, study
+from metafa.studies.trial import Trial
 from metafa.trials import trial
 
-TASKS = """\
-seeds = 1
-measure = { points = 3, tasks = 2 }
-network = { hidden = HIDDEN, RULE }
-[[phases]]
-phase = "noise"
-NOISE
-[[phases]]
-phase = "noise"
-name = "more"
-MORE
-[[phases]]
-phase = "meta"
-task_distribution = "glyphs"
-tasks_per_batch = TASKS
-META
-[[phases]]
-phase = "evaluate"
-task_distributions = ["glyphs"]
-tasks = 2
-EVALUATE
-"""
-DATA = """\
-seeds = 1
-measure = { points = 3 }
-network = { hidden = HIDDEN, RULE }
-[[phases]]
-phase = "noise"
-NOISE
-[[phases]]
-phase = "supervised"
-dataset = "digits"
-training_images = 200
-SUPERVISED
-"""
-USUAL = {
-    "HIDDEN": "[8]",
-    "RULE": 'rule = "feedback_alignment"',
-    "NOISE": "steps = 3",
-    "MORE": "steps = 2",
-    "META": "outer_steps = 2",
-    "TASKS": "2",
-    "EVALUATE": "inner_steps = 2",
-    "SUPERVISED": "steps = 3",
+NETWORK = {"hidden": [8], "rule": "feedback_alignment"}
+TASKS = {
+    "seeds": 1,
+    "measure": {"points": 3, "tasks": 2},
+    "network": NETWORK,
+    "phases": [
+        {"phase": "noise", "steps": 3},
+        {"phase": "noise", "name": "more", "steps": 2},
+        {"phase": "meta", "task_distribution": "glyphs", "tasks_per_batch": 2, "outer_steps": 2},
+        {"phase": "evaluate", "task_distributions": ["glyphs"], "tasks": 2, "inner_steps": 2},
+    ],
 }
-RULES = ('rule = "feedback_alignment"', 'rule = "direct_feedback_alignment"')
-# what is said, the study, what is replaced in it, and the two trials
+DATA = {
+    "seeds": 1,
+    "measure": {"points": 3},
+    "network": NETWORK,
+    "phases": [
+        {"phase": "noise", "steps": 3},
+        {"phase": "supervised", "dataset": "digits", "training_images": 200, "steps": 3},
+    ],
+}
+
+
+def rule(name: str, **settings: object) -> dict:
+    return {"network": {"rule": name, **settings}}
+
+
+def meta(**settings: object) -> dict:
+    return {"meta": {"outer_steps": 2, **settings}}
+
+
+NO_NOISE, NO_MORE, NO_DATA = ({name: {"steps": 0}} for name in ("noise", "more", "supervised"))
+NO_STEPS = {"evaluate": {"inner_steps": 0}}
+# what is said, the study, and what the two trials change of it
 SAME = [
-    ("direct_feedback_alignment", TASKS, {}, "RULE", *RULES),
-    ("without tasks", DATA, {}, "RULE", 'rule = "kolen_pollack"', 'rule = "nested_kolen_pollack"'),
-    ("weight_mirror", TASKS, {}, "RULE", RULES[0], RULES[0] + ", mirror_learning_rate = 0.5"),
+    ("direct_feedback_alignment", TASKS, {}, rule("direct_feedback_alignment")),
+    ("without tasks", DATA, rule("kolen_pollack"), rule("nested_kolen_pollack")),
+    ("weight_mirror", TASKS, {}, rule("feedback_alignment", mirror_learning_rate=0.5)),
     (
         "of one size",
         TASKS,
-        {},
-        "RULE",
-        'rule = "sign_symmetry_uniform"',
-        'rule = "sign_symmetry_uniform", feedback_distribution = "uniform"',
+        rule("sign_symmetry_uniform"),
+        rule("sign_symmetry_uniform", feedback_distribution="uniform"),
     ),
-    ("alignment angle", TASKS, {}, "RULE", 'rule = "backprop"', 'rule = "backprop", feedback_scale = 3.0'),
-    ("a noise phase", TASKS, {}, "NOISE", "steps = 0", 'steps = 0\nlearning_rate = 0.1\nlabels = "soft"'),
-    ("a second noise phase", TASKS, {}, "MORE", "steps = 0", 'steps = 0\ninputs = "uniform"\nmean = 2.0'),
-    ("a supervised phase", DATA, {}, "SUPERVISED", "steps = 0", 'epochs = 0\noptimizer = "sgd"'),
-    ("a meta phase", TASKS, {}, "META", "outer_steps = 0", 'outer_steps = 9\nouter_algorithm = "none"\nshots = 5'),
+    ("alignment angle", TASKS, rule("backprop"), rule("backprop", feedback_scale=3.0)),
+    ("a noise phase", TASKS, NO_NOISE, {"noise": {"steps": 0, "learning_rate": 0.1, "labels": "soft"}}),
+    ("a second noise phase", TASKS, NO_MORE, {"more": {"steps": 0, "inputs": "uniform", "mean": 2.0}}),
+    ("a supervised phase", DATA, NO_DATA, {"supervised": {"steps": None, "epochs": 0, "optimizer": "sgd"}}),
+    ("a meta phase", TASKS, meta(outer_steps=0), meta(outer_steps=9, outer_algorithm="none", shots=5)),
     (
         "outer_rule",
         TASKS,
-        {"RULE": 'rule = "backprop"'},
-        "META",
-        'outer_steps = 2\nouter_algorithm = "first_order"',
-        'outer_steps = 2\nouter_algorithm = "first_order"\nouter_rule = "backprop"',
+        rule("backprop") | meta(outer_algorithm="first_order"),
+        rule("backprop") | meta(outer_algorithm="first_order", outer_rule="backprop"),
     ),
-    ("outer_rule", TASKS, {}, "META", "outer_steps = 2", 'outer_steps = 2\nouter_rule = "backprop"'),
-    ("no learning rate", TASKS, {}, "EVALUATE", "inner_steps = 0", "inner_steps = 0\ninner_learning_rate = 0.1"),
-    ("which layers", TASKS, {}, "EVALUATE", "inner_steps = 0", 'inner_steps = 0\nadapted_layers = "readout"'),
+    ("outer_rule", TASKS, {}, meta(outer_rule="backprop")),
+    ("no learning rate", TASKS, NO_STEPS, {"evaluate": {"inner_steps": 0, "inner_learning_rate": 0.1}}),
+    ("which layers", TASKS, NO_STEPS, {"evaluate": {"inner_steps": 0, "adapted_layers": "readout"}}),
 ]
 OTHERS = [
-    (TASKS, {"HIDDEN": "[8, 8]"}, "RULE", *RULES),
-    (TASKS, {}, "RULE", 'rule = "kolen_pollack"', 'rule = "nested_kolen_pollack"'),
-    (TASKS, {}, "RULE", 'rule = "weight_mirror"', 'rule = "weight_mirror", mirror_learning_rate = 0.5'),
-    (TASKS, {}, "NOISE", "steps = 0", 'steps = 0\ninputs = "uniform"\nmean = 2.0'),
-    (TASKS, {}, "META", 'outer_steps = 2\nouter_algorithm = "first_order"', "outer_steps = 2"),
-    (
-        TASKS,
-        {},
-        "META",
-        'outer_steps = 2\nouter_algorithm = "first_order"',
-        'outer_steps = 2\nouter_algorithm = "first_order"\nouter_rule = "backprop"',
-    ),
+    (TASKS, rule("feedback_alignment", hidden=[8, 8]), rule("direct_feedback_alignment", hidden=[8, 8])),
+    (TASKS, rule("kolen_pollack"), rule("nested_kolen_pollack")),
+    (TASKS, rule("weight_mirror"), rule("weight_mirror", mirror_learning_rate=0.5)),
+    (TASKS, NO_NOISE, {"noise": {"steps": 0, "inputs": "uniform", "mean": 2.0}}),
+    (TASKS, meta(outer_algorithm="first_order"), {}),
+    (TASKS, meta(outer_algorithm="first_order"), meta(outer_algorithm="first_order", outer_rule="backprop")),
 ]
 
 
-def trials_of(text: str, usual: dict[str, str], place: str, *either: str):
-    def written(one: str) -> str:
-        found = text
-        for key, value in (USUAL | usual | {place: one}).items():
-            found = found.replace(key, value)
-        return found
-
-    return [study.parse(written(one)).trials[0] for one in either]
+def trials_of(base: dict, *either: dict) -> list[Trial]:
+    return [study.parse(study_with(base, **changes)).trials[0] for changes in either]
 
 
-def together(trials) -> study.Study:
+def together(trials: list[Trial]) -> study.Study:
     """A study of both trials."""
-    return study.parse('[[phases]]\nphase = "evaluate"\ntask_distributions = ["glyphs"]\n').of_trials(trials)
+    return study.parse(study_with(EVALUATED)).of_trials(trials)
 
 
-def rows_of(one, without: str = "") -> list[dict]:
+def rows_of(one: Trial, without: str = "") -> list[dict]:
     rows = trial.run(one.settings, trial.prepared(trial.load_sources(one.settings))).rows
     assert all(math.isfinite(row["value"]) for row in rows)
     return [row for row in rows if row["metric"] != without]
@@ -134,7 +108,7 @@ def test_what_is_called_the_same_is(said: tuple) -> None:
     assert rows_of(one, without) == rows_of(other, without)
 
 
-@pytest.mark.parametrize("how", OTHERS, ids=lambda how: how[2])
+@pytest.mark.parametrize("how", OTHERS)
 def test_what_is_not_the_same_is_not_called_so(how: tuple) -> None:
     one, other = trials_of(*how)
     assert alike.sentences(together([one, other])) == []

@@ -1,0 +1,69 @@
+"""Whoever follows a trial: told how far it is, and judges it on its way."""
+
+import pytest
+from trial_runs import ON_TASKS, settings_of
+
+from metafa.results.measured import measurement
+from metafa.studies.settings import EarlyStoppingSettings, TrialSettings
+from metafa.trials import checkpoints, trial
+
+JUDGED = {
+    "seeds": 2,
+    "network": {"hidden": [8]},
+    "phases": [
+        {"phase": "noise", "steps": 20},
+        {"phase": "meta", "task_distribution": "glyphs", "outer_steps": 130, "tasks_per_batch": 1},
+        {"phase": "evaluate", "task_distributions": ["glyphs"], "tasks": 3},
+    ],
+    "measure": {"points": 4, "tasks": 3, "weight_path": True},
+}
+
+
+def test_the_fraction_that_is_done_grows_to_one(sources) -> None:
+    fractions = []
+    trial.run(settings_of(ON_TASKS), sources, watch=trial.Watch(fractions.append))
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1)
+
+
+def judged(sources, settings: TrialSettings, metric: str, checkpoint=None, keep=lambda make: None):
+    """What a trial is judged by, at which step, and its outcome."""
+    found = {}
+    stopping = EarlyStoppingSettings(method="asha", metric=metric, grace_period=3, reduction_factor=2.5)
+
+    def look(phase, step, outcome, rows) -> None:
+        found[step] = measurement(rows, metric)
+        outcome.judged.append((phase, step, found[step]))
+
+    watch = trial.Watch(judges=stopping.judged_steps, judged=look, checkpoint=keep)
+    return found, trial.run(settings, sources, watch=watch, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("metric", ["meta.meta_loss", "noise.loss"])
+def test_what_is_compared_is_measured_at_the_same_step(metric: str, sources) -> None:
+    """A trial is the beginning of a longer one, so that both are judged by the same numbers, to the bit, as far as the
+    shorter one goes, and whatever moments of its own each is measured at; and being judged leaves no trace."""
+    found = {}
+    for points, length in ((5, 2), (5, 20), (9, 130)):
+        noise, outer_steps = (length, 5) if metric.startswith("noise") else (0, length)
+        settings = settings_of(
+            JUDGED, measure={"points": points}, noise={"steps": noise}, meta={"outer_steps": outer_steps}
+        )
+        found[length], outcome = judged(sources, settings, metric)
+        assert outcome.rows == trial.run(settings, sources).rows
+    # 3, then times 2.5: 7.5, 18.75, 46.9, 117.2
+    assert list(found[130]) == [3, 8, 19, 47, 118]
+    assert found[20] == {step: found[130][step] for step in (3, 8, 19)}
+    assert found[2] == {}, "shorter than the first step at which trials are judged"
+
+
+def test_a_trial_that_goes_on_knows_what_it_was_judged_by(sources) -> None:
+    settings, metric, kept = settings_of(JUDGED), "meta.meta_loss", []
+    found, whole = judged(sources, settings, metric, keep=lambda make: kept.append(checkpoints.encode(make())))
+    assert [step for _, step, _ in whole.judged] == [3, 8, 19, 47, 118]
+    for content, before in zip(kept, (4, 5), strict=True):
+        checkpoint = checkpoints.decode(content)
+        assert checkpoint.outcome.judged == whole.judged[:before]
+        later, rest = judged(sources, settings, metric, checkpoint)
+        assert later == {step: found[step] for _, step, _ in whole.judged[before:]}
+        assert (rest.rows, rest.judged) == (whole.rows, whole.judged)
