@@ -1,4 +1,4 @@
-"""Small random networks and tasks."""
+"""Random networks, tasks and numbers, small enough to be computed slowly too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from metafa.learning import credit, feedback, networks
-from metafa.learning.episodes import Episodes
+from metafa.learning.episodes import Episodes, EpisodeSource
 from metafa.learning.feedback import Feedback
 from metafa.learning.networks import Network
 from metafa.learning.streams import Streams
@@ -73,3 +73,15 @@ def random_episodes(
     labels = torch.arange(ways).repeat(shots + queries).expand_as(indices)
     cut = ways * shots
     return Episodes(images, indices[..., :cut], labels[..., :cut], indices[..., cut:], labels[..., cut:])
+
+
+def random_source(pixels: int, classes: int, images_per_class: int) -> EpisodeSource:
+    """Tasks of 3 ways and 6 images a class, drawn from random images."""
+    images = torch.rand(classes * images_per_class, pixels, generator=torch.Generator().manual_seed(0))
+    by_class = torch.arange(len(images)).view(classes, images_per_class)
+    return EpisodeSource(images, by_class, torch.full((classes,), images_per_class), ways=3, images_per_class=6)
+
+
+def randn(*shape: int, seed: int) -> torch.Tensor:
+    """Normal numbers in float64."""
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

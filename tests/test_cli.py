@@ -1,6 +1,7 @@
 """Bad input: one line each, exit status 2, nothing written, no traceback."""
 
 import datetime
+import html
 import itertools
 import json
 import os
@@ -15,6 +16,8 @@ from pathlib import Path
 import made
 import pandas as pd
 import pytest
+from study_bases import EVALUATE, EVALUATED
+from study_texts import study_with
 from typer.testing import CliRunner
 
 from metafa import cli
@@ -26,41 +29,44 @@ from metafa.studies import search, study
 from metafa.studies.study import Study
 from metafa.studies.trial import Trial
 
-STUDY = """\
-[[phases]]
-phase = "evaluate"
-task_distributions = ["glyphs"]
-"""
-SUPERVISED = """\
-[[phases]]
-phase = "supervised"
-dataset = "digits"
-steps = 3
-"""
+STUDY = study_with(EVALUATED)
+ON_DATA = {"phases": [{"phase": "supervised", "dataset": "digits", "steps": 3}]}
+
+
+def evaluating(**settings: object) -> str:
+    return study_with(EVALUATED, evaluate=settings)
+
+
+def training(**settings: object) -> str:
+    return study_with(ON_DATA, supervised=settings)
+
 
 BAD = {
     "not TOML": ("[[phases", "not TOML"),
-    "an unknown key": (STUDY + "taskz = 3", "evaluate.taskz: unknown key; did you mean 'tasks'?"),
-    "a wrong type": (STUDY + 'ways = "five"', "evaluate.ways: found 'five', expected a whole number"),
-    "a range the wrong way round": (STUDY + "inner_learning_rate = { low = 1.0, high = 0.1 }", "the wrong way round"),
+    "an unknown key": (evaluating(taskz=3), "evaluate.taskz: unknown key; did you mean 'tasks'?"),
+    "a wrong type": (evaluating(ways="five"), "evaluate.ways: found 'five', expected a whole number"),
+    "a range the wrong way round": (evaluating(inner_learning_rate={"low": 1.0, "high": 0.1}), "the wrong way round"),
     "too many ways": (
-        STUDY + "ways = 1000",
+        evaluating(ways=1000),
         "evaluate.ways: found 1000, but the test classes of glyphs are 187",
     ),
     "too many shots": (
-        STUDY + "shots = 15",
+        evaluating(shots=15),
         "evaluate.shots and evaluate.queries: 25 images of a class together, but the test classes of glyphs have 20",
     ),
-    "absent data": (STUDY.replace("glyphs", "kmnist"), "evaluate.task_distributions: kmnist is not in"),
+    "absent data": (
+        evaluating(task_distributions=["kmnist"]),
+        "evaluate.task_distributions: kmnist is not in",
+    ),
     "too many training images": (
-        SUPERVISED + "training_images = 2000",
+        training(training_images=2000),
         "supervised.training_images: found 2000, but digits has 1438 training images",
     ),
     "an absent dataset": (
-        SUPERVISED.replace("digits", "mnist10k"),
+        training(dataset="mnist10k"),
         "supervised.dataset: mnist10k is not here: none of",
     ),
-    "absent folder": (STUDY.replace("glyphs", "omniglot-minimal"), "images_background_small1"),
+    "absent folder": (evaluating(task_distributions=["omniglot-minimal"]), "images_background_small1"),
 }
 
 
@@ -100,7 +106,8 @@ def test_bad_folders(here: Path) -> None:
 
 
 def test_check_tells_what_would_run_and_writes_nothing(here: Path) -> None:
-    (here / "good.toml").write_text('question = "Why?"\n' + STUDY.replace('"glyphs"', '"glyphs", "kmnist"'))
+    evaluate = {"task_distributions": ["glyphs", "kmnist"]}
+    (here / "good.toml").write_text(study_with(EVALUATED, question="Why?", evaluate=evaluate))
     result = run("check", "good.toml")
     assert result.exit_code == 0, result.stderr
     assert "good: Why?" in result.stdout
@@ -110,9 +117,12 @@ def test_check_tells_what_would_run_and_writes_nothing(here: Path) -> None:
 
 
 def test_check_tells_what_each_part_transports(here: Path) -> None:
-    rules = 'network.rule = { choices = ["nested_kolen_pollack", "sign_symmetry_fixed"] }\n'
-    meta = '[[phases]]\nphase = "meta"\ntask_distribution = "glyphs"\nouter_steps = 1\nouter_algorithm = '
-    (here / "good.toml").write_text(rules + meta + '{ choices = ["exact", "first_order"] }\n' + STUDY)
+    meta = {"phase": "meta", "task_distribution": "glyphs", "outer_steps": 1}
+    two_by_two = {
+        "network": {"rule": {"choices": ["nested_kolen_pollack", "sign_symmetry_fixed"]}},
+        "phases": [meta | {"outer_algorithm": {"choices": ["exact", "first_order"]}}, EVALUATE],
+    }
+    (here / "good.toml").write_text(study_with(two_by_two))
     lines = [line.replace("│", " ").split() for line in run("check", "good.toml").stdout.splitlines()]
     for row in (
         ["nested_kolen_pollack", "exact", "none", "weights", "none"],
@@ -131,7 +141,7 @@ def test_tasks_tells_which_data_is_here(here: Path) -> None:
 
 
 def test_more_resources_than_there_are(here: Path) -> None:
-    (here / "greedy.toml").write_text(STUDY + "[resources]\ngpus_per_trial = 9.0\n")
+    (here / "greedy.toml").write_text(study_with(EVALUATED, resources={"gpus_per_trial": 9.0}))
     command = [str(Path(sys.executable).with_name("metafa")), "run", "greedy.toml"]
     done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
@@ -205,7 +215,8 @@ def test_analyse_runs_a_script_with_all_of_its_options(here: Path) -> None:
             row = {"trial_id": trial.trial_id, "seed": seed, "phase": "evaluate", "step": step, "inputs": "glyphs"}
             yield row | {"metric": "meta_loss", "value": rate + seed / 100 - step / 10}
 
-    text = "seeds = 8\n" + STUDY + "inner_learning_rate = { choices = [0.1, 0.2, 0.3, 0.4] }"
+    rates = {"inner_learning_rate": {"choices": [0.1, 0.2, 0.3, 0.4]}}
+    text = study_with(EVALUATED, seeds=8, evaluate=rates)
     made.results_of(here / "results", text, measure)
     done = analyse(here, "search", "results", "--objective", "evaluate.meta_loss", "--output", "elsewhere")
     assert done.returncode == 0, done.stderr
@@ -221,7 +232,8 @@ def test_a_scripts_mistakes_are_its_own(here: Path) -> None:
     assert "unrecognized arguments: --outptu x" in done.stderr
 
 
-TWO = 'network.rule = { choices = ["backprop", "feedback_alignment"] }\nseeds = 2\n' + STUDY
+TWO_RULES = EVALUATED | {"seeds": 2, "network": {"rule": {"choices": ["backprop", "feedback_alignment"]}}}
+TWO = study_with(TWO_RULES)
 
 
 def measured(trial: Trial) -> list[dict]:
@@ -392,7 +404,8 @@ ODD = "Is it so [/b]? [bold]x[/] [link=x] :warning: [/"
 
 def test_nothing_that_is_not_ours_is_markup(here: Path) -> None:
     """Names, questions, paths, values, statuses and errors stand on the screen as they are."""
-    text = f'question = "{ODD}"\n' + TWO.replace("seeds = 2", "seeds = 2\nnetwork.hidden = { choices = [[8], [9]] }")
+    odd = TWO_RULES | {"question": ODD, "network": TWO_RULES["network"] | {"hidden": {"choices": [[8], [9]]}}}
+    text = study_with(odd)
     folder = here / "a [/b]" / "[bold]"
     folder.mkdir(parents=True)
     (folder / "made.toml").write_text(text, encoding="utf-8")
@@ -409,12 +422,12 @@ def test_nothing_that_is_not_ours_is_markup(here: Path) -> None:
     for command in ("report", "compact"):
         done = run(command, address)
         assert done.exit_code == 0, done.output
-    assert ODD.replace(">", "&gt;") in (Path(address) / "report.html").read_text(encoding="utf-8")
+    assert html.escape(ODD) in (Path(address) / "report.html").read_text(encoding="utf-8")
     done = run("tensorboard", address, str(folder / "[/events]"))
     assert str(folder / "[/events]") in done.stdout, done.output
     for command in ("run", "check", "status", "report", "compact", "verify"):
         assert "[/b].toml" in run(command, "[/b].toml").stderr
-    (folder / "[x].toml").write_text(text + "[[claims]]\nodd = '[/b]'\n", encoding="utf-8")
+    (folder / "[x].toml").write_text(study_with(odd, claims=[{"odd": "[/b]"}]), encoding="utf-8")
     assert "[x].toml" in run("check", str(folder / "[x].toml")).stderr
     assert run("check", "[/b]", "[/c]").exit_code == 2
     assert run("tasks").exit_code == 0
@@ -449,8 +462,7 @@ def test_the_help_tells_defaults() -> None:
 def test_terminals_that_are_not_utf8(terminal: dict[str, str], here: Path) -> None:
     """What they lack is replaced on the screen, and nowhere else."""
     question = "Où → µ ☃?"
-    noise = '[[phases]]\nphase = "noise"\nsteps = 0\n'
-    text = f'question = "{question}"\n' + TWO.replace("[[phases]]", f"{noise}[[phases]]", 1)
+    text = study_with(TWO_RULES, question=question, phases=[{"phase": "noise", "steps": 0}, EVALUATE])
     (here / "made.toml").write_text(text, encoding="utf-8")
     half_done(here / "results" / "made", text)
     encoding = "latin-1" if terminal.get("PYTHONIOENCODING") == "latin-1" else "ascii"
@@ -548,32 +560,23 @@ def test_every_command_names_a_damaged_part_and_what_it_advises_works(content: b
 def test_a_damaged_row_is_read_from_the_measurements(content: bytes | None, here: Path) -> None:
     name = damage(here, "trials", content)
     assert "2 done, 0 diverged, 0 stopped, 0 failed, 0 to do" in run("status", "made").stdout
-    said = [f"{name}: damaged; it is made again of {name.replace('trials', 'measurements')}"]
+    said = [f"{name}: damaged; it is made again of measurements/{Path(name).name}"]
     assert upkeep.remove_damaged(addresses.at(here / "made")) == said
     assert sealing.sealed((here / "made" / name).read_bytes())
     for command in READERS:
         assert run(*command).exit_code == 0
 
 
-EXHAUSTED = """\
-name = "small"
-seeds = 1
-[[phases]]
-phase = "supervised"
-dataset = "digits"
-steps = 3
-batch_size = { choices = [8, 9] }
-training_images = { choices = [9, 8] }
-[search]
-method = "tpe"
-trials = 12
-objectives = ["supervised.loss"]
-"""
-
-
 def test_a_search_whose_space_is_exhausted_is_done_and_says_so(here: Path) -> None:
     """Three of four points fit. No command starts Ray for it: there is no cluster at the address."""
-    (here / "small.toml").write_text(EXHAUSTED)
+    text = study_with(
+        ON_DATA,
+        name="small",
+        seeds=1,
+        supervised={"batch_size": {"choices": [8, 9]}, "training_images": {"choices": [9, 8]}},
+        search={"method": "tpe", "trials": 12, "objectives": ["supervised.loss"]},
+    )
+    (here / "small.toml").write_text(text)
     checked = study.read(here / "small.toml")
     rows = [
         {"seed": 0, "phase": "supervised", "step": 3, "metric": "loss", "inputs": "digits", "value": 1.0, "layer": None}

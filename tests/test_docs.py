@@ -1,7 +1,6 @@
 """The documentation does what it says: what is made from the code is as the code is, and examples run."""
 
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -10,12 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-import jsonschema
 import pytest
-
-from metafa.errors import StudyError
-from metafa.studies import study
-from metafa.studies.schema import json_schema
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted((ROOT / "studies").rglob("*.toml"))
@@ -49,30 +43,6 @@ def python_of(page: str) -> dict[str, str]:
 def test_examples_run(section: str, code: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_the_schema_takes_every_study(path: Path) -> None:
-    validator = jsonschema.Draft202012Validator(json_schema())
-    assert [error.message for error in validator.iter_errors(tomllib.loads(path.read_text()))] == []
-
-
-@pytest.mark.parametrize(
-    ("written", "instead", "said"),
-    [
-        ("seeds = 12", "seeds = 0", "0 is not valid under any"),
-        ('rule = { choices = ["feedback_alignment", "backprop"] }', "rules = 1", "'rules' was unexpected"),
-        ("steps = { choices = [0, 1000, 4000] }", "steps = { choice = [0] }", "is not valid under any"),
-        ('phase = "noise"', 'phase = "noises"', "'noises' is not one of"),
-        ("learning_rate = 2e-4", "learnin_rate = 2e-4", "'learnin_rate' was unexpected"),
-    ],
-)
-def test_the_schema_refuses_what_the_checker_refuses(written: str, instead: str, said: str) -> None:
-    text = (ROOT / "studies" / "quickstart.toml").read_text().replace(written, instead)
-    messages = [e.message for e in jsonschema.Draft202012Validator(json_schema()).iter_errors(tomllib.loads(text))]
-    assert any(said in message for message in messages), messages
-    with pytest.raises(StudyError):
-        study.parse(text)
 
 
 def test_a_wheel_is_installed_as_a_checkout_is() -> None:
@@ -113,8 +83,3 @@ def test_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-def test_the_schema_is_printed_for_editors() -> None:
-    done = subprocess.run([sys.executable, "-m", "metafa.cli", "schema"], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == json_schema()

@@ -3,15 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 from oracles import Perceptron, replica_of, slowly_adapted
-from small import random_episodes, random_network
+from small import randn, random_episodes, random_network
 from torch.nn.functional import cross_entropy
 
 from metafa.learning import adaptation, credit, episodes, networks
 from metafa.tasks.base import import_learn2learn
-
-
-def randn(*shape: int, seed: int) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def one_rate(network, steps: int, rate: float) -> torch.Tensor:

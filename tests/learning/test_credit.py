@@ -3,14 +3,10 @@ import math
 import pytest
 import torch
 from oracles import slow_gradients
-from small import random_network, with_tensors
+from small import randn, random_network, with_tensors
 
 from metafa.learning import credit, losses, networks
 from metafa.learning.layers.base import flat
-
-
-def randn(*shape: int, seed: int) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from oracles import Perceptron, slow_gradients, slowly_adapted
-from small import initialise, random_episodes, random_network, with_tensors
+from small import initialise, random_episodes, random_network, random_source, with_tensors
 from torch.nn.functional import cross_entropy
 
 from metafa.learning import adaptation, credit, episodes, meta, noise, outer
@@ -195,10 +195,7 @@ def test_the_adaptation_curve_begins_with_the_network_itself() -> None:
 
 @pytest.mark.parametrize("algorithm", ["exact", "first_order"])
 def test_meta_training_equals_learn2learns_loop_with_torchs_adam(algorithm: str) -> None:
-    pixels = torch.rand(100, 20, generator=torch.Generator().manual_seed(0))
-    source = episodes.EpisodeSource(
-        pixels, torch.arange(100).view(10, 10), torch.full((10,), 10), ways=3, images_per_class=6
-    )
+    source = random_source(20, classes=10, images_per_class=10)
     streams = Streams(7, (0, 1))
     network = initialise([20, 12, 3], streams)
     modules = [Perceptron(network, replica, align=False) for replica in range(2)]
@@ -242,10 +239,7 @@ def test_meta_training_equals_learn2learns_loop_with_torchs_adam(algorithm: str)
 
 def test_replicas_are_apart() -> None:
     """Meta-training several replicas together gives each the numbers that it has alone."""
-    pixels = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
-    source = episodes.EpisodeSource(
-        pixels, torch.arange(40).view(5, 8), torch.full((5,), 8), ways=3, images_per_class=6
-    )
+    source = random_source(8, classes=5, images_per_class=8)
 
     def train(seeds: tuple[int, ...]) -> Network:
         streams = Streams(7, seeds)
@@ -301,10 +295,7 @@ def test_no_step_of_it_reads_a_forward_weight_backwards(rule: str, algorithm: st
         plain,
         carrier=lambda weight, feedback: plain.carrier(torch.full_like(weight, torch.nan), feedback),
     )
-    pixels = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
-    source = episodes.EpisodeSource(
-        pixels, torch.arange(40).view(5, 8), torch.full((5,), 8), ways=3, images_per_class=6
-    )
+    source = random_source(8, classes=5, images_per_class=8)
 
     def end_of_trial(used: credit.Rule) -> Network:
         streams = Streams(7, (0, 1))
@@ -390,10 +381,7 @@ def test_anil_equals_learn2learns_head_on_a_shared_body() -> None:
 
 
 def test_inner_learning_rates_are_learned_by_the_outer_optimizer() -> None:
-    pixels = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
-    source = episodes.EpisodeSource(
-        pixels, torch.arange(40).view(5, 8), torch.full((5,), 8), ways=3, images_per_class=6
-    )
+    source = random_source(8, classes=5, images_per_class=8)
     streams = Streams(7, (0, 1))
     network = initialise([8, 6, 3], streams)
     inner = meta.inner_loop(network, ALIGNMENT, 2, 0.3)

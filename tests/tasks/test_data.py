@@ -9,6 +9,7 @@ from pathlib import Path
 import made
 import numpy as np
 import pytest
+from study_texts import study_with
 from typer.testing import CliRunner
 
 from metafa import cli
@@ -19,15 +20,12 @@ from metafa.studies import study
 from metafa.tasks import LabelledImages, data
 from metafa.trials import trial
 
-USPS = """\
-seeds = 1
-[[phases]]
-phase = "supervised"
-dataset = "usps"
-batch_size = 4
-steps = { choices = [1, 2] }
-"""
-SEARCH = USPS + '[search]\nmethod = "tpe"\ntrials = 2\nobjectives = ["supervised.loss"]\n'
+ON_USPS = {
+    "seeds": 1,
+    "phases": [{"phase": "supervised", "dataset": "usps", "batch_size": 4, "steps": {"choices": [1, 2]}}],
+}
+USPS = study_with(ON_USPS)
+SEARCH = study_with(ON_USPS, search={"method": "tpe", "trials": 2, "objectives": ["supervised.loss"]})
 
 
 def put_usps(folder: Path, file: str, seed: int) -> None:
@@ -101,7 +99,7 @@ def test_another_file_makes_other_trials(file: str, here: Path) -> None:
 
 def test_a_trials_row_tells_the_images_that_it_draws_on_and_no_others(here: Path) -> None:
     names = ("glyphs", "mnist10k")
-    both = USPS.replace('"usps"', '{ choices = ["glyphs", "mnist10k"] }').replace("{ choices = [1, 2] }", "1")
+    both = study_with(ON_USPS, supervised={"dataset": {"choices": names}, "steps": 1})
     digests = {f"datasets/{name}/{part}": name + part for name in names for part in ("training", "test")}
     for one in study.parse(both).over(digests).trials:
         name = one.varied["supervised.dataset"]
@@ -148,7 +146,7 @@ def test_results_over_other_images_are_not_continued(here: Path) -> None:
     files = sorted(here.rglob("*"))
     for command in (["run", "s.toml"], ["check", "s.toml"], ["verify", "results/s"]):
         assert metafa(*command) == said
-    (here / "s.toml").write_text(USPS.replace("[1, 2]", "[1, 2, 3]"))
+    (here / "s.toml").write_text(study_with(ON_USPS, supervised={"steps": {"choices": [1, 2, 3]}}))
     assert metafa("run", "s.toml") == said, "also with more trials"
     assert sorted(here.rglob("*")) == files, "nothing is written"
     (here / "usps.bz2").write_bytes(before)
@@ -200,13 +198,13 @@ def test_an_error_names_the_path_that_raised_it_and_not_the_results(
 def test_test_images_that_were_trained_on_under_another_name_are_told(request: pytest.FixtureRequest) -> None:
     """MNIST's test images are mnist10k's; the first 8,000 of them are what it trains on."""
     request.getfixturevalue("data")  # or skipped
-    learned = '[[phases]]\nphase = "supervised"\ndataset = "mnist10k"\nsteps = STEPS\n'
-    tested = '[[phases]]\nphase = "out_of_distribution"\ndataset = "mnist10k"\ndatasets = ["mnist"]\n'
+    learned = {"phase": "supervised", "dataset": "mnist10k", "steps": 5}
+    tested = {"phase": "out_of_distribution", "dataset": "mnist10k", "datasets": ["mnist"]}
     said = "of the 10000 images that out_of_distribution tests on (test of mnist), 8000 are trained on before it"
-    for text, found in [
-        (learned.replace("STEPS", "5") + tested, [f"{said} (training of mnist10k)"]),
-        (learned.replace("STEPS", "0") + tested, []),  # nothing is trained on
-        (learned.replace("STEPS", "5"), []),
+    for phases, found in [
+        ([learned, tested], [f"{said} (training of mnist10k)"]),
+        ([learned | {"steps": 0}, tested], []),  # nothing is trained on
+        ([learned], []),
     ]:
-        needed = study.parse(text).examples
+        needed = study.parse(study_with({"phases": phases})).examples
         assert data.overlaps(needed, data.check(needed, download=False)) == found

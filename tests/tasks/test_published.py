@@ -148,18 +148,23 @@ def test_values_that_a_sparse_line_leaves_out_are_zero(written: Path) -> None:
     assert found.images[0].flatten()[[0, 1, 255]].tolist() == [127, 255, 0]
 
 
-def in_line(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """A change of the third line of a file of LIBSVM's."""
+Line = Callable[[bytes, list[bytes]], list[bytes]]
+
+
+def in_line(change: Line) -> Callable[[bytes], bytes]:
+    """A file of LIBSVM's with another third line: made of its label and of its values, each after its place."""
 
     def changed(content: bytes) -> bytes:
         lines = bz2.decompress(content).splitlines()
-        lines[2] = change(lines[2])
+        label, *values = lines[2].split()
+        lines[2] = b" ".join(change(label, values))
         return bz2.compress(b"\n".join(lines))
 
     return changed
 
 
 IMAGES, LABELS, USPS = (str(RAW / "train-images-idx3-ubyte"), str(RAW / "train-labels-idx1-ubyte"), "usps.bz2")
+NOT_AN_IMAGE = "line 3 is not an image of USPS"
 DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "images cut short": (IMAGES, lambda c: c[:-5], "has 23531 bytes, where its beginning announces 23536"),
     "images too long": (IMAGES, lambda c: c + b"x", "has 23537 bytes, where its beginning announces 23536"),
@@ -182,13 +187,13 @@ DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "usps cut short": (USPS, lambda c: c[:-9], r"is cut short or no bz2 archive \(Compressed data ended"),
     "usps emptied": (USPS, lambda c: b"", "holds no image"),
     "usps as text": (USPS, bz2.decompress, "is cut short or no bz2 archive"),
-    "a place too many": (USPS, in_line(lambda x: x.replace(b" 256:", b" 257:")), "line 3 is not an image of USPS"),
-    "a place 0": (USPS, in_line(lambda x: x.replace(b" 1:", b" 0:")), "line 3 is not an image of USPS"),
-    "a place twice": (USPS, in_line(lambda x: x.replace(b" 2:", b" 1:")), "line 3 is not an image of USPS"),
-    "a value out of range": (USPS, in_line(lambda x: x.replace(b":0", b":2")), "line 3 is not an image of USPS"),
-    "a value that is none": (USPS, in_line(lambda x: x[:-8] + b"nan"), "line 3 is not an image of USPS"),
-    "a line cut short": (USPS, in_line(lambda x: x[: x.rindex(b":")]), "line 3 is not an image of USPS"),
-    "a label 11": (USPS, in_line(lambda x: b"11" + x[1:]), "has labels other than those of 10 classes"),
+    "a place too many": (USPS, in_line(lambda label, values: [label, *values[:-1], b"257:0.5"]), NOT_AN_IMAGE),
+    "a place 0": (USPS, in_line(lambda label, values: [label, b"0:0.5", *values[1:]]), NOT_AN_IMAGE),
+    "a place twice": (USPS, in_line(lambda label, values: [label, values[0], b"1:0.5", *values[2:]]), NOT_AN_IMAGE),
+    "a value out of range": (USPS, in_line(lambda label, values: [label, b"1:2.5", *values[1:]]), NOT_AN_IMAGE),
+    "a value that is none": (USPS, in_line(lambda label, values: [label, *values[:-1], b"256:nan"]), NOT_AN_IMAGE),
+    "a line cut short": (USPS, in_line(lambda label, values: [label, *values[:-1], b"256"]), NOT_AN_IMAGE),
+    "a label 11": (USPS, in_line(lambda label, values: [b"11", *values]), "has labels other than those of 10 classes"),
 }
 
 

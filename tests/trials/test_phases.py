@@ -1,6 +1,5 @@
 """What each kind of phase does."""
 
-
 import pytest
 from trial_runs import ON_DATA, ON_TASKS, run, settings_of, values
 
