@@ -27,12 +27,12 @@ from metafa.errors import ResultsError as ResultsError
 from metafa.errors import StudyError as StudyError
 from metafa.learning import episodes, feedback, meta, networks, noise
 from metafa.learning.credit import RULES
-from metafa.learning.feedback import Feedback
+from metafa.learning.feedback import FeedbackConfig
 from metafa.learning.layers.activation import Activation
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
-from metafa.learning.training import Step
+from metafa.learning.training import Learner, Step
 from metafa.results import addresses, preparation, tables
 from metafa.results.tables import Results
 from metafa.results.tables import load as load
@@ -171,7 +171,7 @@ def initialise(
     streams = Streams(known.seed, tuple(range(known.seeds)), _checked_device(device))
     perceptron = networks.perceptron([sizes.inputs, *shape.hidden, sizes.outputs], shape.activation)
     network = networks.initialise(perceptron, streams)
-    return Replicas(feedback.initialise(network, RULES[rule], Feedback(), streams), rule, streams)
+    return Replicas(feedback.initialise(network, RULES[rule], FeedbackConfig(), streams), rule, streams)
 
 
 def pretrain(
@@ -214,18 +214,11 @@ def pretrain(
     rule = RULES[replicas.rule]
     kind = noise.Noise(phase.inputs, phase.mean, phase.standard_deviation, phase.labels)
     found = [measure(replicas, step=0)]
-    how = Feedback(weight_decay=trial_run.weight_decay(rule, phase.weight_decay, trial_run.STEP_DECAY))
+    config = FeedbackConfig(weight_decay=trial_run.weight_decay(rule, phase.weight_decay, trial_run.STEP_DECAY))
+    descent = Optimizer(phase.optimizer, (_rate(phase.learning_rate),))
+    learner = Learner(replicas.network, rule, replicas.streams, descent, config)
     step: Step
-    for step in noise.pretrain(
-        replicas.network,
-        rule,
-        kind,
-        replicas.streams,
-        steps=phase.steps,
-        batch_size=phase.batch_size,
-        optimizer=Optimizer(phase.optimizer, (_rate(phase.learning_rate),)),
-        how=how,
-    ):
+    for step in noise.pretrain(learner, kind, steps=phase.steps, batch_size=phase.batch_size):
         if step.number in moments:
             batch = [("loss", None, step.loss), ("accuracy", None, step.accuracy)]
             found += [_frame(replicas, "noise", step.number, batch, BATCH), measure(replicas, step=step.number)]

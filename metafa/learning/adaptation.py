@@ -18,8 +18,7 @@ from torch import Tensor
 from metafa.learning import credit, networks, products
 from metafa.learning.credit import Pass, Signals
 from metafa.learning.episodes import Episodes
-from metafa.learning.layers.base import Layer, Parameters, each
-from metafa.learning.layers.linear import Dual, Linear
+from metafa.learning.layers.base import Layer, Parameters, per_episode
 from metafa.learning.losses import Loss
 from metafa.learning.networks import Activity, Network
 from metafa.learning.rules import Rule
@@ -102,14 +101,12 @@ def gathered(source: Float[Tensor, "_all pixel"], indices: Int[Tensor, "*shape"]
 
 def has_dual(network: Network, rule: Rule) -> bool:
     """Whether the first layer takes its dual form in the inner loop."""
-    return rule.fixed_inputs and isinstance(network.layers[0], Linear)
+    return rule.fixed_inputs and network.layers[0].has_dual
 
 
 def base_of_all(network: Network, source: Float[Tensor, "_all pixel"]) -> Float[Tensor, "_all replica _hidden"]:
     """What the first layer, which has a dual, makes of every image of ``source`` for every replica."""
-    first = network.layers[0]
-    assert isinstance(first, Linear)
-    return first.of_all(network.parameters[0], source)
+    return network.layers[0].of_all(network.parameters[0], source)
 
 
 def prepare(network: Network, rule: Rule, episodes: Episodes, base: Tensor | None = None) -> PreparedTasks:
@@ -125,8 +122,11 @@ def prepare(network: Network, rule: Rule, episodes: Episodes, base: Tensor | Non
     support = episodes.support.shape[-1]
     places = (slice(None, support), slice(support, None))
     if has_dual(network, rule):
-        duals = _duals(network, episodes, indices, base)
-        sets = [AdaptationSet((dual, *network.layers[1:]), None, targets[:, dual.place]) for dual in duals]
+        duals = _duals(network, episodes, indices, base, places)
+        sets = [
+            AdaptationSet((dual, *network.layers[1:]), None, targets[:, place])
+            for dual, place in zip(duals, places, strict=True)
+        ]
         start = Adapted(({}, *network.parameters[1:]), network.feedback)
     else:
         images = gathered(episodes.images, indices).flatten(0, 1)
@@ -135,28 +135,26 @@ def prepare(network: Network, rule: Rule, episodes: Episodes, base: Tensor | Non
     return PreparedTasks(sets[0], sets[1], start, network.loss)
 
 
-def _duals(network: Network, episodes: Episodes, indices: Tensor, base: Tensor | None) -> list[Dual]:
-    """The first layer on the support and on the query sets; of the images none where they were not needed."""
-    linear, own = network.layers[0], network.parameters[0]
-    assert isinstance(linear, Linear)
+def _duals(
+    network: Network, episodes: Episodes, indices: Tensor, base: Tensor | None, places: tuple[slice, slice]
+) -> list[Layer]:
+    """The first layer on the support and on the query sets. It is given the images only where they were gathered."""
+    first, own = network.layers[0], network.parameters[0]
     source, support = episodes.images, episodes.support.shape[-1]
     replicas, _, number = indices.shape
     images = gathered(source, indices) if base is None or episodes.gram is None else source.new_empty(0, 0, 0, 0)
     if base is None:
-        outputs, _ = linear.forward(own, images.flatten(1, 2))
-        outputs = outputs.view(-1, number, linear.outputs)
+        outputs, _ = first.forward(own, images.flatten(1, 2))
+        outputs = outputs.view(-1, number, first.outputs)
     else:
         replica = torch.arange(replicas, device=indices.device)[:, None, None]
         outputs = gathered(base.flatten(0, 1), indices * replicas + replica).flatten(0, 1)
     if episodes.gram is None:
-        gram = products.with_first(images.flatten(0, 1), support).add_(1)
+        gram = products.gram_with_first(images.flatten(0, 1), support).add_(1)
     else:
         flat = indices.unsqueeze(-1) * len(source) + episodes.support.unsqueeze(-2)
         gram = episodes.gram.view(-1).index_select(0, flat.flatten()).view(-1, number, support)
-    return [
-        Dual(linear, outputs[:, place], gram[:, place], images, place)
-        for place in (slice(None, support), slice(support, None))
-    ]
+    return [first.dual(outputs[:, place], gram[:, place], images, place) for place in places]
 
 
 def adapt(
@@ -171,7 +169,7 @@ def adapt(
     learning rates. Where only the readout adapts, no error is sent back at all.
     """
     support, adapted = tasks.support, tasks.start
-    rates = each(learning_rates, support.targets.shape[0])[..., None, None]
+    rates = per_episode(learning_rates, support.targets.shape[0])[..., None, None]
     learning, carried = networks.learning(support.layers), networks.carried(support.layers)
     lowest = learning[-1] if adapted_layers == "readout" else learning[0]
     yield adapted
@@ -186,11 +184,11 @@ def adapt(
             activity(support, adapted),
             lowest,
         )
-        adapted = _moved(batch, rule, credit.signals(rule, batch), rates[:, step], learning, carried)
+        adapted = _gradient_step(batch, rule, credit.signals(rule, batch), rates[:, step], learning, carried)
         yield adapted
 
 
-def _moved(
+def _gradient_step(
     batch: Pass,
     rule: Rule,
     made: Signals,
@@ -205,7 +203,7 @@ def _moved(
         if error is None:
             continue
         follows = carried.index(place) if rule.nested and place in carried else None
-        parameters[place], follower = batch.layers[place].moved(
+        parameters[place], follower = batch.layers[place].gradient_step(
             parameters[place],
             rates[:, number],
             error,
@@ -228,7 +226,7 @@ def split(network: Network, tasks: Episodes, gathers: bool, block_bytes: int) ->
     images = support + tasks.query.shape[-1]
     width = sum(network.layers[place].outputs for place in network.learning)
     floats = images * (support + 4 * width)
-    floats += sum(network.parameters[place]["weight"][0].numel() for place in network.carried)
+    floats += sum(weight[0].numel() for weight in network.carried_weights)
     floats += images * tasks.images.shape[-1] if gathers else 0
     size = max(1, block_bytes // (replicas * floats * tasks.images.element_size()))
     for start in range(0, number, size):

@@ -145,7 +145,7 @@ def layer_gradients(network: Network, layers: Sequence[Layer], made: Signals) ->
     )
 
 
-def compared(rule: Rule, network: Network) -> list[tuple[Tensor, Tensor]]:
+def alignment_pairs(rule: Rule, network: Network) -> list[tuple[Tensor, Tensor]]:
     """For each layer that errors are carried through, the forward path and the feedback that the alignment angle is
     between.
 
@@ -154,9 +154,9 @@ def compared(rule: Rule, network: Network) -> list[tuple[Tensor, Tensor]]:
     """
     if rule.signals is not None:
         return []
-    upper = [network.parameters[place]["weight"] for place in network.carried]
+    upper = network.carried_weights
     if rule.route == "direct":
-        paths = upper[-1:]
+        paths = [*upper[-1:]]
         for weights in reversed(upper[:-1]):
             paths.append(paths[-1] @ weights)
         return list(zip(reversed(paths), network.feedback, strict=True))

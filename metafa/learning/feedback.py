@@ -19,7 +19,7 @@ Generators = list[torch.Generator]
 
 
 @dataclass(frozen=True)
-class Feedback:
+class FeedbackConfig:
     """How feedback is drawn, and how fast it learns.
 
     scale: its standard deviation, in units of that of the weights at the start.
@@ -34,26 +34,26 @@ class Feedback:
     mirror_batch_size: int = 64
 
 
-def initialise(network: Network, rule: Rule, how: Feedback, streams: Streams) -> Network:
+def initialise(network: Network, rule: Rule, config: FeedbackConfig, streams: Streams) -> Network:
     """``network`` with feedback for ``rule``, each matrix drawn from a stream of its own."""
     if rule.signals is not None:
-        return replace(network, feedback=() if rule.draw is None else resolved(rule.draw)(network, how, streams))
+        return replace(network, feedback=() if rule.draw is None else resolved(rule.draw)(network, config, streams))
     matrices = [
-        _drawn(network, place, rule, how, streams.generators(f"feedback/{number}"))
+        _drawn(network, place, rule, config, streams.generators(f"feedback/{number}"))
         for number, place in enumerate(network.carried, start=2)
     ]
     return replace(network, feedback=tuple(matrices))
 
 
-def _drawn(network: Network, place: int, rule: Rule, how: Feedback, generators: Generators) -> Tensor:
+def _drawn(network: Network, place: int, rule: Rule, config: FeedbackConfig, generators: Generators) -> Tensor:
     layer = network.layers[place]
     rows = network.ways if rule.route == "direct" else layer.outputs
-    deviation = how.scale * (layer.gain / layer.inputs) ** 0.5
+    deviation = config.scale * (layer.gain / layer.inputs) ** 0.5
     drawn = torch.empty(len(generators), rows, layer.inputs, device=generators[0].device)
     if rule.magnitudes == "constant":
         return drawn.fill_(deviation)
     for matrix, generator in zip(drawn, generators, strict=True):
-        if how.distribution == "normal":
+        if config.distribution == "normal":
             matrix.normal_(generator=generator)
         else:  # of variance 1
             matrix.uniform_(-(3**0.5), 3**0.5, generator=generator)
@@ -72,13 +72,13 @@ def learned(rule: Rule, network: Network) -> tuple[Tensor, ...]:
     return network.feedback if rule.learning.follows else ()
 
 
-def redraw(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
+def redraw(network: Network, rule: Rule, config: FeedbackConfig, generators: Generators) -> None:
     """B is drawn anew."""
     for place, matrix in zip(network.carried, network.feedback, strict=True):
-        matrix.copy_(_drawn(network, place, rule, how, generators))
+        matrix.copy_(_drawn(network, place, rule, config, generators))
 
 
-def mirror(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
+def mirror(network: Network, rule: Rule, config: FeedbackConfig, generators: Generators) -> None:
     """B moves towards the mean of y x^T, x ~ N(0, I) the noise that a layer emits and y the answer of the next
     (the weight mirror of Akrout et al. 2019), the decay of B equal to its learning rate: the gradient that the layer
     makes of x and of y in place of an error.
@@ -86,11 +86,11 @@ def mirror(network: Network, rule: Rule, how: Feedback, generators: Generators) 
     For the readout y = W x, whose mean is W; for a hidden layer y = phi(W x), whose mean is W times the mean of
     phi' (Stein's lemma): W / 2 for ReLU. Biases are silent.
     """
-    layers, rate, images = network.layers, how.mirror_learning_rate, how.mirror_batch_size
-    for place, matrix in zip(network.carried, network.feedback, strict=True):
+    layers, rate, images = network.layers, config.mirror_learning_rate, config.mirror_batch_size
+    for place, weight, matrix in zip(network.carried, network.carried_weights, network.feedback, strict=True):
         layer = layers[place]
         noise = torch.stack([torch.randn(images, layer.inputs, generator=g, device=g.device) for g in generators])
-        answers = layer.answer(network.parameters[place]["weight"], noise)
+        answers = layer.answer(weight, noise)
         for above in layers[place + 1 :]:
             if above.learns:
                 break
@@ -99,15 +99,15 @@ def mirror(network: Network, rule: Rule, how: Feedback, generators: Generators) 
 
 
 @torch.no_grad()
-def learn(network: Network, rule: Rule, how: Feedback, generators: Generators) -> None:
+def learn(network: Network, rule: Rule, config: FeedbackConfig, generators: Generators) -> None:
     """What happens to ``network``, in place, after each training step and each outer step: weights above the first
     layer decay, and with them feedback that follows; feedback that learns otherwise does so.
 
     Under Kolen-Pollack W and B have just taken the same step, so that their difference dies out as
     (1 - decay)^steps (Kolen and Pollack 1994).
     """
-    if how.weight_decay:
-        for matrix in (*(network.parameters[place]["weight"] for place in network.carried), *learned(rule, network)):
-            matrix.mul_(1 - how.weight_decay)
+    if config.weight_decay:
+        for matrix in (*network.carried_weights, *learned(rule, network)):
+            matrix.mul_(1 - config.weight_decay)
     if rule.learning.change is not None:
-        resolved(rule.learning.change)(network, rule, how, generators)
+        resolved(rule.learning.change)(network, rule, config, generators)

@@ -18,14 +18,11 @@ from metafa.learning.adaptation import AdaptationSet, Adapted, PreparedTasks
 from metafa.learning.adaptation import InnerLoop as InnerLoop
 from metafa.learning.adaptation import inner_loop as inner_loop
 from metafa.learning.episodes import Episodes, EpisodeSource, TasksetSource
-from metafa.learning.feedback import Feedback
 from metafa.learning.kinds import OUTER_ALGORITHMS as OUTER_ALGORITHMS
 from metafa.learning.networks import Network
-from metafa.learning.optimizers import Optimizer
 from metafa.learning.outer import OuterProblem
 from metafa.learning.rules import Rule
-from metafa.learning.streams import Streams
-from metafa.learning.training import Gradient, Step, Taken
+from metafa.learning.training import Gradient, Learner, Step
 
 # Memory of a block of tasks, by device. Does not change results, but for rounding. An evaluation on a CPU is quickest
 # where its blocks stay in the cache; a GPU wants them large.
@@ -104,32 +101,30 @@ def _loss_and_accuracy(network: Network, images: AdaptationSet, adapted: Adapted
 
 
 def train(
-    network: Network,
+    learner: Learner,
     inner: InnerLoop,
     source: EpisodeSource | TasksetSource,
-    streams: Streams,
     *,
     shots: int,
     tasks_per_batch: int,
     outer_algorithm: str,
     outer_rule: Rule,
-    optimizer: Optimizer,
     outer_steps: int,
-    how: Feedback = Feedback(),
-    taken: Taken = Taken(),
 ) -> Iterator[Step]:
-    """Meta-trains ``network`` in place, a fresh batch of tasks each outer step, and yields after each.
+    """Meta-trains on a fresh batch of tasks each outer step, and yields after each. The learner's optimizer is that of
+    the outer loop, and its feedback learns in the outer loop.
 
-    Inner learning rates that require a gradient are learned with it, in place.
+    Inner learning rates that require a gradient are learned as well, in place.
     """
     algorithm = OUTER_ALGORITHMS[outer_algorithm]
     if not algorithm.trains:
         return iter(())
+    network, streams = learner.network, learner.streams
     generators = {"tasks": streams.generators("meta/tasks", "cpu"), "feedback": streams.generators("meta/feedback")}
     if algorithm.draws:
         generators["outer"] = streams.generators("meta/outer")
-    left = range(taken.steps, outer_steps)
-    drawn = (episodes.draw(source, tasks_per_batch, shots, generators["tasks"]) for _ in left)
+    left = outer_steps - learner.resume.steps
+    drawn = (episodes.draw(source, tasks_per_batch, shots, generators["tasks"]) for _ in range(left))
 
     def gradient(tasks: Episodes) -> Gradient:
         problem = OuterProblem(network, inner, outer_rule, tasks, tuple(generators.get("outer", ())))
@@ -137,4 +132,4 @@ def train(
         return Gradient(found.gradients, found.learning_rates, found.logits, found.targets)
 
     rates = (inner.learning_rates,) if inner.learning_rates.requires_grad else ()
-    return training.loop(network, inner.rule, drawn, gradient, optimizer, how, generators, taken, rates)
+    return training.loop(learner, drawn, gradient, generators, rates)

@@ -61,6 +61,11 @@ class Network:
         return carried(self.layers)
 
     @property
+    def carried_weights(self) -> tuple[Tensor, ...]:
+        """The weight of each layer that errors are carried through, one for each of ``feedback``."""
+        return tuple(self.parameters[place]["weight"] for place in self.carried)
+
+    @property
     def tensors(self) -> tuple[Tensor, ...]:
         """What every rule trains: the weights of all layers, then the biases, and so on by name."""
         return flat(self.parameters)

@@ -11,12 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metafa.learning import training
-from metafa.learning.feedback import Feedback
 from metafa.learning.networks import Network
-from metafa.learning.optimizers import Optimizer
-from metafa.learning.rules import Rule
-from metafa.learning.streams import Streams
-from metafa.learning.training import Generators, Step, Taken
+from metafa.learning.training import Generators, Learner, Step
 
 # Steps whose noise is drawn at once. Labels are few. Inputs are best used while they are in a CPU's cache, but a GPU
 # wants few and large calls; there the numbers drawn depend on this one, so that it does not follow the replicas.
@@ -35,25 +31,15 @@ class Noise:
     labels: Literal["hard", "soft"] = "hard"
 
 
-def pretrain(
-    network: Network,
-    rule: Rule,
-    noise: Noise,
-    streams: Streams,
-    *,
-    steps: int,
-    batch_size: int,
-    optimizer: Optimizer,
-    how: Feedback = Feedback(),
-    taken: Taken = Taken(),
-) -> Iterator[Step]:
-    """Trains ``network`` in place, a fresh batch of noise a step, and yields after each step. Raises ValueError where
-    the steps ``taken`` are not a multiple of those whose noise is drawn at once."""
-    if taken.steps % LABEL_STEPS:
-        raise ValueError(f"noise pretraining goes on from multiples of {LABEL_STEPS} steps, not from {taken.steps}")
-    generators = {name: streams.generators(f"noise/{name}") for name in ("inputs", "labels", "feedback")}
-    drawn = batches(network, noise, generators, range(taken.steps, steps), batch_size)
-    return training.train(network, rule, drawn, optimizer, how, generators, taken)
+def pretrain(learner: Learner, noise: Noise, *, steps: int, batch_size: int) -> Iterator[Step]:
+    """Trains on a fresh batch of noise each step, and yields after each step. Raises ValueError where it is to start
+    after a number of steps that is not a multiple of those whose noise is drawn at once."""
+    start = learner.resume.steps
+    if start % LABEL_STEPS:
+        raise ValueError(f"noise pretraining goes on from multiples of {LABEL_STEPS} steps, not from {start}")
+    generators = {name: learner.streams.generators(f"noise/{name}") for name in ("inputs", "labels", "feedback")}
+    drawn = batches(learner.network, noise, generators, range(start, steps), batch_size)
+    return training.train(learner, drawn, generators)
 
 
 def batches(

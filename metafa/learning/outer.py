@@ -14,7 +14,7 @@ from metafa.learning.adaptation import Adapted, InnerLoop, PreparedTasks
 from metafa.learning.credit import Pass, Signals
 from metafa.learning.episodes import Episodes
 from metafa.learning.kinds import OuterAlgorithm, resolved
-from metafa.learning.layers.base import Parameters, each, flat, folded
+from metafa.learning.layers.base import Parameters, flat, folded, per_episode
 from metafa.learning.losses import CROSS_ENTROPY, Loss
 from metafa.learning.networks import Activity, Network
 from metafa.learning.rules import RULES, Rule
@@ -92,7 +92,7 @@ def exact(problem: OuterProblem) -> OuterGradient:
         assert error is not None
         by_adapted = tasks.query.layers[place].derivatives(error, made.caches[place])
         for name, tensor in adapted.parameters[place].items():
-            outputs.append(each(tensor, len(error)))
+            outputs.append(per_episode(tensor, len(error)))
             by_outputs.append(by_adapted[name])
     rates = [inner.learning_rates] if inner.learning_rates.requires_grad else []
     leaves = [tensor for _, _, by_name in live for tensor in by_name.values()]

@@ -69,7 +69,7 @@ def outer(
     return torch.bmm(errors.mT, inputs)
 
 
-def with_first(images: Float[Tensor, "_batch image pixel"], first: int) -> Float[Tensor, "_batch image _first"]:
+def gram_with_first(images: Float[Tensor, "_batch image pixel"], first: int) -> Float[Tensor, "_batch image _first"]:
     """The products of the images of every batch with its ``first`` ones."""
     if _by_onednn(images[0].numel() * first, images):
         return _stacked([_onednn(x, x[:first]) for x in images])

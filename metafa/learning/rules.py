@@ -14,8 +14,8 @@ class FeedbackLearning:
     """How feedback B changes with training steps and with outer steps; not at all by default.
 
     follows: whether B takes the same steps as W, and decays with it.
-    change: what happens to B after each step: from the network, the rule, a `feedback.Feedback` and the generators,
-        in place.
+    change: a function that changes B in place after each step; it is given the network, the rule, a
+        `feedback.FeedbackConfig` and the generators.
     """
 
     follows: bool = False
@@ -39,10 +39,10 @@ class Rule:
     magnitudes: whether the entries of B are drawn at random, or are all of one size.
     learning: how B changes with training steps and with outer steps.
     nested: whether B learns within the inner loop too, from task to task anew; else a task leaves it as it is.
-    signals: for a rule of another kind, which no carrier describes: from a `credit.Pass` to a `credit.Signals`, the
-        error signals of all layers that it makes of one batch.
-    draw: how such a rule draws its feedback: from the network, a `feedback.Feedback` and the `streams.Streams`, to
-        tensors ``[replica, ...]``; it has none where this is None.
+    signals: for a rule of another kind, which no carrier describes: a function from a `credit.Pass` to a
+        `credit.Signals`, the error signals that the rule makes of one batch for all layers.
+    draw: for such a rule: a function from the network, a `feedback.FeedbackConfig` and the `streams.Streams` to its
+        feedback, tensors ``[replica, ...]``; a rule without feedback has None.
     fixed_inputs: whether the lowest layer's inputs are the images as they are in all that it computes.
     source: the paper that it comes from.
     """

@@ -10,13 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from metafa.learning import networks, training
-from metafa.learning.feedback import Feedback
 from metafa.learning.losses import CROSS_ENTROPY, Loss
 from metafa.learning.networks import Network
-from metafa.learning.optimizers import Optimizer
-from metafa.learning.rules import Rule
 from metafa.learning.streams import Streams
-from metafa.learning.training import Step, Taken
+from metafa.learning.training import Learner, Step
 
 # of the images that one replica sees at once in an evaluation; results are equal, to rounding, whatever it is
 BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
@@ -44,28 +41,18 @@ def choose(data: Labelled, number: int | None, streams: Streams) -> Int[Tensor, 
 
 
 def train(
-    network: Network,
-    rule: Rule,
-    data: Labelled,
-    chosen: Int[Tensor, "replica chosen"],
-    streams: Streams,
-    *,
-    steps: int,
-    batch_size: int,
-    optimizer: Optimizer,
-    how: Feedback = Feedback(),
-    taken: Taken = Taken(),
+    learner: Learner, data: Labelled, chosen: Int[Tensor, "replica chosen"], *, steps: int, batch_size: int
 ) -> Iterator[Step]:
-    """Trains ``network`` in place on the images ``chosen``, and yields after each step.
+    """Trains on the images ``chosen``, and yields after each step.
 
     Each epoch visits every chosen image once, in an order of its own for each seed, in batches of ``batch_size``; a
     last, smaller batch is left out. Raises ValueError where a batch is larger than an epoch.
     """
     if batch_size > chosen.shape[1]:
         raise ValueError(f"a batch of {batch_size} images, but only {chosen.shape[1]} to train on")
-    drawn = batches(data, network.ways, chosen, streams, range(taken.steps, steps), batch_size)
-    generators = {"feedback": streams.generators("supervised/feedback")}
-    return training.train(network, rule, drawn, optimizer, how, generators, taken)
+    ways, streams = learner.network.ways, learner.streams
+    drawn = batches(data, ways, chosen, streams, range(learner.resume.steps, steps), batch_size)
+    return training.train(learner, drawn, {"feedback": streams.generators("supervised/feedback")})
 
 
 def batches(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metafa.learning import credit, feedback, networks, optimizers
-from metafa.learning.feedback import Feedback
+from metafa.learning.feedback import FeedbackConfig
 from metafa.learning.layers.base import Parameters, flat
 from metafa.learning.losses import CROSS_ENTROPY, Loss
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer, Update
 from metafa.learning.rules import Rule
+from metafa.learning.streams import Streams
 
 Generators = Mapping[str, list[torch.Generator]]
 State = dict[str, Tensor]
@@ -24,12 +25,33 @@ Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
-class Taken:
-    """The steps that a training loop has taken already, and its `Step.state` after them: the loop goes on from there,
-    given the network as it was, to the bit as if it had not been interrupted. It starts from none by default."""
+class ResumePoint:
+    """Where a training loop starts: after so many ``steps``, with the `Step.state` that they left. Given the network as
+    it was then, the loop goes on to the bit as if it had not been interrupted. By default it starts at the beginning.
+    """
 
     steps: int = 0
     state: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What noise pretraining, training on data and meta-training alike are given.
+
+    network: the network; it is trained in place.
+    rule: how the error at the outputs reaches every layer.
+    streams: the random streams that batches are drawn from.
+    optimizer: how parameters move along gradients.
+    feedback_config: how feedback learns.
+    resume: where the training starts.
+    """
+
+    network: Network
+    rule: Rule
+    streams: Streams
+    optimizer: Optimizer
+    feedback_config: FeedbackConfig = field(default_factory=FeedbackConfig)
+    resume: ResumePoint = field(default_factory=ResumePoint)
 
 
 @dataclass(frozen=True)
@@ -64,18 +86,11 @@ class Gradient(NamedTuple):
     targets: Tensor
 
 
-def train(
-    network: Network,
-    rule: Rule,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: Optimizer,
-    how: Feedback,
-    generators: Generators,
-    taken: Taken = Taken(),
-) -> Iterator[Step]:
-    """Trains ``network`` in place, a step for each of ``batches`` (inputs ``[replica, image, pixel]`` and targets
-    ``[replica, image, way]``), and yields after each. ``generators`` are all that are drawn from, that of ``feedback``
-    and those of the batches."""
+def train(learner: Learner, batches: Iterable[tuple[Tensor, Tensor]], generators: Generators) -> Iterator[Step]:
+    """Takes a step for each of ``batches`` (inputs ``[replica, image, pixel]`` and targets ``[replica, image, way]``),
+    and yields after each. ``generators`` are all that the training draws from: those of ``feedback``, and those that
+    the batches are drawn from."""
+    network, rule = learner.network, learner.rule
 
     @torch.no_grad()
     def gradient(batch: tuple[Tensor, Tensor]) -> Gradient:
@@ -84,28 +99,25 @@ def train(
         gradients = credit.gradients(rule, network, activity, inputs, targets)
         return Gradient(gradients, (), activity.logits, targets)
 
-    return loop(network, rule, batches, gradient, optimizer, how, generators, taken)
+    return loop(learner, batches, gradient, generators)
 
 
 def loop(
-    network: Network,
-    rule: Rule,
+    learner: Learner,
     batches: Iterable[Batch],
     gradient: Callable[[Batch], Gradient],
-    optimizer: Optimizer,
-    how: Feedback,
     generators: Generators,
-    taken: Taken = Taken(),
     others: tuple[Tensor, ...] = (),
 ) -> Iterator[Step]:
-    """Trains ``network`` in place, and the ``others``, along the ``gradient`` of each of ``batches``, and yields after
-    each step."""
-    update = optimizers.make(optimizer, (*network.tensors, *others, *feedback.learned(rule, network)))
-    resume(taken, update, generators)
-    for number, batch in enumerate(batches, start=taken.steps + 1):
+    """Moves the network and the ``others`` along the ``gradient`` of each of ``batches``, and yields after each step.
+    ``generators`` are all that the training draws from."""
+    network, rule, config = learner.network, learner.rule, learner.feedback_config
+    update = optimizers.make(learner.optimizer, (*network.tensors, *others, *feedback.learned(rule, network)))
+    restore(learner.resume, update, generators)
+    for number, batch in enumerate(batches, start=learner.resume.steps + 1):
         made = gradient(batch)
         update((*flat(made.parameters), *made.others, *feedback.gradients(rule, network, made.parameters)))
-        feedback.learn(network, rule, how, generators["feedback"])
+        feedback.learn(network, rule, config, generators["feedback"])
         yield Step(number, made.logits, made.targets, lambda: carried(update, generators), network.loss)
 
 
@@ -115,12 +127,12 @@ def carried(update: Update, generators: Generators) -> State:
     return states | {f"optimizer/{name}": value for name, value in update.state().items()}
 
 
-def resume(taken: Taken, update: Update, generators: Generators) -> None:
-    """Puts what was carried back in its place."""
-    if taken.state is None:
+def restore(start: ResumePoint, update: Update, generators: Generators) -> None:
+    """Puts the optimizer and the generators back in the state that the loop starts with."""
+    if start.state is None:
         return
     for name, some in generators.items():
-        for generator, state in zip(some, taken.state[f"generator/{name}"], strict=True):
+        for generator, state in zip(some, start.state[f"generator/{name}"], strict=True):
             generator.set_state(state.clone())
-    of_optimizer = {name: value for name, value in taken.state.items() if name.startswith("optimizer/")}
+    of_optimizer = {name: value for name, value in start.state.items() if name.startswith("optimizer/")}
     update.restore({name.removeprefix("optimizer/"): value for name, value in of_optimizer.items()})

@@ -20,7 +20,7 @@ PROBE_IMAGES = 256  # on which the readout is measured
 def measure_network(trial: TrialRun, phase: str, step: int) -> None:
     """Records the state of the network: its weights, its readout, and its meta-loss."""
     recorder, network = trial.recorder, trial.network
-    paths = [matrix for pair in credit.compared(trial.rule, network) for matrix in pair]  # feedback among them
+    paths = [matrix for pair in credit.alignment_pairs(trial.rule, network) for matrix in pair]  # feedback among them
     finite = torch.stack([finite_replicas(tensor) for tensor in (*network.tensors, *paths)]).all(0)
     recorder.note_broken(step, finite)
     recorder.note_divergences(phase)
@@ -104,7 +104,7 @@ def weight_measures(rule: credit.Rule, network: networks.Network) -> Iterator[tu
     for layer, weights in enumerate(network.weights, start=1):
         yield "effective_dimensionality", layer, measures.effective_dimensionality(weights)
         yield "effective_rank", layer, measures.effective_rank(weights)
-    for layer, (path, sent_by) in enumerate(credit.compared(rule, network), start=2):
+    for layer, (path, sent_by) in enumerate(credit.alignment_pairs(rule, network), start=2):
         yield "alignment_angle", layer, measures.alignment_angle(path, sent_by)
 
 

@@ -26,18 +26,13 @@ if TYPE_CHECKING:
     from metafa.trials.trial_run import TrialRun
 
 
+def _optimizer(phase: NoisePhase | SupervisedPhase) -> Optimizer:
+    return Optimizer(phase.optimizer, rates_of(phase.learning_rate))
+
+
 def run_noise(trial: TrialRun, phase: NoisePhase) -> None:
-    steps = noise.pretrain(
-        trial.network,
-        trial.rule,
-        noise_of(phase),
-        trial.streams,
-        steps=phase.steps,
-        batch_size=phase.batch_size,
-        optimizer=Optimizer(phase.optimizer, rates_of(phase.learning_rate)),
-        how=trial.feedback(phase.weight_decay, STEP_DECAY),
-        taken=trial.taken,
-    )
+    learner = trial.learner(_optimizer(phase), phase.weight_decay, STEP_DECAY)
+    steps = noise.pretrain(learner, noise_of(phase), steps=phase.steps, batch_size=phase.batch_size)
     trial.train(phase.name, phase.steps, steps)
 
 
@@ -45,19 +40,8 @@ def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
     training, test = trial.datasets[phase.dataset]
     chosen = supervised.choose(training, phase.training_images, trial.streams)
     total = phase.steps or (phase.epochs or 0) * (chosen.shape[1] // phase.batch_size)
-    steps = supervised.train(
-        trial.network,
-        trial.rule,
-        training,
-        chosen,
-        trial.streams,
-        steps=total,
-        batch_size=phase.batch_size,
-        optimizer=Optimizer(phase.optimizer, rates_of(phase.learning_rate)),
-        how=trial.feedback(phase.weight_decay, STEP_DECAY),
-        taken=trial.taken,
-    )
-
+    learner = trial.learner(_optimizer(phase), phase.weight_decay, STEP_DECAY)
+    steps = supervised.train(learner, training, chosen, steps=total, batch_size=phase.batch_size)
     tested = Inputs(phase.dataset)
 
     def measure(step: int) -> None:
@@ -105,28 +89,25 @@ def run_meta(trial: TrialRun, phase: MetaPhase) -> None:
     outer_steps = phase.outer_steps if has_steps(phase) else 0
     inner = trial.inner_loop(phase)
     if phase.learn_inner_rates:
-        if trial.taken.steps and trial.learned_rates is not None:
+        if trial.resume.steps and trial.learned_rates is not None:
             inner.learning_rates.copy_(trial.learned_rates)
         trial.learned_rates = inner.learning_rates.requires_grad_()
+    optimizer = Optimizer(
+        phase.outer_optimizer,
+        rates_of(phase.outer_learning_rate),
+        phase.outer_momentum,
+        phase.outer_schedule,
+        outer_steps,
+    )
     steps = meta.train(
-        trial.network,
+        trial.learner(optimizer, phase.outer_weight_decay, OUTER_DECAY),
         inner,
         trial.source(phase, phase.task_distribution, "training"),
-        trial.streams,
         shots=phase.shots,
         tasks_per_batch=phase.tasks_per_batch,
         outer_algorithm=phase.outer_algorithm,
         outer_rule=trial.rule if phase.outer_rule == "inner" else credit.RULES["backprop"],
-        optimizer=Optimizer(
-            phase.outer_optimizer,
-            rates_of(phase.outer_learning_rate),
-            phase.outer_momentum,
-            phase.outer_schedule,
-            outer_steps,
-        ),
         outer_steps=outer_steps,
-        how=trial.feedback(phase.outer_weight_decay, OUTER_DECAY),
-        taken=trial.taken,
     )
     trial.train(phase.name, outer_steps, steps)
 

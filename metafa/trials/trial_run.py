@@ -12,9 +12,10 @@ from torch import Tensor
 
 from metafa.learning import credit, episodes, feedback, meta, networks, noise
 from metafa.learning.episodes import Episodes, EpisodeSource, TasksetSource
-from metafa.learning.feedback import Feedback
+from metafa.learning.feedback import FeedbackConfig
+from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
-from metafa.learning.training import State, Step, Taken
+from metafa.learning.training import Learner, ResumePoint, State, Step
 from metafa.studies.data import BATCH
 from metafa.studies.phases import EvaluatePhase, NoisePhase, SupervisedPhase, TaskSettings
 from metafa.studies.settings import TrialSettings
@@ -65,7 +66,7 @@ class TrialRun:
         self.network = feedback.initialise(network, self.rule, self.feedback(), self.streams)
         self.learned_rates: Tensor | None = None
         self._watch, self._phases_done = watch, 0.0
-        self.taken = Taken()  # of the present phase, where the trial goes on from a checkpoint
+        self.resume = ResumePoint()  # of the present phase, where the trial goes on from a checkpoint
         self._phase = 0
         evaluations = [phase for phase in settings.phases if isinstance(phase, EvaluatePhase)]
         self.first_evaluation = evaluations[0] if evaluations else None
@@ -82,7 +83,7 @@ class TrialRun:
             self.advance(1.0)
             return False
         if phase > self._phase:
-            self._phase, self.taken = phase, Taken()
+            self._phase, self.resume = phase, ResumePoint()
             self.recorder.begin_phase()
         return True
 
@@ -111,19 +112,24 @@ class TrialRun:
             for name, tensor in checkpoint.tensors.items()
             if name.startswith("loop/")
         }
-        self._phase, self.taken = checkpoint.phase, Taken(checkpoint.step, loop)
+        self._phase, self.resume = checkpoint.phase, ResumePoint(checkpoint.step, loop)
 
-    def feedback(self, decay: float | None = None, usual_decay: float = 0.0) -> Feedback:
+    def feedback(self, decay: float | None = None, usual_decay: float = 0.0) -> FeedbackConfig:
         """How feedback is drawn and learns; ``usual_decay`` is that of feedback that follows the weights where
         ``decay`` is None."""
         network = self.settings.network
-        return Feedback(
+        return FeedbackConfig(
             network.feedback_scale,
             network.feedback_distribution,
             weight_decay(self.rule, decay, usual_decay),
             network.mirror_learning_rate,
             network.mirror_batch_size,
         )
+
+    def learner(self, optimizer: Optimizer, decay: float | None, usual_decay: float) -> Learner:
+        """What the present phase trains; ``decay`` and ``usual_decay`` are as `feedback` has them."""
+        config = self.feedback(decay, usual_decay)
+        return Learner(self.network, self.rule, self.streams, optimizer, config, self.resume)
 
     def inner_loop(self, phase: TaskSettings) -> meta.InnerLoop:
         adapted_layers = phase.adapted_layers if isinstance(phase, EvaluatePhase) else "all"
@@ -162,7 +168,7 @@ class TrialRun:
             measure_network(self, phase, step.number)
             measure(step.number)
 
-        if not self.taken.steps:
+        if not self.resume.steps:
             measure_network(self, phase, 0)
             measure_singular_values(self, phase, 0)
             measure(0)

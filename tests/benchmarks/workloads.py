@@ -24,6 +24,7 @@ from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.outer import OuterProblem
 from metafa.learning.streams import Streams
+from metafa.learning.training import Learner
 from metafa.tasks.base import import_learn2learn
 
 QUERIES, INNER_STEPS, RATE = 10, 5, 0.1
@@ -258,15 +259,8 @@ def _noise_of(streams: Streams) -> Callable[[], tuple[Tensor, Tensor]]:
 
 
 def _pretrain(network: Network, streams: Streams, steps: int):
-    return noise.pretrain(
-        network,
-        credit.RULES["feedback_alignment"],
-        noise.Noise(),
-        streams,
-        steps=steps,
-        batch_size=BATCH,
-        optimizer=Optimizer("adam", (2e-4,)),
-    )
+    learner = Learner(network, credit.RULES["feedback_alignment"], streams, Optimizer("adam", (2e-4,)))
+    return noise.pretrain(learner, noise.Noise(), steps=steps, batch_size=BATCH)
 
 
 def _plain_loop(module, optimizer, draw: Callable[[], tuple[Tensor, Tensor]], steps: int) -> None:

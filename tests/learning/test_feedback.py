@@ -7,10 +7,11 @@ from scipy import stats
 from small import initialise, random_network, with_tensors
 
 from metafa.learning import credit, feedback, measures, networks, noise, rules
-from metafa.learning.feedback import Feedback
+from metafa.learning.feedback import FeedbackConfig
 from metafa.learning.noise import Noise
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
+from metafa.learning.training import Learner
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -18,14 +19,15 @@ def test_feedback_is_drawn_from_the_distribution_asked_for(activation: str) -> N
     streams, gain = Streams(0, (0, 1)), {"relu": 2, "tanh": 1}[activation]
     network = networks.initialise(networks.perceptron([8, 100, 50], activation), streams)
     rule, deviation = credit.RULES["feedback_alignment"], 3 * (gain / 100) ** 0.5
-    normal = feedback.initialise(network, rule, Feedback(scale=3.0), streams).feedback[0]
+    normal = feedback.initialise(network, rule, FeedbackConfig(scale=3.0), streams).feedback[0]
     assert stats.kstest(normal[0].flatten().numpy(), stats.norm(0, deviation).cdf).pvalue > 1e-4
     assert abs(stats.pearsonr(normal[0].flatten().numpy(), normal[1].flatten().numpy()).statistic) < 0.06
-    uniform = feedback.initialise(network, rule, Feedback(3.0, "uniform"), streams).feedback[0]
+    uniform = feedback.initialise(network, rule, FeedbackConfig(3.0, "uniform"), streams).feedback[0]
     # of that standard deviation: from -sqrt(3) to sqrt(3) of them
     expected = stats.uniform(-deviation * 3**0.5, 2 * deviation * 3**0.5)
     assert stats.kstest(uniform[1].flatten().numpy(), expected.cdf).pvalue > 1e-4
-    constant = feedback.initialise(network, credit.RULES["sign_symmetry_uniform"], Feedback(3.0), streams).feedback[0]
+    equal = credit.RULES["sign_symmetry_uniform"]
+    constant = feedback.initialise(network, equal, FeedbackConfig(3.0), streams).feedback[0]
     torch.testing.assert_close(constant, torch.full((2, 50, 100), deviation))
 
 
@@ -38,16 +40,8 @@ def trained(rule: str, steps: int, sizes: list[int], **how: float) -> tuple[netw
     """A network before and after noise pretraining by SGD at 0.1, in batches of 16."""
     streams = Streams(3, (4, 5))
     network, before = initialise(sizes, streams, rule), initialise(sizes, streams, rule)
-    for _ in noise.pretrain(
-        network,
-        credit.RULES[rule],
-        Noise(),
-        streams,
-        steps=steps,
-        batch_size=16,
-        optimizer=Optimizer("sgd", (0.1,)),
-        how=Feedback(**how),
-    ):
+    learner = Learner(network, credit.RULES[rule], streams, Optimizer("sgd", (0.1,)), FeedbackConfig(**how))
+    for _ in noise.pretrain(learner, Noise(), steps=steps, batch_size=16):
         pass
     return before, network
 
@@ -96,7 +90,7 @@ def test_the_weight_mirror_comes_to_mirror_the_weights() -> None:
     """Its fixed point is W for the readout, and for a hidden ReLU layer W / 2, by Stein's lemma."""
     network = initialise([20, 30, 16, 5], Streams(0, (0, 1)), "weight_mirror")
     generators = Streams(0, (0, 1)).generators("mirror")
-    how = Feedback(mirror_learning_rate=0.01, mirror_batch_size=256)
+    how = FeedbackConfig(mirror_learning_rate=0.01, mirror_batch_size=256)
     mean = [torch.zeros_like(b) for b in network.feedback]
     for step in range(1500):
         feedback.learn(network, credit.RULES["weight_mirror"], how, generators)
@@ -111,7 +105,7 @@ def test_the_weight_mirror_comes_to_mirror_the_weights() -> None:
 def test_the_weight_mirror_moves_by_its_learning_rate() -> None:
     network = initialise([20, 30, 5], Streams(0, (0, 1)), "weight_mirror")
     old = network.feedback[0].clone()
-    how = Feedback(mirror_learning_rate=0.3, mirror_batch_size=64)
+    how = FeedbackConfig(mirror_learning_rate=0.3, mirror_batch_size=64)
     feedback.learn(network, credit.RULES["weight_mirror"], how, Streams(1, (0, 1)).generators("m"))
     for replica, generator in enumerate(Streams(1, (0, 1)).generators("m")):
         x = torch.randn(64, 30, generator=generator).double()
@@ -122,7 +116,7 @@ def test_the_weight_mirror_moves_by_its_learning_rate() -> None:
 
 def test_random_magnitudes_are_drawn_anew_for_every_batch() -> None:
     network = initialise([20, 30, 5], Streams(0, (0, 1)), "sign_symmetry_random")
-    generators, how = Streams(0, (0, 1)).generators("f"), Feedback(scale=2.0)
+    generators, how = Streams(0, (0, 1)).generators("f"), FeedbackConfig(scale=2.0)
     seen = [network.feedback[0].clone()]
     for _ in range(20):
         feedback.learn(network, credit.RULES["sign_symmetry_random"], how, generators)
@@ -134,7 +128,7 @@ def test_random_magnitudes_are_drawn_anew_for_every_batch() -> None:
 
 def test_feedback_that_follows_takes_no_forward_weight_into_account() -> None:
     """The audit of what feedback learns: other forward weights, the same gradients, the same feedback to the bit."""
-    rule, how = credit.RULES["kolen_pollack"], Feedback(weight_decay=0.1)
+    rule, how = credit.RULES["kolen_pollack"], FeedbackConfig(weight_decay=0.1)
     one = random_network([6, 5, 4, 3])
     other = with_tensors(one, (*random_network([6, 5, 4, 3], seed=9).weights, *one.biases))
     moves = tuple({name: torch.full_like(p, 0.5) for name, p in own.items()} for own in one.parameters)

@@ -12,6 +12,7 @@ from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.outer import OuterProblem
 from metafa.learning.streams import Streams
+from metafa.learning.training import Learner
 from metafa.tasks.base import import_learn2learn
 
 
@@ -202,15 +203,13 @@ def test_meta_training_equals_learn2learns_loop_with_torchs_adam(algorithm: str)
     inner = meta.inner_loop(network, BACKPROP, 3, 0.2)
     steps = list(
         meta.train(
-            network,
+            Learner(network, BACKPROP, streams, Optimizer("adam", (1e-2,))),
             inner,
             source,
-            streams,
             shots=2,
             tasks_per_batch=4,
             outer_algorithm=algorithm,
             outer_rule=BACKPROP,
-            optimizer=Optimizer("adam", (1e-2,)),
             outer_steps=15,
         )
     )
@@ -245,15 +244,13 @@ def test_replicas_are_apart() -> None:
         streams = Streams(7, seeds)
         network = initialise([8, 6, 3], streams)
         steps = meta.train(
-            network,
+            Learner(network, ALIGNMENT, streams, Optimizer("adam", (1e-2,))),
             meta.inner_loop(network, ALIGNMENT, 2, 0.3),
             source,
-            streams,
             shots=2,
             tasks_per_batch=4,
             outer_algorithm="exact",
             outer_rule=BACKPROP,
-            optimizer=Optimizer("adam", (1e-2,)),
             outer_steps=5,
         )
         assert [step.number for step in steps] == [1, 2, 3, 4, 5]
@@ -270,15 +267,13 @@ def test_no_outer_algorithm_leaves_the_network_alone() -> None:
     before = [p.clone() for p in network.tensors]
     source = episodes.TasksetSource(None, "cpu")
     steps = meta.train(
-        replace(network),
+        Learner(replace(network), BACKPROP, Streams(0, (0, 1)), Optimizer("adam", (1e-2,))),
         meta.inner_loop(network, BACKPROP, 2, 0.3),
         source,
-        Streams(0, (0, 1)),
         shots=2,
         tasks_per_batch=4,
         outer_algorithm="none",
         outer_rule=BACKPROP,
-        optimizer=Optimizer("adam", (1e-2,)),
         outer_steps=5,
     )
     assert list(steps) == []
@@ -300,19 +295,17 @@ def test_no_step_of_it_reads_a_forward_weight_backwards(rule: str, algorithm: st
     def end_of_trial(used: credit.Rule) -> Network:
         streams = Streams(7, (0, 1))
         network = initialise([8, 6, 5, 3], streams, rule)
-        adam = Optimizer("adam", (1e-2,))
-        for _ in noise.pretrain(network, used, noise.Noise(), streams, steps=5, batch_size=4, optimizer=adam):
+        learner = Learner(network, used, streams, Optimizer("adam", (1e-2,)))
+        for _ in noise.pretrain(learner, noise.Noise(), steps=5, batch_size=4):
             pass
         for _ in meta.train(
-            network,
+            learner,
             meta.inner_loop(network, used, 2, 0.3),
             source,
-            streams,
             shots=2,
             tasks_per_batch=4,
             outer_algorithm=algorithm,
             outer_rule=used,
-            optimizer=adam,
             outer_steps=5,
         ):
             pass
@@ -391,15 +384,13 @@ def test_inner_learning_rates_are_learned_by_the_outer_optimizer() -> None:
     made = outer_gradient("exact", network, learned, ALIGNMENT, tasks)
     expected = [p - 0.5 * g for p, g in zip(before, (*made.tensors, *made.learning_rates), strict=True)]
     for _ in meta.train(
-        network,
+        Learner(network, ALIGNMENT, streams, Optimizer("sgd", (0.5,))),
         learned,
         source,
-        streams,
         shots=2,
         tasks_per_batch=4,
         outer_algorithm="exact",
         outer_rule=ALIGNMENT,
-        optimizer=Optimizer("sgd", (0.5,)),
         outer_steps=1,
     ):
         pass

@@ -9,6 +9,7 @@ from metafa.learning import credit, measures, noise
 from metafa.learning.noise import Noise
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
+from metafa.learning.training import Learner
 
 
 def test_inputs_have_the_distribution_asked_for() -> None:
@@ -42,17 +43,8 @@ def test_pretraining_equals_a_plain_torch_loop(rule: str, optimizer: str) -> Non
     streams = Streams(3, (4, 5))
     network = initialise([20, 12, 5], streams)
     modules = [Perceptron(network, replica, align=rule != "backprop") for replica in range(2)]
-    steps = list(
-        noise.pretrain(
-            network,
-            credit.RULES[rule],
-            Noise(),
-            streams,
-            steps=30,
-            batch_size=16,
-            optimizer=Optimizer(optimizer, (1e-2,)),
-        )
-    )
+    learner = Learner(network, credit.RULES[rule], streams, Optimizer(optimizer, (1e-2,)))
+    steps = list(noise.pretrain(learner, Noise(), steps=30, batch_size=16))
     make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
     for replica, module in enumerate(modules):
         optimizer_ = make(module.parameters(), lr=1e-2)
@@ -74,15 +66,8 @@ def test_noise_turns_the_weights_towards_the_feedback() -> None:
     streams = Streams(0, (0, 1, 2, 3))
     network = initialise([50, 40, 5], streams)
     before = measures.alignment_angle(network.weights[1], network.feedback[0])
-    for _ in noise.pretrain(
-        network,
-        credit.RULES["feedback_alignment"],
-        Noise(),
-        streams,
-        steps=1500,
-        batch_size=64,
-        optimizer=Optimizer("adam", (1e-3,)),
-    ):
+    learner = Learner(network, credit.RULES["feedback_alignment"], streams, Optimizer("adam", (1e-3,)))
+    for _ in noise.pretrain(learner, Noise(), steps=1500, batch_size=64):
         pass
     turned = before - measures.alignment_angle(network.weights[1], network.feedback[0])
     # matrices of 200 entries that do not turn differ by 90 / sqrt(200) degrees, that is 4, if redrawn

@@ -29,7 +29,7 @@ def test_products_are_those_of_float64(
     for found, wanted in (
         (products.affine(inputs, weights, biases), torch.einsum("rnp,rop->rno", *exact[:2]) + exact[2][:, None]),
         (products.outer(errors, inputs), torch.einsum("rno,rnp->rop", exact[3], exact[0])),
-        (products.with_first(inputs, 4), torch.einsum("rnp,rmp->rnm", exact[0], exact[0][:, :4])),
+        (products.gram_with_first(inputs, 4), torch.einsum("rnp,rmp->rnm", exact[0], exact[0][:, :4])),
     ):
         assert found.dtype == dtype
         torch.testing.assert_close(found.double(), wanted, rtol=0, atol=tolerance)
@@ -43,7 +43,7 @@ def test_products_by_strided_operands_are_the_same() -> None:
     for other in (wide[..., :784], tall):
         close(products.affine(other, weights, biases), products.affine(inputs, weights, biases))
         close(products.outer(errors, other), products.outer(errors, inputs))
-        close(products.with_first(other, 30), products.with_first(inputs, 30))
+        close(products.gram_with_first(other, 30), products.gram_with_first(inputs, 30))
 
 
 def test_what_autograd_follows_keeps_its_gradient() -> None:

@@ -10,6 +10,7 @@ from metafa.learning import credit, supervised
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
 from metafa.learning.supervised import Labelled
+from metafa.learning.training import Learner
 
 
 def random_data(images: int = 50, pixels: int = 8, classes: int = 3, dtype: torch.dtype = torch.float32) -> Labelled:
@@ -22,8 +23,8 @@ def random_data(images: int = 50, pixels: int = 8, classes: int = 3, dtype: torc
 
 def run(network, rule: str, data: Labelled, streams: Streams, images: int, steps: int, batch_size: int = 7) -> list:
     chosen = supervised.choose(data, images, streams)
-    how = dict(steps=steps, batch_size=batch_size, optimizer=Optimizer("adam", (1e-2,)))
-    return list(supervised.train(network, credit.RULES[rule], data, chosen, streams, **how))
+    learner = Learner(network, credit.RULES[rule], streams, Optimizer("adam", (1e-2,)))
+    return list(supervised.train(learner, data, chosen, steps=steps, batch_size=batch_size))
 
 
 @pytest.mark.parametrize("rule", ["backprop", "feedback_alignment"])

@@ -24,13 +24,15 @@ class Layer:
     """A kind of layer. Holds sizes and no tensors of a network.
 
     learns: whether it has parameters, and takes part in learning.
-    carried: whether errors go back through it by what a rule puts in its weight's place; else it sends them back by
-        itself.
+    carried: whether errors go back through it by what a rule puts in the place of its parameter ``weight``; else it
+        sends them back by itself.
+    has_dual: whether it has a `dual` form.
     inputs, outputs: the numbers that an image is to it, and that it makes of one.
     """
 
     learns: bool = False
     carried: bool = False
+    has_dual: bool = False
     inputs: int
     outputs: int
 
@@ -51,7 +53,7 @@ class Layer:
         """The gradients of the parameters of the network, summed over the images of so many networks' batches."""
         raise NotImplementedError
 
-    def moved(
+    def gradient_step(
         self, own: Parameters, rate: Tensor, error: Tensor, cache: Cache, feedback: Tensor | None
     ) -> tuple[Parameters, Tensor | None]:
         """The parameters, and feedback that follows the weight, after a step of gradient descent of every episode;
@@ -60,10 +62,20 @@ class Layer:
         episodes = len(error)
 
         def step(old: Tensor, gradient: Tensor) -> Tensor:
-            return each(old, episodes) - rate.reshape(-1, *(1,) * (old.dim() - 1)) * gradient
+            return per_episode(old, episodes) - rate.reshape(-1, *(1,) * (old.dim() - 1)) * gradient
 
         found = {name: step(own[name], gradient) for name, gradient in gradients.items()}
         return found, None if feedback is None else step(feedback, gradients["weight"])
+
+    # of layers that have a dual
+
+    def dual(self, outputs: Tensor, gram: Tensor, images: Tensor, place: slice) -> Layer:
+        """The form that the layer takes on a set of images that does not change, as `layers.linear.Dual` has it."""
+        raise NotImplementedError
+
+    def of_all(self, own: Parameters, images: Tensor) -> Tensor:
+        """The outputs of every image ``[image, in]`` for every replica, ``[image, replica, out]``."""
+        raise NotImplementedError
 
     # of layers that are carried: feedback, and the weight mirror
 
@@ -99,7 +111,7 @@ class Layer:
         return {name: old - own[name].unflatten(0, (len(old), -1)).mean(1) for name, old in start.items()}
 
 
-def each(tensors: Tensor, episodes: int) -> Tensor:
+def per_episode(tensors: Tensor, episodes: int) -> Tensor:
     """One tensor an episode, of one a replica."""
     number = tensors.shape[0]
     return tensors if number == episodes else tensors.repeat_interleave(episodes // number, 0)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metafa.learning import products
-from metafa.learning.layers.base import Cache, Draw, Layer, Parameters, each, folded, times
+from metafa.learning.layers.base import Cache, Draw, Layer, Parameters, folded, per_episode, times
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Linear(Layer):
 
     learns = True
     carried = True
+    has_dual = True
 
     def initialise(self, draw: Draw) -> Parameters:
         """Weights from N(0, gain / in); biases 0."""
@@ -60,16 +61,16 @@ class Linear(Layer):
         error = folded(error, networks)
         return {"weight": products.outer(error, folded(cache, networks)), "bias": error.sum(-2)}
 
-    def moved(
+    def gradient_step(
         self, own: Parameters, rate: Tensor, error: Tensor, cache: Cache, feedback: Tensor | None
     ) -> tuple[Parameters, Tensor | None]:
         episodes, error = error.shape[0], rate * error
         found = {
-            "weight": torch.baddbmm(each(own["weight"], episodes), error.mT, cache, alpha=-1),
-            "bias": each(own["bias"], episodes) - error.sum(-2),
+            "weight": torch.baddbmm(per_episode(own["weight"], episodes), error.mT, cache, alpha=-1),
+            "bias": per_episode(own["bias"], episodes) - error.sum(-2),
         }
         if feedback is not None:
-            feedback = torch.baddbmm(each(feedback, episodes), error.mT, cache, alpha=-1)
+            feedback = torch.baddbmm(per_episode(feedback, episodes), error.mT, cache, alpha=-1)
         return found, feedback
 
     def answer(self, weight: Tensor, noise: Tensor) -> Tensor:
@@ -78,10 +79,10 @@ class Linear(Layer):
     def average(self, feedback: Tensor, answers: Tensor, noise: Tensor, keep: float, by: float) -> None:
         feedback.baddbmm_(answers.mT, noise, beta=keep, alpha=by)
 
-    # what its dual asks
+    def dual(self, outputs: Tensor, gram: Tensor, images: Tensor, place: slice) -> Dual:
+        return Dual(self, outputs, gram, images, place)
 
     def of_all(self, own: Parameters, images: Float[Tensor, "_all pixel"]) -> Float[Tensor, "_all replica out"]:
-        """The outputs of every image for every replica, in one product."""
         weight, bias = own["weight"].flatten(0, 1), own["bias"].flatten()
         return products.affine(images[None], weight[None], bias[None])[0].unflatten(1, own["bias"].shape)
 
@@ -116,7 +117,7 @@ class Dual(Layer):
         images = self.images[:, :, self.place].flatten(1, 2)
         return self.linear.gradients(folded(error, len(images)), images, networks)
 
-    def moved(
+    def gradient_step(
         self, own: Parameters, rate: Tensor, error: Tensor, cache: Cache, feedback: Tensor | None
     ) -> tuple[Parameters, Tensor | None]:
         """The gradient of the weight is delta^T X, so that of C, as a step goes, is delta."""

@@ -8,7 +8,7 @@ from small import random_episodes, with_tensors
 from torch import Tensor
 
 from metafa.learning import credit, feedback, meta, networks
-from metafa.learning.feedback import Feedback
+from metafa.learning.feedback import FeedbackConfig
 from metafa.learning.kinds import OUTER_ALGORITHMS, resolved
 from metafa.learning.layers.base import Cache, Draw, Layer, Parameters, flat, folded
 from metafa.learning.networks import Network
@@ -50,7 +50,7 @@ def network_with_gains(rule: str, first: bool = False) -> Network:
     below = (Gain(8, 8),) if first else ()
     streams = Streams(0, (0, 1))
     network = networks.initialise((*below, lowest, Gain(6, 6), activation, readout), streams)
-    network = feedback.initialise(network, RULES[rule], Feedback(), streams)
+    network = feedback.initialise(network, RULES[rule], FeedbackConfig(), streams)
     sharpened = replace(network, feedback=tuple(b.double() for b in network.feedback))
     return with_tensors(sharpened, [tensor.double() for tensor in network.tensors])
 
