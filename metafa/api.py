@@ -1,143 +1,40 @@
 """metafa from Python: what a notebook needs. The names here are public, as ``metafa.NAME``.
 
-Networks come as S *replicas*, one a seed, trained together. What is measured comes as a data frame of one row a number,
-with columns of the table `measurements`: seed, phase, step, metric, layer, inputs, value.
+Networks come as S *replicas*, each with a seed of its own, trained together. Measurements come as a data frame with a
+row for each number and columns of the table `measurements`: seed, phase, step, metric, layer, inputs, value.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import tomli_w
-import torch
-from torch import Tensor
 
-from metafa import tasks
-from metafa.errors import DataAbsent as DataAbsent
-from metafa.errors import DataBroken as DataBroken
-from metafa.errors import ResultsError as ResultsError
-from metafa.errors import StudyError as StudyError
-from metafa.learning import episodes, feedback, meta, networks, noise
-from metafa.learning.credit import RULES
+from metafa import arguments
+from metafa.arguments import checked, one_rate, plain
+from metafa.errors import StudyError
+from metafa.learning import feedback, meta, networks, noise
+from metafa.learning.episodes import Episodes
 from metafa.learning.feedback import FeedbackConfig
-from metafa.learning.layers.activation import Activation
-from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
+from metafa.learning.rules import RULES
 from metafa.learning.streams import Streams
 from metafa.learning.training import Learner, Step
+from metafa.replicas import Replicas, check_replicas, frame
 from metafa.results import addresses, preparation, tables
 from metafa.results.tables import Results
 from metafa.results.tables import load as load
 from metafa.running import launch, screens
-from metafa.studies import mistakes, study
-from metafa.studies.card import card
-from metafa.studies.data import BATCH, NO_INPUTS, Inputs, TaskDistributionName
-from metafa.studies.fields import Count, Positive, Settings, Size
+from metafa.studies import study
+from metafa.studies.data import BATCH, Inputs, TaskDistributionName
 from metafa.studies.phases import ActivationName, EvaluatePhase, NoisePhase, OptimizerName, RuleName
 from metafa.studies.settings import MeasureSettings, NetworkSettings, TrialSettings
 from metafa.studies.study import Study
-from metafa.studies.values import shown
 from metafa.trials import measuring, recording, trial_run
-
-
-@dataclass(frozen=True)
-class Replicas:
-    """S networks of one shape, a replica a seed, and the credit assignment rule that they learn by.
-
-    network: their ``weights``, a tensor ``[S, out, in]`` a layer, first layer first; ``biases`` ``[S, out]``; and
-        ``feedback``, ``[S, out, in]`` for every layer but the first. `pretrain` changes them in place.
-    rule: the credit assignment rule, by name.
-    streams: where every random draw comes from.
-    """
-
-    network: Network
-    rule: RuleName
-    streams: Streams
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seed of each replica."""
-        return self.streams.replica_seeds
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The network's inputs, the units of each hidden layer, and its outputs."""
-        return (self.network.inputs, *(self.network.layers[place].outputs for place in self.network.learning))
-
-    def __repr__(self) -> str:
-        shape = "-".join(map(str, self.sizes))
-        return f"<Replicas: {len(self.seeds)} networks {shape} that learn by {self.rule}, on {self.streams.device}>"
-
-    def _repr_html_(self) -> str:
-        activations = dict.fromkeys(layer.name for layer in self.network.layers if isinstance(layer, Activation))
-        rows = {"rule": self.rule, "units": " - ".join(map(str, self.sizes)), "activation": ", ".join(activations)}
-        return card(f"{len(self.seeds)} networks", rows | {"device": self.streams.device})
-
-
-COLUMNS = ["seed", "phase", "step", "metric", "layer", "inputs", "value"]
-
-Checked = TypeVar("Checked", bound=Settings)
-
-
-class _Sizes(Settings):
-    """What the networks of a study have as many of as its images have pixels and its tasks ways."""
-
-    inputs: Size
-    outputs: Size
-
-
-class _Moment(Settings):
-    step: Count
-
-
-class _Workers(Settings):
-    workers: Positive
-
-
-def _checked(schema: type[Checked], **said: Any) -> Checked:
-    """The arguments of a function as the settings of a study. Raises ValueError where a study could not have them."""
-    try:
-        plain = _plain(said)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
-    found = mistakes.misfits(schema, plain)
-    # several rates side by side are for studies alone
-    found += [
-        f"{name}: found a list, expected a number"
-        for name in ("learning_rate", "inner_learning_rate")
-        if isinstance(plain.get(name), list)
-    ]
-    if found:
-        raise ValueError("; ".join(found))
-    return schema(**plain)
-
-
-def _rate(one: float | list[float]) -> float:
-    """The rate, which `_checked` has found not to be several."""
-    assert not isinstance(one, list)
-    return one
-
-
-def _check_replicas(replicas: Any) -> None:
-    if not isinstance(replicas, Replicas):
-        raise TypeError(f"replicas: found {type(replicas).__name__}, expected what `metafa.initialise` returns")
-
-
-def _checked_device(device: Any) -> str:
-    device = "cpu" if device is None else device
-    try:
-        torch.Generator(torch.empty(1, device=device).device)
-    except (AssertionError, RuntimeError, TypeError) as error:  # as torch says that it has no CUDA
-        raise ValueError(f"device: found {device!r}, which cannot be used: {str(error).splitlines()[0]}") from error
-    return str(device)
 
 
 def initialise(
@@ -151,24 +48,28 @@ def initialise(
     activation: ActivationName = "relu",
     device: str = "cpu",
 ) -> Replicas:
-    """Networks as a trial starts with them: weights drawn from N(0, gain / in) (He et al. 2015, eq. 10), feedback from
-    the same distribution, biases 0. The same ``seed`` and number of ``seeds`` give the same networks, as in a study.
+    """Returns networks as a trial starts with them. Weights are drawn from N(0, gain / in) (He et al. 2015, eq. 10),
+    feedback is drawn from the same distribution, and biases are 0. The same ``seed`` and number of ``seeds`` give the
+    same networks, here and in a study.
 
-    rule: how errors travel back, such as ``"backprop"``; all are in docs/science.md.
-    seeds: how many replicas, of seeds 0, 1, ...
-    seed: the study's seed, part of every random stream.
-    hidden: units of each hidden layer, or of the only one. inputs: pixels. outputs: classes, or the ways of a task.
-    device: of torch, such as ``"cuda"``.
+    rule: the credit assignment rule, such as ``"backprop"``; docs/science.md describes all rules.
+    seeds: the number of replicas; their seeds are 0, 1, ...
+    seed: the seed of the study, which every random draw depends on.
+    hidden: the units of each hidden layer, or of the only one.
+    inputs: the pixels of an image.
+    outputs: the number of classes, or the ways of a task.
+    activation: the activation function of the hidden layers.
+    device: a device of torch, such as ``"cuda"``.
 
-    Raises ValueError where there is no such rule or device, or a number is none that a study could have.
+    Raises ValueError where there is no such rule or device, or where a study could not have one of the numbers.
     """
     if rule not in tuple(RULES):
         raise ValueError(f"no rule {rule!r}; there are {', '.join(RULES)}")
     layers = hidden if np.ndim(hidden) else [hidden]
-    shape = _checked(NetworkSettings, hidden=layers, activation=activation)  # a rule of one's own is no setting
-    sizes = _checked(_Sizes, inputs=inputs, outputs=outputs)
-    known = _checked(TrialSettings, seed=seed, seeds=seeds, phases=[{"phase": "noise", "steps": 0}])
-    streams = Streams(known.seed, tuple(range(known.seeds)), _checked_device(device))
+    shape = checked(NetworkSettings, hidden=layers, activation=activation)  # the rule may be the caller's own
+    sizes = checked(arguments.Sizes, inputs=inputs, outputs=outputs)
+    known = checked(TrialSettings, seed=seed, seeds=seeds, phases=[{"phase": "noise", "steps": 0}])
+    streams = Streams(known.seed, tuple(range(known.seeds)), arguments.device_of(device))
     perceptron = networks.perceptron([sizes.inputs, *shape.hidden, sizes.outputs], shape.activation)
     network = networks.initialise(perceptron, streams)
     return Replicas(feedback.initialise(network, RULES[rule], FeedbackConfig(), streams), rule, streams)
@@ -188,16 +89,17 @@ def pretrain(
     weight_decay: float | None = None,
     points: int = 10,
 ) -> pd.DataFrame:
-    """Noise pretraining (Cheon, Lee and Paik 2024): ``steps`` of learning random labels of random inputs, fresh each
-    step. Changes ``replicas`` in place, and returns what `measure` gives before the first step and at ``points``
-    moments evenly spaced in the logarithm, with the ``loss`` (nats) and ``accuracy`` of the batch.
+    """Pretrains networks on noise (Cheon, Lee and Paik 2024): each of the ``steps`` learns random labels of random
+    inputs, drawn anew. Changes ``replicas`` in place.
 
-    The settings and their defaults are those of a study's ``noise`` phase; a second call sees the same noise again.
+    Returns what `measure` returns before the first step and at ``points`` later steps, evenly spaced in the logarithm;
+    there also the ``loss`` (in nats) and the ``accuracy`` of the step's batch.
 
-    Raises ValueError where a setting is none that a study could have; ``replicas`` are then as they were.
+    The settings and their defaults are those of a study's ``noise`` phase. A second call draws the same noise again.
+    Raises ValueError, and leaves ``replicas`` as they are, where a study could not have one of the settings.
     """
-    _check_replicas(replicas)
-    phase = _checked(
+    check_replicas(replicas)
+    phase = checked(
         NoisePhase,
         phase="noise",
         steps=steps,
@@ -210,27 +112,32 @@ def pretrain(
         standard_deviation=standard_deviation,
         labels=labels,
     )
-    moments = recording.measuring_steps(phase.steps, _checked(MeasureSettings, points=points).points)
+    moments = recording.measuring_steps(phase.steps, checked(MeasureSettings, points=points).points)
+    return _pretrained(replicas, phase, moments)
+
+
+def _pretrained(replicas: Replicas, phase: NoisePhase, moments: frozenset[int]) -> pd.DataFrame:
+    """Pretrains ``replicas`` in place, and returns what `pretrain` returns, measured at those ``moments``."""
     rule = RULES[replicas.rule]
-    kind = noise.Noise(phase.inputs, phase.mean, phase.standard_deviation, phase.labels)
-    found = [measure(replicas, step=0)]
+    optimizer = Optimizer(phase.optimizer, (one_rate(phase.learning_rate),))
     config = FeedbackConfig(weight_decay=trial_run.weight_decay(rule, phase.weight_decay, trial_run.STEP_DECAY))
-    descent = Optimizer(phase.optimizer, (_rate(phase.learning_rate),))
-    learner = Learner(replicas.network, rule, replicas.streams, descent, config)
+    learner = Learner(replicas.network, rule, replicas.streams, optimizer, config)
+    frames = [measure(replicas, step=0)]
     step: Step
-    for step in noise.pretrain(learner, kind, steps=phase.steps, batch_size=phase.batch_size):
+    for step in noise.pretrain(learner, trial_run.noise_of(phase), steps=phase.steps, batch_size=phase.batch_size):
         if step.number in moments:
             batch = [("loss", None, step.loss), ("accuracy", None, step.accuracy)]
-            found += [_frame(replicas, "noise", step.number, batch, BATCH), measure(replicas, step=step.number)]
-    return pd.concat(found, ignore_index=True)
+            frames += [frame(replicas, "noise", step.number, batch, BATCH), measure(replicas, step=step.number)]
+    return pd.concat(frames, ignore_index=True)
 
 
 def measure(replicas: Replicas, *, step: int = 0) -> pd.DataFrame:
-    """The weights of each layer: ``alignment_angle`` to their feedback (degrees), ``effective_dimensionality`` (the
-    participation ratio of their squared singular values) and ``effective_rank``. ``step`` is what the rows say."""
-    _check_replicas(replicas)
-    step = _checked(_Moment, step=step).step
-    return _frame(replicas, "noise", step, measuring.weight_measures(RULES[replicas.rule], replicas.network))
+    """Measures the weights of each layer: their ``alignment_angle`` to the feedback (in degrees), their
+    ``effective_dimensionality`` (the participation ratio of their squared singular values) and their
+    ``effective_rank``. The rows have ``step`` in their column `step`."""
+    check_replicas(replicas)
+    step = checked(arguments.Moment, step=step).step
+    return frame(replicas, "noise", step, measuring.weight_measures(RULES[replicas.rule], replicas.network))
 
 
 def evaluate(
@@ -246,123 +153,78 @@ def evaluate(
     split: Literal["training", "validation", "test"] = "test",
     per_task: bool = False,
 ) -> pd.DataFrame:
-    """The meta-loss: adapts each replica to ``tasks`` tasks of unseen classes, and returns after 0, 1, ...
-    ``inner_steps`` steps the ``meta_loss`` (nats) and ``meta_accuracy`` on the query sets, means over tasks, and the
-    ``generalization_error``, that loss less the one on the support sets. Leaves ``replicas`` as they are.
+    """Measures the meta-loss: adapts each replica to ``tasks`` tasks of unseen classes, and leaves ``replicas`` as they
+    are. Returns after 0, 1, ... ``inner_steps`` steps the ``meta_loss`` (in nats) and the ``meta_accuracy`` on the
+    query sets, both means over tasks, and the ``generalization_error``: that loss less the loss on the support sets.
 
-    task_distribution: its name, as `metafa tasks` lists them; or a `learn2learn.data.Taskset`; or a list of tasks, each
-        a pair of images ``[image, ...]`` and labels ``[image]``. Of each of the ``ways`` classes, labelled 0 to ways
-        - 1, a task has ``shots + queries`` images, the first ``shots`` of them the support set; their pixels are floats
-        from 0 to 1, as many as the networks have inputs.
-    tasks: for every seed, 300 where it is not said. A list of tasks, and a taskset of a fixed number of them
-        (``num_tasks``), gives each once, the same to every seed: all of them, or the first ``tasks``.
-    per_task: whether to return the values of each task, not their means: a row each, with the task's number, from 0, in
-        the column ``task_number``. Only the tasks of a fixed number are the same for every seed.
-    The settings and their defaults are those of a study's ``evaluate`` phase; the same seeds get the same tasks.
+    task_distribution: a name that `metafa tasks` lists; or a `learn2learn.data.Taskset`; or a list of tasks, each a
+        pair of images ``[image, ...]`` and labels ``[image]``. A task has ``shots + queries`` images of each of its
+        ``ways`` classes, which are labelled 0 to ways - 1; the first ``shots`` of a class are in the support set.
+        Pixels are floats from 0 to 1, and an image has as many as the networks have inputs.
+    tasks: the number of tasks for every seed, 300 by default. A list of tasks, or a taskset with a fixed number of them
+        (``num_tasks``), gives every seed the same tasks, each once: all by default, else the first ``tasks``.
+    split: the classes that tasks are drawn from, where ``task_distribution`` is a name.
+    per_task: whether to return a row for each task, with its number, from 0, in the column ``task_number``, in place
+        of means over tasks. The tasks of different seeds are the same only where their number is fixed.
+    The settings and their defaults are those of a study's ``evaluate`` phase. The same seeds get the same tasks.
 
-    Raises `DataAbsent` where the images are neither here nor to be downloaded, and `DataBroken`, which names the file,
-    where they are not what they should be; ValueError where a setting is none that a study could have, there are fewer
-    classes or images than tasks take, tasks do not fit the networks, or what a taskset gives is not as said above;
-    TypeError where it is no taskset. Warns where a query image of a taskset is in the support set as well.
+    Raises `DataAbsent` where the images are not here and cannot be downloaded; `DataBroken`, which names the file,
+    where they are not what they should be; ValueError where a study could not have one of the settings, where there are
+    fewer classes or images than tasks take, or where tasks do not fit the networks or are not as described above;
+    TypeError where ``task_distribution`` is none of the three. Warns where a
+    task has the same image in both of its sets.
     """
-    _check_replicas(replicas)
+    check_replicas(replicas)
     named = isinstance(task_distribution, str)
     name = task_distribution if named else "taskset"
-    phase = _checked(
-        EvaluatePhase,
-        phase="evaluate",
-        task_distributions=["glyphs"],  # the name is checked below
-        ways=ways,
-        shots=shots,
-        queries=queries,
-        inner_steps=inner_steps,
-        inner_learning_rate=inner_learning_rate,
-        tasks=EvaluatePhase.model_fields["tasks"].default if tasks is None else tasks,
+    settings = dict(ways=ways, shots=shots, queries=queries, inner_steps=inner_steps)
+    phase = _evaluate_phase(replicas, inner_learning_rate=inner_learning_rate, tasks=tasks, **settings)
+    source = (
+        arguments.source_named(name, split, phase.ways, phase.shots + phase.queries)
+        if named
+        else arguments.source_of_taskset(task_distribution)
     )
+    source = source.to(replicas.streams.device).with_gram()
+    stream = f"evaluate/{name}/{split}"
+    drawn = arguments.drawn_tasks(source, phase, replicas.streams, stream, replicas.sizes[0], every=tasks is None)
+    return _evaluated(replicas, phase, drawn, Inputs(name), per_task)
+
+
+def _evaluate_phase(replicas: Replicas, tasks: int | None, **settings: Any) -> EvaluatePhase:
+    """The settings of an evaluation. Raises ValueError where a study could not have them, or the networks have too few
+    outputs."""
+    # the name of the task distribution is checked apart, since it may be the caller's own
+    settings |= dict(task_distributions=["glyphs"])
+    settings |= dict(tasks=EvaluatePhase.model_fields["tasks"].default if tasks is None else tasks)
+    phase = checked(EvaluatePhase, phase="evaluate", **settings)
     *_, outputs = replicas.sizes
     if phase.ways > outputs:
-        raise ValueError(f"tasks of {ways} ways, but these networks have {outputs} outputs; say outputs = {ways}")
-    source = (
-        _named_source(name, split, phase.ways, phase.shots + phase.queries) if named else _source(task_distribution)
-    )
-    source = episodes.with_gram(episodes.to(source, replicas.streams.device))
-    drawn = _drawn(replicas, source, phase, f"evaluate/{name}/{split}", every=tasks is None)
-    inputs = Inputs(name)
-    inner = meta.inner_loop(replicas.network, RULES[replicas.rule], phase.inner_steps, _rate(phase.inner_learning_rate))
-    if per_task:
-        curve = measuring.adaptation_measures(meta.evaluate_each(replicas.network, inner, drawn))
-        found = [
-            _frame(replicas, "evaluate", step, [(metric, None, values[:, number])], inputs).assign(task_number=number)
-            for step, metric, values in curve
-            for number in range(values.shape[1])
-        ]
-    else:
-        curve = measuring.adaptation_measures(meta.evaluate(replicas.network, inner, drawn))
-        found = [_frame(replicas, "evaluate", step, [(metric, None, values)], inputs) for step, metric, values in curve]
-    return pd.concat(found, ignore_index=True)
-
-
-def _drawn(
-    replicas: Replicas,
-    source: episodes.EpisodeSource | episodes.TasksetSource,
-    phase: EvaluatePhase,
-    stream: str,
-    every: bool,
-) -> episodes.Episodes:
-    """Tasks for the replicas: of a fixed number of tasks ``every`` one, or as many as the phase says."""
-    number = source.number_of_tasks if isinstance(source, episodes.TasksetSource) else None
-    if isinstance(source, episodes.TasksetSource) and number is not None:
-        drawn = episodes.each(source, number if every else phase.tasks, phase.shots, len(replicas.seeds))
-    else:
-        generators = replicas.streams.generators(stream, device="cpu")
-        drawn = episodes.draw(source, phase.tasks, phase.shots, generators)
-    episodes.check(drawn, phase.ways, phase.shots, phase.queries, replicas.sizes[0])
-    if isinstance(source, episodes.TasksetSource) and (repeated := episodes.repeated(drawn)):
-        warnings.warn(
-            f"{repeated} of {drawn.query.numel()} query images are in the support set of their task as well, so that "
-            "what is measured is not of unseen images alone",
-            stacklevel=3,
+        raise ValueError(
+            f"tasks of {phase.ways} ways, but these networks have {outputs} outputs; say outputs = {phase.ways}"
         )
-    return drawn
+    return phase
 
 
-def _named_source(name: str, split: str, ways: int, images_per_class: int) -> episodes.EpisodeSource:
-    if name not in tasks.TASK_DISTRIBUTIONS:
-        raise ValueError(f"no task distribution {name!r}; there are {', '.join(tasks.TASK_DISTRIBUTIONS)}")
-    if split not in tasks.SPLITS:
-        raise ValueError(f"split: found {split!r}, expected {', '.join(map(repr, tasks.SPLITS))}")
-    images = tasks.TASK_DISTRIBUTIONS[name].load(split, True)
-    return episodes.from_images(images.images, images.labels, ways, images_per_class)
-
-
-def _source(taskset: Any) -> episodes.EpisodeSource | episodes.TasksetSource:
-    if isinstance(taskset, Sequence) or all(hasattr(taskset, part) for part in ("num_tasks", "task_transforms")):
-        return episodes.from_taskset(taskset)
-    raise TypeError(
-        f"task_distribution: found {type(taskset).__name__}, expected a name, a learn2learn Taskset or a list of tasks"
-    )
-
-
-def _frame(
-    replicas: Replicas,
-    phase: str,
-    step: int,
-    found: Iterable[tuple[str, int | None, Tensor]],
-    inputs: Inputs = NO_INPUTS,
+def _evaluated(
+    replicas: Replicas, phase: EvaluatePhase, tasks: Episodes, inputs: Inputs, per_task: bool
 ) -> pd.DataFrame:
-    rates = [None] * len(replicas.seeds)
-    rows = [
-        row
-        for metric, layer, values in found
-        for row in recording.measured_rows(
-            replicas.seeds, rates, phase, step, metric, values, layer=layer, inputs=inputs
-        )
+    network, rule = replicas.network, RULES[replicas.rule]
+    inner = meta.inner_loop(network, rule, phase.inner_steps, one_rate(phase.inner_learning_rate))
+    if not per_task:
+        curve = measuring.adaptation_measures(meta.evaluate(network, inner, tasks))
+        frames = [frame(replicas, "evaluate", step, [(metric, None, value)], inputs) for step, metric, value in curve]
+        return pd.concat(frames, ignore_index=True)
+    curve = measuring.adaptation_measures(meta.evaluate_each(network, inner, tasks))
+    frames = [
+        frame(replicas, "evaluate", step, [(metric, None, values[:, number])], inputs).assign(task_number=number)
+        for step, metric, values in curve
+        for number in range(values.shape[1])
     ]
-    return pd.DataFrame(rows)[COLUMNS].astype({"layer": "Int64"})
+    return pd.concat(frames, ignore_index=True)
 
 
 def define(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Study:
-    """A study, checked: what a study file says, as keyword arguments or one mapping.
+    """Returns a study, checked. Its settings are those of a study file, as keyword arguments or as one mapping.
 
         metafa.define(
             name="rates",
@@ -373,14 +235,14 @@ def define(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Study:
             ],
         )
 
-    Numbers, arrays and lists may be numpy's; a setting that is None is not said.
+    Numbers, arrays and lists may be numpy's. A setting that is None has its default.
 
-    Raises `StudyError` with every mistake, each with its place.
+    Raises `StudyError`, which names every mistake and its place.
     """
     if settings is not None and not isinstance(settings, Mapping):
         raise StudyError([f"study: found {type(settings).__name__}, expected a mapping; `metafa.read` reads a file"])
     try:
-        text = tomli_w.dumps(_plain({**(settings or {}), **more}))
+        text = tomli_w.dumps(plain({**(settings or {}), **more}))
     except RecursionError as error:
         raise StudyError(["study: nested too deeply for a study"]) from error
     except (TypeError, ValueError) as error:
@@ -390,33 +252,8 @@ def define(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Study:
     return study.parse(text, default_name="study", file="study")
 
 
-def _plain(value: Any, place: str = "") -> Any:
-    """``value`` as TOML has it: numpy's numbers and arrays as Python's, paths as strings, and of a mapping what is not
-    None. Raises TypeError where it has no such form."""
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise TypeError(f"{place}: found the key {key!r:.60}, expected a string".lstrip(": "))
-            _plain(key, place)
-        inside = f"{place}." if place else ""
-        return {key: _plain(inner, f"{inside}{key}") for key, inner in value.items() if inner is not None}
-    if hasattr(value, "tolist"):  # of numpy, torch or pandas
-        return _plain(value.tolist(), place)
-    if isinstance(value, list | tuple | range):
-        return [_plain(inner, f"{place}[{i}]") for i, inner in enumerate(value)]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
-        raise TypeError(f"{place}: found {value!r:.60}, which is no text that UTF-8 has".lstrip(": "))
-    if isinstance(value, int) and value.bit_length() > 64:
-        raise TypeError(f"{place}: found {shown(value)}, more than a whole number of 64 bits")
-    if isinstance(value, str | bool | int | float):
-        return value
-    raise TypeError(f"{place}: found {value!r:.60}, expected a number, a string, a list or a mapping")
-
-
 def read(path: str | Path) -> Study:
-    """The study in a study file. Raises `StudyError` with every mistake, each with its line."""
+    """Returns the study in a study file. Raises `StudyError`, which names every mistake and its line."""
     return study.read(Path(path))
 
 
@@ -429,26 +266,23 @@ def run(
 ) -> Results:
     """Runs ``study``, or continues it, as ``metafa run`` does, and returns its tables.
 
-    results: a folder or an object store's address; ``results/NAME`` by default.
-    workers: trials at a time, by default as many as the CPUs and GPUs allow.
-    address: a Ray cluster's, such as ``"auto"``; by default the one that this process has initialised, which goes on
-        afterwards, or else one of its own on this machine.
+    results: where the results go: a folder or the address of an object store; ``results/NAME`` by default.
+    workers: how many trials run at a time; by default as many as the CPUs and GPUs allow.
+    address: the address of a Ray cluster, such as ``"auto"``. By default the study runs on the Ray that this process
+        has initialised, which then goes on, or else on a Ray of its own on this machine.
 
-    Trials that failed or diverged are in the column `status` of `trials`. Raises `ResultsError` where the results
-    cannot be used, `DataError` and `LaunchError` where it cannot start; what is done by then is kept.
-    Raises TypeError where ``study`` is no study, and ValueError where ``workers`` is less than 1.
+    The column `status` of `trials` says which trials failed or diverged. Raises `ResultsError` where the results cannot
+    be used, `DataError` or `LaunchError` where the study cannot start; trials that are done by then are kept. Raises
+    TypeError where ``study`` is no study, and ValueError where ``workers`` is less than 1.
     """
     if not isinstance(study, Study):
         raise TypeError(f"study: found {type(study).__name__}, expected what `metafa.define` or `metafa.read` returns")
     if workers is not None:
-        workers = _checked(_Workers, workers=workers).workers
-    return _run(study, f"results/{study.name}" if results is None else str(results), workers, address)
-
-
-def _run(checked: Study, place: str, workers: int | None, address: str | None) -> Results:
+        workers = checked(arguments.Workers, workers=workers).workers
+    place = f"results/{study.name}" if results is None else str(results)
     store = addresses.open_store(place)
-    preparation.check(store, checked)
+    preparation.check(store, study)
     # plain text in a notebook too, where rich would make an output of every line
     screen = screens.console(force_jupyter=False)
-    launch.run(checked, store, screen, screen, workers, address)
+    launch.run(study, store, screen, screen, workers, address)
     return tables.load(place)

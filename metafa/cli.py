@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import importlib
 import json
-import os
 import shlex
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from metafa.errors import DataAbsent, DataBroken, DataError, LaunchError, ResultsError, StudyError
+from metafa.cli_inputs import (
+    SOME_FAILED,
+    ResultsArgument,
+    ResultsOption,
+    StudyFile,
+    WorkersOption,
+    errors,
+    read,
+    screen,
+    stop,
+    store_for,
+    usable,
+)
+from metafa.cli_scripts import scripts
 from metafa.results import addresses, continuing, damage, files, preparation, tables, upkeep
-from metafa.results.addresses import hidden, shown
+from metafa.results.addresses import shown
 from metafa.results.statuses import FINAL
 from metafa.results.store import Store
 from metafa.running import bundled, launch, outline, overview, screens, stopping, verifying
@@ -27,12 +34,9 @@ from metafa.studies import alike, study
 from metafa.studies.study import Study
 from metafa.tasks import data
 
-DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
-
-
 app = typer.Typer(
     help="What does learning from random noise, before any data, do to how fast a network adapts to new tasks? "
-    "A study file says what to vary; [bold]metafa run[/] runs it, its results are Parquet.",
+    "A study file says what to vary; [bold]metafa run[/] runs it and keeps its results as Parquet files.",
     epilog="To begin: [bold]metafa run quickstart[/], then [bold]metafa report results/quickstart[/]. "
     "Other studies to begin from: [bold]metafa studies[/].",
     no_args_is_help=True,
@@ -40,30 +44,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-screen = screens.console()
-errors = screens.console(stderr=True, soft_wrap=True)
-
-StudyFile = Annotated[
-    Path,
-    typer.Argument(
-        metavar="STUDY", help="A study file, or the name of one that comes with metafa, such as quickstart."
-    ),
-]
-ResultsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--results",
-        metavar="ADDRESS",
-        help="Where results go: a folder or s3://BUCKET/FOLDER.  \\[default: results/NAME]",
-    ),
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option(min=1, help="How many trials to run at a time.  \\[default: as many as the CPUs and GPUs allow]"),
-]
-ResultsArgument = Annotated[
-    str, typer.Argument(metavar="RESULTS", help="Results, such as results/quickstart or s3://BUCKET/FOLDER.")
-]
+app.add_typer(scripts, name="analyse")
 
 
 def main() -> None:
@@ -72,81 +53,29 @@ def main() -> None:
         app()
 
 
-def _stop(status: int, *messages: str) -> NoReturn:
-    for message in messages:
-        errors.print(message)
-    raise typer.Exit(status)
-
-
-def _read(path: Path) -> Study:
-    try:
-        return study.read(path if path.exists() else bundled.study_file(str(path)) or path)
-    except StudyError as error:
-        _stop(UNUSABLE, *error.messages)
-
-
-@contextlib.contextmanager
-def _usable(address: str, study_file: Path | None = None) -> Iterator[None]:
-    """Exits with a line on stderr where a study file, its results at ``address`` or its data cannot be used."""
-    try:
-        yield
-    except (ResultsError, LaunchError, DataAbsent, DataBroken) as error:
-        _stop(UNUSABLE, f"metafa: {error}")
-    except DataError as error:
-        _stop(UNUSABLE, *(f"{study_file}: {message}" for message in error.messages))
-    except OSError as error:
-        # not all that goes wrong goes wrong with the results; what names no path says it in its words, but for stores
-        place = os.fsdecode(error.filename) if error.filename else shown(address) if "://" in address else None
-        reason = hidden(damage.reason(error) if place else str(error), address)
-        _stop(UNUSABLE, f"metafa: {place} cannot be used: {reason}" if place else f"metafa: {reason}")
-
-
-def _store(checked: Study, chosen: str | None) -> Store:
-    address = chosen or f"results/{checked.name}"
-    with _usable(address):
-        store = addresses.open_store(address)
-        preparation.check(store, checked)
-        return store
-
-
 @app.command()
 def run(
     path: StudyFile,
     results_address: ResultsOption = None,
     workers: WorkersOption = None,
     address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster, such as 'auto'.  \\[default: this machine]")
+        str | None,
+        typer.Option(help="The address of a running Ray cluster, such as 'auto'.  \\[default: this machine]"),
     ] = None,
 ) -> None:
     """Run a study, or continue one that was stopped. Trials already done are not done again.
 
     Exit status: 0 done, 1 some trials failed, 2 unusable input, 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
-    checked = _read(path)
-    store = _store(checked, results_address)
+    checked = read(path)
+    store = store_for(checked, results_address)
     for sentence in alike.sentences(checked):
         screen.print(f"note: {sentence}", soft_wrap=True)
-    with _usable(store.address, path):
+    with usable(store.address, path):
         todo = launch.run(checked, store, screen, errors, workers, address)
     _summarise(checked, store)
     if todo:
         screen.print(f"to look at them: metafa report {shlex.quote(store.address)}", soft_wrap=True)
-
-
-def _summarise(checked: Study, store: Store) -> None:
-    with _usable(store.address):
-        counts = overview.counted(tables.statuses(store).values())
-    total = max(checked.total, sum(counts.values()))  # it may have grown meanwhile
-    ended = ", ".join(f"{n} of {total} trials {name}" for name, n in counts.items() if n)
-    fewer = f" ({checked.fewer})" if checked.fewer else ""
-    screen.print(_named(checked, f": {ended}{fewer}; results in {store.address}"), soft_wrap=True)
-    if counts["failed"]:
-        again = "" if checked.adaptive else ", and the same command tries them again"
-        _stop(
-            SOME_FAILED,
-            f"metafa: {counts['failed']} trials failed; their errors stand in the column `error` of "
-            f"{store.address}/trials{again}",
-        )
 
 
 def _named(checked: Study, rest: str) -> Text:
@@ -154,12 +83,28 @@ def _named(checked: Study, rest: str) -> Text:
     return Text.assemble((checked.name, "bold"), rest)
 
 
+def _summarise(checked: Study, store: Store) -> None:
+    with usable(store.address):
+        counts = overview.counted(tables.statuses(store).values())
+    total = max(checked.total, sum(counts.values()))  # it may have grown meanwhile
+    ended = ", ".join(f"{n} of {total} trials {name}" for name, n in counts.items() if n)
+    fewer = f" ({checked.fewer})" if checked.fewer else ""
+    screen.print(_named(checked, f": {ended}{fewer}; results in {store.address}"), soft_wrap=True)
+    if counts["failed"]:
+        again = "" if checked.adaptive else ", and the same command tries them again"
+        stop(
+            SOME_FAILED,
+            f"metafa: {counts['failed']} trials failed; their errors stand in the column `error` of "
+            f"{store.address}/trials{again}",
+        )
+
+
 @app.command()
 def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     """Say what a study would run, without running anything."""
-    checked = _read(path)
-    store = _store(checked, results_address)
-    with _usable(store.address, path):
+    checked = read(path)
+    store = store_for(checked, results_address)
+    with usable(store.address, path):
         images = data.check(checked.examples, download=False)
         rows = continuing.continued_rows(store)
         continuing.check_images(store, rows, images.digests)
@@ -179,8 +124,8 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
 
 @app.command()
 def status(results_address: ResultsArgument) -> None:
-    """Say how far a study is, while it runs, from any machine, and after: trials done, diverged, failed and left."""
-    with _usable(results_address), damage.of_a_study(shown(results_address)):
+    """Say how far a study is, from any machine, while it runs and afterwards: trials done, diverged, failed, left."""
+    with usable(results_address), damage.of_a_study(shown(results_address)):
         known = overview.read(addresses.open_store(results_address))
     screen.print(overview.table(known))
     counts = overview.counted(known.statuses.values())
@@ -206,13 +151,13 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Make one HTML file of a study: answer, figures, tables, study file and provenance; of a running one, so far.
+    """Write a report of a study as one HTML file: answer, figures, tables, study file and provenance.
 
-    It needs no network, and opens in any browser.
+    The report opens in any browser and needs no network. While a study runs, its report shows the results so far.
     """
     from metafa.reporting import report as reports
 
-    with _usable(results_address):
+    with usable(results_address):
         store = addresses.open_store(results_address)
         with damage.of_a_study(store.address):
             text = reports.render(store)
@@ -226,39 +171,10 @@ def report(
     screen.print(f"report   {path}  ({len(text) / 1e6:.1f} MB; open it in a browser)", soft_wrap=True)
 
 
-scripts = typer.Typer(
-    help="Run a script that reads results: [bold]metafa analyse meta_loss RESULTS[/]. Each explains itself: "
-    "[bold]metafa analyse meta_loss --help[/].",
-    no_args_is_help=True,
-)
-app.add_typer(scripts, name="analyse")
-
-
-def _add_script(script: Path) -> None:
-    """Makes a script of the folder analysis a command, which hands it all of its arguments."""
-    explained = ast.get_docstring(ast.parse(script.read_text("utf-8"))) or ""
-
-    @scripts.command(
-        script.stem,
-        help=" ".join(explained.partition("\n\n")[0].split()),
-        add_help_option=False,
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )
-    def run_script(context: typer.Context) -> None:
-        sys.argv = [f"metafa analyse {script.stem}", *context.args]
-        sys.path.insert(0, str(script.parent))  # scripts share a module there
-        importlib.import_module(script.stem).main()
-
-
-for _script in sorted(bundled.folder("analysis").glob("*.py")):
-    if _script.stem != "figures":  # what they share
-        _add_script(_script)
-
-
 @app.command()
 def compact(results_address: ResultsArgument) -> None:
     """Put the small files of finished trials together into larger ones, which are read faster."""
-    with _usable(results_address):
+    with usable(results_address):
         store = addresses.open_store(results_address)
         preparation.read_study(store)
         screen.print(f"{upkeep.compact(store)} files of each table put together")
@@ -274,15 +190,15 @@ def verify(
 
     Exit status: 0 all are equal, 1 some differ, 2 unusable input.
     """
-    with _usable(results_address):
+    with usable(results_address):
         store = addresses.open_store(results_address)
-    with _usable(store.address, Path(store.address) / "study.toml"):
+    with usable(store.address, Path(store.address) / "study.toml"):
         differences = verifying.verify(store, trials, screen, workers)
     for trial_id, difference in differences.items():
         outcome = (difference, "red") if difference else ("equal, to the bit", "green")
         screen.print(Text.assemble(f"{trial_id}  ", outcome), soft_wrap=True)
     if differing := sum(map(bool, differences.values())):
-        _stop(SOME_FAILED, f"metafa: {differing} of {len(differences)} trials differ from their results")
+        stop(SOME_FAILED, f"metafa: {differing} of {len(differences)} trials differ from their results")
 
 
 @app.command()
@@ -292,10 +208,10 @@ def tensorboard(
         Path, typer.Argument(metavar="FOLDER", help="Where to write event files: a folder for each trial.")
     ],
 ) -> None:
-    """Write the trials that have ended as TensorBoard's event files; call it again for those that end later."""
+    """Write finished trials as TensorBoard event files. Call it again to add trials that finish later."""
     from metafa.results import tensorboard
 
-    with _usable(results_address):
+    with usable(results_address):
         store = addresses.open_store(results_address)
         preparation.read_study(store)
         with damage.of_a_study(store.address):
@@ -305,7 +221,7 @@ def tensorboard(
 
 @app.command()
 def studies() -> None:
-    """List the studies that come with metafa, to run or to begin one's own from."""
+    """List the studies that come with metafa: run one, or copy it as the start of your own."""
     table = Table("study", "what it asks")
     table.columns[0].no_wrap = True
     for name, path in bundled.study_files().items():
@@ -328,7 +244,7 @@ def tasks() -> None:
     from metafa.tasks import TASK_DISTRIBUTIONS, data_folder
     from metafa.tasks.classification import DATASETS
 
-    with _usable("METAFA_DATA"):
+    with usable("METAFA_DATA"):
         for kind, known in (("task distribution", TASK_DISTRIBUTIONS), ("dataset", DATASETS)):
             table = Table(kind, "data", "what it is")
             for name, source in known.items():

@@ -20,7 +20,7 @@ from study_bases import EVALUATE, EVALUATED
 from study_texts import study_with
 from typer.testing import CliRunner
 
-from metafa import cli
+from metafa import cli, cli_inputs
 from metafa.reporting import report
 from metafa.results import addresses, heartbeat, preparation, sealing, tables, upkeep
 from metafa.results.columns import TABLES
@@ -173,7 +173,7 @@ def test_no_cluster_at_the_address(here: Path) -> None:
 )
 def test_whoever_is_lost_is_told_what_to_do_next(here: Path, arguments: list[str], said: str) -> None:
     done = run(*arguments)
-    assert done.exit_code == cli.UNUSABLE
+    assert done.exit_code == cli_inputs.UNUSABLE
     assert said in " ".join(done.output.split())
     assert list(here.iterdir()) == []
 

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafa.learning import adaptation, episodes, outer, training
+from metafa.learning import adaptation, outer, training
 from metafa.learning.adaptation import AdaptationSet, Adapted, PreparedTasks
 from metafa.learning.adaptation import InnerLoop as InnerLoop
 from metafa.learning.adaptation import inner_loop as inner_loop
-from metafa.learning.episodes import Episodes, EpisodeSource, TasksetSource
+from metafa.learning.episodes import Episodes, Source
 from metafa.learning.kinds import OUTER_ALGORITHMS as OUTER_ALGORITHMS
 from metafa.learning.networks import Network
 from metafa.learning.outer import OuterProblem
@@ -103,7 +103,7 @@ def _loss_and_accuracy(network: Network, images: AdaptationSet, adapted: Adapted
 def train(
     learner: Learner,
     inner: InnerLoop,
-    source: EpisodeSource | TasksetSource,
+    source: Source,
     *,
     shots: int,
     tasks_per_batch: int,
@@ -124,7 +124,7 @@ def train(
     if algorithm.draws:
         generators["outer"] = streams.generators("meta/outer")
     left = outer_steps - learner.resume.steps
-    drawn = (episodes.draw(source, tasks_per_batch, shots, generators["tasks"]) for _ in range(left))
+    drawn = (source.draw(tasks_per_batch, shots, generators["tasks"]) for _ in range(left))
 
     def gradient(tasks: Episodes) -> Gradient:
         problem = OuterProblem(network, inner, outer_rule, tasks, tuple(generators.get("outer", ())))

@@ -28,29 +28,33 @@ MEASUREMENT_COLUMNS = {
     "trial_id": Column(pa.string(), "the trial, as in `trials`", needed=True),
     "seed": Column(
         pa.int64(),
-        "the replica's, 0, 1, ...; in all trials seed 3 has the same weights, feedback and tasks at the start",
+        "the seed of the replica, 0, 1, ...; in all trials seed 3 starts with the same weights and feedback, and gets the "
+        "same tasks",
         needed=True,
     ),
-    "learning_rate": Column(pa.float64(), "the replica's, where a trial has several side by side; else null"),
-    "phase": Column(pa.string(), "the phase's name", needed=True),
+    "learning_rate": Column(
+        pa.float64(), "the learning rate of the replica, where a trial has several side by side; else null"
+    ),
+    "phase": Column(pa.string(), "the name of the phase", needed=True),
     "step": Column(
         pa.int64(),
-        "training steps of a phase that trains; inner steps of one that evaluates; outer steps of `meta`",
+        "the steps taken before the measurement: training steps; outer steps in a `meta` phase; inner steps in an "
+        "`evaluate` phase",
         needed=True,
     ),
     "metric": Column(pa.string(), "what was measured, one of the metrics below", needed=True),
-    "layer": Column(pa.int64(), "from 1; null for what is not of one layer"),
-    "component": Column(pa.int64(), "from 1, of singular values and principal components; else null"),
+    "layer": Column(pa.int64(), "the number of the layer, from 1; null where the metric does not belong to one layer"),
+    "component": Column(
+        pa.int64(), "the number of the singular value or principal component, from 1; null for other metrics"
+    ),
     "inputs": Column(
         pa.string(),
         "what the metric was measured on: the name of a task distribution or of a dataset; `noise`; `batch`, the batch "
         "trained on; or `tasks/NAME`, the images of a task distribution's tasks, where the trial trains on a dataset "
         "of that name. Null where it was not measured on inputs, such as an angle between weights",
     ),
-    "shift": Column(
-        pa.string(), "how the dataset's images were changed, such as `rotation`; null of images as they are"
-    ),
-    "strength": Column(pa.float64(), "of the shift, in its unit; null of images as they are"),
+    "shift": Column(pa.string(), "how the images were changed, such as `rotation`; null where they were not changed"),
+    "strength": Column(pa.float64(), "the strength of the shift, in its unit; null where the images were not changed"),
     "value": Column(pa.float64(), "the number, in the metric's unit", needed=True),
 }
 """Of `measurements`."""
@@ -59,13 +63,15 @@ _DIVERGENCE = pa.struct(
 )
 OUTCOME_COLUMNS = {
     "trial_id": Column(pa.string(), "a hash of what determines the result", needed=True),
-    "study": Column(pa.string(), "the study's name"),
+    "study": Column(pa.string(), "the name of the study"),
     "status": Column(
         pa.string(), "; ".join(f"`{name}`: {status.meaning}" for name, status in STATUSES.items()), needed=True
     ),
     "search": Column(pa.string(), "how the study's trials were chosen, and whether that depends on timing"),
     "point": Column(pa.string(), "what the study varies, as JSON: a value for each search space"),
-    "objectives": Column(pa.list_(pa.float64()), "what an adaptive search learns of the trial; null of other searches"),
+    "objectives": Column(
+        pa.list_(pa.float64()), "the values that an adaptive search learns from the trial; null in other searches"
+    ),
     "error": Column(pa.string(), "what went wrong, if anything did"),
     "divergence_bound": Column(
         pa.float64(),
@@ -74,19 +80,24 @@ OUTCOME_COLUMNS = {
     ),
     "divergences": Column(
         pa.list_(_DIVERGENCE),
-        "where each replica that diverged first did, as a list of `seed`, `learning_rate` (as in "
+        "for each replica that diverged, where it did so first, as a list of `seed`, `learning_rate` (as in "
         "`measurements`), `phase`, `step` and `metric`: a number measured there was not finite, or a `loss` or "
         "`meta_loss` above `divergence_bound`; `metric` is null where the weights, the feedback or the readout in "
-        "training were not finite. Its numbers of that phase and of all after it are left out of every analysis, and "
-        "stay in `measurements` as they were measured. Null of a trial that was stopped or failed",
+        "training were not finite. Every analysis leaves out the replica's numbers of that phase and of later ones; "
+        "`measurements` keeps them as they were measured. Null where the trial was stopped or failed",
     ),
     "diverged_seeds": Column(pa.list_(pa.int64()), "the seeds that diverged"),
-    "diverged_phase": Column(pa.string(), "where the first of them did"),
-    "diverged_step": Column(pa.int64(), "and at which step"),
-    "stopped_phase": Column(pa.string(), "where early stopping stopped the trial"),
-    "stopped_step": Column(pa.int64(), "and at which step"),
-    "numerics": Column(pa.int64(), "of metafa, raised when the same settings compute something else"),
-    "threads": Column(pa.int64(), "how many share a sum, and so decide how it rounds: `cpus_per_trial` of the study"),
+    "diverged_phase": Column(pa.string(), "the phase in which the first of them diverged"),
+    "diverged_step": Column(pa.int64(), "the step at which the first of them diverged"),
+    "stopped_phase": Column(pa.string(), "the phase in which early stopping stopped the trial"),
+    "stopped_step": Column(pa.int64(), "the step at which early stopping stopped the trial"),
+    "numerics": Column(
+        pa.int64(), "the version of metafa's arithmetic; it is raised when the same settings give other numbers"
+    ),
+    "threads": Column(
+        pa.int64(),
+        "the number of threads that share a sum, `cpus_per_trial` of the study; how a sum rounds depends on it",
+    ),
     "data": Column(
         pa.string(),
         "the images that the trial draws on, as JSON: for each task distribution and split, and for each "
@@ -96,20 +107,22 @@ OUTCOME_COLUMNS = {
 """Of `trials`, what came of a trial; after them stand its settings, by their dotted names."""
 PACKAGES = ("torch", "numpy", "learn2learn", "ray", "optuna")
 VERSION_COLUMNS = {
-    f"{name}_version": Column(pa.string(), f"the version of {name} that it ran with")
+    f"{name}_version": Column(pa.string(), f"the version of {name} that the trial ran with")
     for name in ("python", "metafa", *PACKAGES)
 }
 RUN_COLUMNS = {
     "started": Column(pa.timestamp("us", tz="UTC"), "when the trial started, UTC"),
-    "seconds": Column(pa.float64(), "how long it took"),
-    "host": Column(pa.string(), "the machine"),
-    "device": Column(pa.string(), "its CPU or GPU"),
-    "cpus": Column(pa.int64(), "its CPU cores"),
+    "seconds": Column(pa.float64(), "how many seconds the trial took"),
+    "host": Column(pa.string(), "the name of the machine that ran the trial"),
+    "device": Column(pa.string(), "the CPU or GPU that the trial ran on"),
+    "cpus": Column(pa.int64(), "the number of CPU cores of the machine"),
     "matrix_products": Column(
         pa.string(),
-        "the library of large matrix products, `onednn` or `torch`: what they compute differs in the last bits",
+        "the library that computed large matrix products, `onednn` or `torch`; their results differ in the last bits",
     ),
-    "metafa_commit": Column(pa.string(), "of the checkout that ran it; empty where that was not one"),
+    "metafa_commit": Column(
+        pa.string(), "the git commit of the checkout that ran the trial; empty where metafa was installed otherwise"
+    ),
     **VERSION_COLUMNS,
 }
 """Of `trials`, what describes the run and not its result: these differ when a study is run again."""

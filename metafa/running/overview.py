@@ -13,6 +13,7 @@ from rich.text import Text
 from metafa.results import continuing, heartbeat, preparation
 from metafa.results.columns import CONTINUED
 from metafa.results.heartbeat import Heartbeat
+from metafa.results.statuses import STATUSES
 from metafa.results.store import Store
 from metafa.results.tables import trial_rows
 from metafa.running.events import finished_trials
@@ -21,7 +22,6 @@ from metafa.studies.search import Point
 from metafa.studies.settings import NUMERICS
 from metafa.studies.study import Study
 
-STATUSES = {"done": "green", "diverged": "yellow", "stopped": "cyan", "failed": "red"}  # as they are counted and shown
 SHOWN_TRIALS = 40  # all are in the table; of more, those that run or have failed
 
 
@@ -80,7 +80,7 @@ def table(known: Overview) -> Table:
         if trial_id in known.running and trial_id not in known.statuses:
             part, beat = known.running[trial_id]
             status = f"running, {part:.0%}, {beat.host}" + (f" job {beat.job}" if beat.job else "")
-        styled = Text(status, STATUSES.get(status, ""))
+        styled = Text(status, STATUSES[status].colour if status in STATUSES else "")
         rows.add_row(trial_id, styled, *(str(point.get(name, "")) for name in names))
     return rows
 

@@ -45,11 +45,12 @@ def replaced(place: str, name: str, change: Callable[[Any], Any]) -> Iterator[No
 
 @contextlib.contextmanager
 def on_loopback() -> Iterator[None]:
-    """Within it a Ray that this process starts listens on loopback only, as it does on systems where it knows no
+    """Within it a Ray that this process starts listens on loopback only, as Ray does on systems where it offers no
     clusters. Without it, other machines could reach the ports of a study that runs on this one.
 
-    The environment variable is read by the processes that Ray starts, and by this one when it imports Ray; where that
-    was before, the constant is what it read.
+    Ray copies the environment variable into the constant once, when it is imported, and has no public option that makes
+    it listen on loopback. So the variable alone would come too late where a notebook has imported Ray before, and would
+    keep every later Ray of this process, and its connection to a cluster, on loopback where metafa imports Ray first.
     """
     variable = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
     before = os.environ.get(variable)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from metafa.learning import episodes
-from metafa.learning.episodes import EpisodeSource, TasksetSource
+from metafa.learning.episodes import Source
 from metafa.learning.supervised import Labelled
 from metafa.studies.data import TaskNeed
 from metafa.studies.needs import dataset_needs, task_needs
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Sources:
     """The images of trials: what tasks are drawn from, by `source_key`; datasets' training and test images, by name."""
 
-    tasks: Mapping[tuple[str, str, int, int], EpisodeSource | TasksetSource]
+    tasks: Mapping[tuple[str, str, int, int], Source]
     datasets: Mapping[str, tuple[Labelled, Labelled]]
 
 
@@ -41,7 +41,7 @@ def load_sources(*trials: TrialSettings, images: Mapping[str, LabelledImages] | 
     from metafa.tasks.classification import DATASETS, PARTS
 
     loaded = images or {}
-    sources: dict[tuple[str, str, int, int], EpisodeSource | TasksetSource] = {}
+    sources: dict[tuple[str, str, int, int], Source] = {}
     for need in (need for settings in trials for need in task_needs(settings)):
         if source_key(need) not in sources:
             name = f"tasks/{need.distribution}/{need.split}"
@@ -61,7 +61,7 @@ def load_sources(*trials: TrialSettings, images: Mapping[str, LabelledImages] | 
 
 def prepared(sources: Sources, device: str = "cpu") -> Sources:
     """The images on ``device``, and what is computed of them once for many trials."""
-    tasks = {key: episodes.with_gram(episodes.to(source, device)) for key, source in sources.tasks.items()}
+    tasks = {key: source.to(device).with_gram() for key, source in sources.tasks.items()}
     datasets = {name: (training.to(device), test.to(device)) for name, (training, test) in sources.datasets.items()}
     return Sources(tasks, datasets)
 

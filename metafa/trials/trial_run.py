@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metafa.learning import credit, episodes, feedback, meta, networks, noise
-from metafa.learning.episodes import Episodes, EpisodeSource, TasksetSource
+from metafa.learning import credit, feedback, meta, networks, noise
+from metafa.learning.episodes import Episodes, Source
 from metafa.learning.feedback import FeedbackConfig
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
@@ -141,7 +141,7 @@ class TrialRun:
         rates = rates.repeat_interleave(len(self.recorder.seeds) // len(rates))
         return meta.inner_loop(self.network, self.rule, phase.inner_steps, rates, adapted_layers)
 
-    def source(self, phase: TaskSettings, distribution: str, split: str) -> EpisodeSource | TasksetSource:
+    def source(self, phase: TaskSettings, distribution: str, split: str) -> Source:
         return self.sources[(distribution, split, phase.ways, phase.shots + phase.queries)]
 
     def tasks(self, phase: EvaluatePhase, distribution: str, number: int) -> Episodes:
@@ -149,9 +149,8 @@ class TrialRun:
         key = (phase.name, distribution, number)
         if key not in self._drawn:
             generators = self.streams.generators(f"evaluate/{distribution}/{phase.split}", device="cpu")
-            self._drawn[key] = episodes.draw(
-                self.source(phase, distribution, phase.split), number, phase.shots, generators
-            )
+            source = self.source(phase, distribution, phase.split)
+            self._drawn[key] = source.draw(number, phase.shots, generators)
         return self._drawn[key]
 
     def train(

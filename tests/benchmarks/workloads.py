@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from metafa import tasks
-from metafa.learning import credit, episodes, meta, noise, outer
+from metafa.learning import credit, meta, noise, outer, tasksets
 from metafa.learning.episodes import Episodes, EpisodeSource
 from metafa.learning.kinds import OUTER_ALGORITHMS
 from metafa.learning.networks import Network
@@ -59,7 +59,7 @@ class Workload:
 
 def _source(split: str, ways: int, per_class: int, device: str) -> tuple[object, EpisodeSource]:
     taskset = tasks.taskset(tasks.TASK_DISTRIBUTIONS["glyphs"].load(split), ways, per_class)
-    return taskset, episodes.to(episodes.from_taskset(taskset), device)
+    return taskset, tasksets.from_taskset(taskset).to(device)
 
 
 def _generators(replicas: int, name: str = "benchmark") -> list[torch.Generator]:
@@ -100,7 +100,7 @@ def meta_training_step(
     """One outer gradient of a batch of tasks; the peer is learn2learn's MAML, its tasks already drawn."""
     _, source = _source("training", ways, shots + QUERIES, device)
     network = _network(ways, replicas, device)
-    drawn = episodes.draw(source, batch, shots, _generators(replicas))
+    drawn = source.draw(batch, shots, _generators(replicas))
     inner = meta.inner_loop(network, BACKPROP, INNER_STEPS, RATE)
     maml_of = import_learn2learn().algorithms.MAML
 
@@ -152,14 +152,14 @@ def meta_loss(
 ) -> Workload:
     """The meta-loss over tasks of 5-way 5-shot, drawing included; the peer does fewer, and its time is scaled."""
     taskset, source = _source("test", 5, 5 + QUERIES, device)
-    source = episodes.with_gram(source)
+    source = source.with_gram()
     network = _network(5, replicas, device)
     inner = meta.inner_loop(network, BACKPROP, INNER_STEPS, RATE)
     generators = _generators(replicas)
     maml = import_learn2learn().algorithms.MAML(Perceptron(network, 0, align=False), lr=RATE, first_order=True)
 
     def ours() -> list[float]:
-        return meta.meta_loss(network, inner, episodes.draw(source, ours_tasks, 5, generators))[0].tolist()
+        return meta.meta_loss(network, inner, source.draw(ours_tasks, 5, generators))[0].tolist()
 
     def loop(samples: list) -> float:
         total = 0.0
@@ -181,7 +181,7 @@ def meta_loss(
         return loop([split(taskset.sample()) for _ in range(peer_tasks)])
 
     def agree() -> None:
-        drawn = episodes.draw(source, peer_tasks, 5, _generators(replicas, "agree"))
+        drawn = source.draw(peer_tasks, 5, _generators(replicas, "agree"))
         wanted = loop(_samples(drawn, 0))
         found = meta.meta_loss(network, inner, drawn)[0][0].item()
         assert abs(found - wanted) < 1e-4 * wanted, (found, wanted)
@@ -277,7 +277,7 @@ def drawing(number: int, goal: float, ours_tasks: int = 1000, peer_tasks: int = 
     generators = _generators(1)
 
     def ours() -> Episodes:
-        return episodes.draw(source, ours_tasks, 5, generators)
+        return source.draw(ours_tasks, 5, generators)
 
     def theirs() -> list:
         return [taskset.sample() for _ in range(peer_tasks)]

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from metafa import tasks
-from metafa.learning import episodes
+from metafa.learning import episodes, tasksets
 from metafa.tasks.base import SIDE, LabelledImages, import_learn2learn
 
 CLASS_SIZES = [4, 5, 6, 7, 8, 9]
@@ -56,10 +56,10 @@ def drawn_like(one: torch.Tensor, other: torch.Tensor) -> float:
 @pytest.mark.parametrize("fused", [True, False])
 def test_tasks_have_the_tasksets_distribution(dataset, fused: bool) -> None:
     asked = taskset(dataset, fused=fused)
-    source = episodes.from_taskset(asked)
+    source = tasksets.from_taskset(asked)
     assert isinstance(source, episodes.EpisodeSource)
     number = 4000
-    ours = episodes.draw(source, number, 1, generators())
+    ours = source.draw(number, 1, generators())
     random.seed(0)
     theirs = [asked.sample() for _ in range(number)]
     # one image of each class, since the images of a class come together: learn2learn's four stand side by side
@@ -97,9 +97,9 @@ def test_drawing_without_learn2learn_equals_drawing_from_its_taskset(load: Calla
     images = load()
     sources = [
         episodes.from_images(images.images, images.labels, ways=3, images_per_class=3),
-        episodes.from_taskset(tasks.taskset(images, ways=3, images_per_class=3)),
+        tasksets.from_taskset(tasks.taskset(images, ways=3, images_per_class=3)),
     ]
-    ours, theirs = (vars(episodes.draw(source, 50, 1, generators(2))) for source in sources)
+    ours, theirs = (vars(source.draw(50, 1, generators(2))) for source in sources)
     assert (ours.pop("gram"), theirs.pop("gram")) == (None, None)
     for name, values in ours.items():
         assert values.dtype == theirs[name].dtype
@@ -107,19 +107,19 @@ def test_drawing_without_learn2learn_equals_drawing_from_its_taskset(load: Calla
 
 
 def test_that_comparison_finds_a_sampler_that_favours_a_class(dataset) -> None:
-    source = episodes.from_taskset(taskset(dataset))
-    fair = episodes.draw(source, 4000, 1, generators())
+    source = tasksets.from_taskset(taskset(dataset))
+    fair = source.draw(4000, 1, generators())
     # tasks with class 0 a third more likely than they should be
     classes = fair.images[fair.support[0]][..., 1].long()
     keep = (classes == 0).any(-1) | (torch.rand(4000, generator=generators()[0]) < 0.6)
     biased = frequencies(fair.images[fair.support[0][keep]], fair.support_labels[0][keep])["class"]
-    other = episodes.draw(source, 4000, 1, [torch.Generator().manual_seed(99)])
+    other = source.draw(4000, 1, [torch.Generator().manual_seed(99)])
     expected = frequencies(other.images[other.support[0]], other.support_labels[0])["class"]
     assert drawn_like(biased, expected) < 1e-4
 
 
 def test_support_and_query_are_disjoint_and_labels_follow_classes(dataset) -> None:
-    tasks = episodes.draw(episodes.from_taskset(taskset(dataset)), 500, 2, generators(2))
+    tasks = tasksets.from_taskset(taskset(dataset)).draw(500, 2, generators(2))
     assert tasks.support.shape == (2, 500, 6)
     assert tasks.query.shape == (2, 500, 6)
     together = torch.cat([tasks.support, tasks.query], -1).sort(-1).values
@@ -148,8 +148,8 @@ def test_distinct_stays_in_range_at_the_largest_uniform() -> None:
 
 
 def test_filtered_labels_are_the_only_ones_drawn(dataset) -> None:
-    source = episodes.from_taskset(taskset(dataset, filter_labels=[1, 3, 5]))
-    tasks = episodes.draw(source, 50, 1, generators())
+    source = tasksets.from_taskset(taskset(dataset, filter_labels=[1, 3, 5]))
+    tasks = source.draw(50, 1, generators())
     assert set(tasks.images[tasks.support][..., 1].long().flatten().tolist()) == {1, 3, 5}
 
 
@@ -168,14 +168,14 @@ def test_unknown_transforms_are_asked_for(dataset) -> None:
             return description
 
     asked = taskset(dataset, extra=(Tripled, t.ConsecutiveLabels))
-    source = episodes.from_taskset(asked)
-    assert isinstance(source, episodes.TasksetSource)
+    source = tasksets.from_taskset(asked)
+    assert isinstance(source, tasksets.TasksetSource)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    tasks = episodes.draw(source, 20, 1, generators(2))
+    tasks = source.draw(20, 1, generators(2))
     # Python's own generator cannot be compared here: beartype, which checks the types in tests, draws from it
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
-    again = episodes.draw(source, 20, 1, generators(2))
+    again = source.draw(20, 1, generators(2))
     assert torch.equal(tasks.images, again.images), "the same streams give the same tasks"
     assert tasks.support.shape == (2, 20, 3)
     assert tasks.query.shape == (2, 20, 9)
@@ -187,27 +187,27 @@ def test_unknown_transforms_are_asked_for(dataset) -> None:
 
 @pytest.mark.parametrize("options", [{"replacement": True}, {"fused": False, "replacement": True}])
 def test_drawing_with_replacement_is_left_to_the_taskset(dataset, options: dict) -> None:
-    assert isinstance(episodes.from_taskset(taskset(dataset, **options)), episodes.TasksetSource)
+    assert isinstance(tasksets.from_taskset(taskset(dataset, **options)), tasksets.TasksetSource)
 
 
 def test_a_finite_set_of_tasks_is_left_to_the_taskset(dataset) -> None:
     finite = taskset(dataset)
     finite.num_tasks = 5
-    assert isinstance(episodes.from_taskset(finite), episodes.TasksetSource)
+    assert isinstance(tasksets.from_taskset(finite), tasksets.TasksetSource)
 
 
 def test_a_lambda_among_the_transforms_is_left_to_the_taskset(dataset) -> None:
     asked = taskset(dataset, fused=False)
     asked.task_transforms = [*asked.task_transforms, lambda task: task]
-    source = episodes.from_taskset(asked)
-    assert isinstance(source, episodes.TasksetSource)
-    assert episodes.draw(source, 5, 1, generators()).query.shape == (1, 5, 9)
+    source = tasksets.from_taskset(asked)
+    assert isinstance(source, tasksets.TasksetSource)
+    assert source.draw(5, 1, generators()).query.shape == (1, 5, 9)
 
 
 def test_what_a_taskset_makes_of_a_task_is_kept(dataset) -> None:
     asked = taskset(dataset)
     asked.task_collate = lambda task: (torch.stack([image for image, _ in task]) * 2, torch.arange(3).repeat(4))
-    tasks = episodes.draw(episodes.from_taskset(asked), 3, 1, generators())
+    tasks = tasksets.from_taskset(asked).draw(3, 1, generators())
     assert tasks.support_labels.tolist() == [[[0, 1, 2]] * 3]
     assert (tasks.images % 2 == 0).all()
 
@@ -227,12 +227,12 @@ def test_too_few_classes_or_images_are_said(dataset, fused: bool, options: dict,
     with pytest.raises(ValueError, match="Sample larger than population"):
         [asked.sample() for _ in range(200)]
     with pytest.raises(ValueError, match=said):
-        episodes.from_taskset(asked)
+        tasksets.from_taskset(asked)
 
 
 def test_all_images_of_every_class_are_a_sound_task(dataset) -> None:
     """The most that there are: 6 ways of 6 classes, 4 images of the class that has 4."""
-    tasks = episodes.draw(episodes.from_taskset(taskset(dataset, ways=6, images=4)), 50, 3, generators())
+    tasks = tasksets.from_taskset(taskset(dataset, ways=6, images=4)).draw(50, 3, generators())
     together = torch.cat([tasks.support, tasks.query], -1).sort(-1).values
     assert (together[..., 1:] != together[..., :-1]).all()
     assert (tasks.images[tasks.support][..., 1].long().sort(-1).values == torch.arange(6).repeat_interleave(3)).all()
@@ -245,9 +245,9 @@ def test_a_fixed_number_of_tasks_is_offered_once_each(dataset, transformed: bool
     if transformed:
         asked.task_transforms = [*asked.task_transforms, lambda task: task]
     asked.num_tasks = 7
-    source = episodes.from_taskset(asked)
+    source = tasksets.from_taskset(asked)
     assert source.number_of_tasks == 7
-    found = episodes.each(source, 7, 1, replicas=2)
+    found = source.every(7, 1, replicas=2)
     for i, (images, labels) in enumerate(asked):
         assert images.flatten(1).equal(found.images[12 * i : 12 * (i + 1)])
         first = [labels.tolist().index(label) for label in labels.unique().tolist()]
@@ -257,9 +257,9 @@ def test_a_fixed_number_of_tasks_is_offered_once_each(dataset, transformed: bool
             assert torch.cat([support, query]).sort().values.tolist() == list(range(12 * i, 12 * (i + 1)))
             assert labels[support - 12 * i].equal(found.support_labels[replica, i])
             assert labels[query - 12 * i].equal(found.query_labels[replica, i])
-    assert episodes.each(source, 3, 1, replicas=1).images.equal(found.images[:36])
+    assert source.every(3, 1, replicas=1).images.equal(found.images[:36])
     with pytest.raises(ValueError, match="tasks is 8, but the taskset has 7"):
-        episodes.each(source, 8, 1, replicas=1)
+        source.every(8, 1, replicas=1)
 
 
 def test_a_fixed_list_not_drawn_yet_does_not_depend_on_who_asks(dataset) -> None:
@@ -269,7 +269,7 @@ def test_a_fixed_list_not_drawn_yet_does_not_depend_on_who_asks(dataset) -> None
         asked.num_tasks = 4
         random.seed(seed)
         torch.manual_seed(seed)
-        lists.append(episodes.each(episodes.from_taskset(asked), 4, 1, replicas=seed))
+        lists.append(tasksets.from_taskset(asked).every(4, 1, replicas=seed))
     assert lists[0].images.equal(lists[1].images)
     assert lists[0].support[0].equal(lists[1].support[1])
 
@@ -304,9 +304,9 @@ def task(counts: list[int], labels: list[int] | None = None, pixels: int = 6) ->
 )
 def test_what_is_no_task_is_said(tasks: list, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        episodes.each(episodes.TasksetSource(tasks), len(tasks), 1, replicas=1)
+        tasksets.TasksetSource(tasks).every(len(tasks), 1, replicas=1)
 
 
 def test_no_image_left_for_the_query_set(dataset) -> None:
     with pytest.raises(ValueError, match="4 images of a class leave none for the query set beside 4 shots"):
-        episodes.draw(episodes.from_taskset(taskset(dataset)), 1, 4, generators())
+        tasksets.from_taskset(taskset(dataset)).draw(1, 4, generators())

@@ -6,7 +6,7 @@ from oracles import Perceptron, slow_gradients, slowly_adapted
 from small import initialise, random_episodes, random_network, random_source, with_tensors
 from torch.nn.functional import cross_entropy
 
-from metafa.learning import adaptation, credit, episodes, meta, noise, outer
+from metafa.learning import adaptation, credit, episodes, meta, noise, outer, tasksets
 from metafa.learning.kinds import OUTER_ALGORITHMS, resolved
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
@@ -217,7 +217,7 @@ def test_meta_training_equals_learn2learns_loop_with_torchs_adam(algorithm: str)
     tasks_from = streams.generators("meta/tasks")
     l2l = import_learn2learn()
     for step in steps:
-        tasks = episodes.draw(source, 4, 2, tasks_from)
+        tasks = source.draw(4, 2, tasks_from)
         for replica, (module, optimizer) in enumerate(zip(modules, optimizers, strict=True)):
             maml = l2l.algorithms.MAML(module, lr=0.2, first_order=algorithm == "first_order")
             optimizer.zero_grad()
@@ -265,7 +265,7 @@ def test_replicas_are_apart() -> None:
 def test_no_outer_algorithm_leaves_the_network_alone() -> None:
     network = random_network([8, 6, 3])
     before = [p.clone() for p in network.tensors]
-    source = episodes.TasksetSource(None, "cpu")
+    source = tasksets.TasksetSource(None, "cpu")
     steps = meta.train(
         Learner(replace(network), BACKPROP, Streams(0, (0, 1)), Optimizer("adam", (1e-2,))),
         meta.inner_loop(network, BACKPROP, 2, 0.3),
@@ -380,7 +380,7 @@ def test_inner_learning_rates_are_learned_by_the_outer_optimizer() -> None:
     inner = meta.inner_loop(network, ALIGNMENT, 2, 0.3)
     learned = replace(inner, learning_rates=inner.learning_rates.requires_grad_())
     before = [t.detach().clone() for t in (*parameters_of(network), learned.learning_rates)]
-    tasks = episodes.draw(source, 4, 2, streams.generators("meta/tasks"))
+    tasks = source.draw(4, 2, streams.generators("meta/tasks"))
     made = outer_gradient("exact", network, learned, ALIGNMENT, tasks)
     expected = [p - 0.5 * g for p, g in zip(before, (*made.tensors, *made.learning_rates), strict=True)]
     for _ in meta.train(

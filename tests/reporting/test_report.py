@@ -13,7 +13,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from typer.testing import CliRunner
 
-from metafa import cli
+from metafa import cli, cli_inputs
 from metafa.results import addresses, preparation
 from metafa.studies import study
 
@@ -220,6 +220,6 @@ def test_of_a_search_the_front_and_every_trial_are_drawn(chromium: webdriver.Chr
 
 def test_what_is_no_results_is_said_in_a_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli.app, ["report", str(tmp_path)])
-    assert done.exit_code == cli.UNUSABLE
+    assert done.exit_code == cli_inputs.UNUSABLE
     assert "it has no study.toml" in done.output
     assert list(tmp_path.iterdir()) == []

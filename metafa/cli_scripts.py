@@ -1,0 +1,39 @@
+"""The command ``metafa analyse``: every script of the folder `analysis` is a command of it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+import typer
+
+from metafa.running import bundled
+
+scripts = typer.Typer(
+    help="Run a script that analyses results: [bold]metafa analyse meta_loss RESULTS[/]. What a script does, it says "
+    "itself: [bold]metafa analyse meta_loss --help[/].",
+    no_args_is_help=True,
+)
+
+
+def _add_script(script: Path) -> None:
+    """Makes a script of the folder analysis a command, which hands it all of its arguments."""
+    explained = ast.get_docstring(ast.parse(script.read_text("utf-8"))) or ""
+
+    @scripts.command(
+        script.stem,
+        help=" ".join(explained.partition("\n\n")[0].split()),
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
+    def run_script(context: typer.Context) -> None:
+        sys.argv = [f"metafa analyse {script.stem}", *context.args]
+        sys.path.insert(0, str(script.parent))  # scripts share a module there
+        importlib.import_module(script.stem).main()
+
+
+for _script in sorted(bundled.folder("analysis").glob("*.py")):
+    if _script.stem != "figures":  # what they share
+        _add_script(_script)
