@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ class Episodes:
         )
 
 
+@runtime_checkable
 class Source(Protocol):
     """A task distribution, from which batches of tasks are drawn."""
 

@@ -28,8 +28,8 @@ MEASUREMENT_COLUMNS = {
     "trial_id": Column(pa.string(), "the trial, as in `trials`", needed=True),
     "seed": Column(
         pa.int64(),
-        "the seed of the replica, 0, 1, ...; in all trials seed 3 starts with the same weights and feedback, and gets the "
-        "same tasks",
+        "the seed of the replica, 0, 1, ...; in all trials seed 3 starts with the same weights and feedback, and gets "
+        "the same tasks",
         needed=True,
     ),
     "learning_rate": Column(
