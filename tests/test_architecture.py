@@ -86,3 +86,9 @@ def test_the_command_starts_without_what_takes_long_to_import() -> None:
     code = f"import metafa.cli, sys; print(*(set(sys.modules) & {slow!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == ""
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Of two, pytest would collect one."""
+    names = [file.name for file in Path(__file__).parent.rglob("test_*.py")]
+    assert len(set(names)) == len(names)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from oracles import Perceptron
-from small import initialise
+from random_networks import initialise
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 

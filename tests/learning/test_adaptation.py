@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from oracles import Perceptron, replica_of, slowly_adapted
-from small import randn, random_episodes, random_network
+from random_networks import randn, random_episodes, random_network
 from torch.nn.functional import cross_entropy
 
 from metafa.learning import adaptation, credit, episodes, networks

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from oracles import slow_gradients
-from small import randn, random_network, with_tensors
+from random_networks import randn, random_network, with_tensors
 
 from metafa.learning import credit, losses, networks
 from metafa.learning.layers.base import flat

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 from oracles import replica_of, slow_gradients
+from random_networks import initialise, random_network, with_tensors
 from scipy import stats
-from small import initialise, random_network, with_tensors
 
 from metafa.learning import credit, feedback, measures, networks, noise, rules
 from metafa.learning.feedback import FeedbackConfig

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from oracles import Perceptron, slow_gradients, slowly_adapted
-from small import initialise, random_episodes, random_network, random_source, with_tensors
+from random_networks import initialise, random_episodes, random_network, random_source, with_tensors
 from torch.nn.functional import cross_entropy
 
 from metafa.learning import adaptation, credit, episodes, meta, noise, outer, tasksets

@@ -1,8 +1,8 @@
 import pytest
 import torch
 from oracles import Perceptron
+from random_networks import initialise
 from scipy import stats
-from small import initialise
 from torch.nn.functional import cross_entropy
 
 from metafa.learning import credit, measures, noise

@@ -1,5 +1,5 @@
 import torch
-from small import initialise
+from random_networks import initialise
 
 from metafa.learning.streams import Streams
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from oracles import Perceptron
-from small import initialise, random_network
+from random_networks import initialise, random_network
 from torch.nn.functional import cross_entropy
 
 from metafa.learning import credit, supervised

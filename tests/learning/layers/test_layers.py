@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from small import random_episodes, with_tensors
+from random_networks import random_episodes, with_tensors
 from torch import Tensor
 
 from metafa.learning import credit, feedback, meta, networks
