@@ -13,11 +13,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import made
 import pandas as pd
 import pytest
 from study_bases import EVALUATE, EVALUATED
 from study_texts import study_with
+import synthetic_results as made
 from typer.testing import CliRunner
 
 from metafa import cli, cli_inputs

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import made
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_results
 from scipy import stats
 
 from metafa.reporting import comparison, conditions, statistics
@@ -48,7 +48,7 @@ def put(folder: Path, told: Callable[[tuple[str, int], dict], dict | None] = lam
         )
         return [row for made in rows if (row := told(key, made)) is not None]
 
-    made.results_of(folder, STUDY, measured)
+    synthetic_results.results_of(folder, STUDY, measured)
     return losses
 
 
@@ -59,7 +59,7 @@ def known(tmp_path: Path) -> tuple[Path, dict]:
 
 def test_the_table_has_the_known_answers(known: tuple[Path, dict]) -> None:
     folder, losses = known
-    done = made.run("meta_loss.py", folder)
+    done = synthetic_results.run("meta_loss.py", folder)
     assert done.returncode == 0, done.stderr
     every = pd.read_csv(folder / "analysis" / "meta_loss.csv")
     assert len(every) == 4 * 3, "each task distribution, and all"
@@ -133,7 +133,7 @@ def test_every_pair_of_conditions_is_compared(known: tuple[Path, dict]) -> None:
 def test_too_few_seeds_are_said_beside_the_claim(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     put(folder, lambda of, row: row if row["seed"] < 6 else None)
-    done = made.run("meta_loss.py", folder)
+    done = synthetic_results.run("meta_loss.py", folder)
     assert "may have lowered the meta-loss of feedback_alignment on glyphs" in done.stdout, "its interval is clear"
     # 6 x 2 / 2^6 is above 5%, and 6 x 2 / 2^8 below
     assert "too few seeds: with 6 no difference among 6 comparisons can pass 5%" in done.stdout
@@ -175,14 +175,14 @@ def test_many_settings_drawn_at_random_are_compared_without_all_their_combinatio
             yield row | {"seed": seed, "metric": "meta_loss", "value": trial.varied["noise.mean"]}
             yield row | {"seed": seed, "metric": "meta_accuracy", "value": 0.5}
 
-    checked = made.results_of(tmp_path / "made", text, measured)
+    checked = synthetic_results.results_of(tmp_path / "made", text, measured)
     table = comparison.compare(conditions.read(tmp_path / "made"))
     found = sorted(table["meta_loss"])
     assert found == pytest.approx(sorted(trial.varied["noise.mean"] for trial in checked.trials))
 
 
 def test_a_folder_without_results_is_said_in_a_line(tmp_path: Path) -> None:
-    done = made.run("meta_loss.py", tmp_path)
+    done = synthetic_results.run("meta_loss.py", tmp_path)
     assert done.returncode == 2
     assert "no tables `trials` and `measurements`" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

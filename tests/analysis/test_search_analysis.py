@@ -4,10 +4,10 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-import made
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_results
 
 from metafa.errors import ResultsError
 from metafa.reporting import appearance, conditions, objectives
@@ -54,12 +54,12 @@ def measured(trial):
 
 @pytest.fixture
 def known(tmp_path: Path) -> tuple[Path, study.Study]:
-    return tmp_path / "made", made.results_of(tmp_path / "made", STUDY, measured)
+    return tmp_path / "made", synthetic_results.results_of(tmp_path / "made", STUDY, measured)
 
 
 def test_importance_and_best_are_the_known_ones(known: tuple[Path, study.Study]) -> None:
     folder, checked = known
-    done = made.run("search.py", folder)
+    done = synthetic_results.run("search.py", folder)
     assert done.returncode == 0, done.stderr
     best = min(checked.trials, key=lambda trial: loss(trial.varied))
     every = pd.read_csv(folder / "analysis" / "search.csv").set_index("trial_id")
@@ -81,14 +81,14 @@ def test_importance_and_best_are_the_known_ones(known: tuple[Path, study.Study])
 
 
 def test_where_nothing_varies_nothing_matters(tmp_path: Path) -> None:
-    made.results_of(
+    synthetic_results.results_of(
         tmp_path / "made",
         STUDY.replace("trials = 60", "trials = 5"),
         lambda trial: [
             {"seed": 0, "phase": "evaluate", "step": 5, "metric": "meta_loss", "inputs": "glyphs", "value": 1.0}
         ],
     )
-    done = made.run("search.py", tmp_path / "made")
+    done = synthetic_results.run("search.py", tmp_path / "made")
     assert done.returncode == 0, done.stderr
     weights = pd.read_csv(tmp_path / "made" / "analysis" / "search_importance.csv")
     assert len(weights) == 4
@@ -97,7 +97,7 @@ def test_where_nothing_varies_nothing_matters(tmp_path: Path) -> None:
 
 def test_of_two_objectives_there_is_a_front(known: tuple[Path, study.Study]) -> None:
     folder, checked = known
-    done = made.run("search.py", folder, "--objective", "evaluate.meta_loss", "--objective", "noise.steps")
+    done = synthetic_results.run("search.py", folder, "--objective", "evaluate.meta_loss", "--objective", "noise.steps")
     assert done.returncode == 0, done.stderr
     both = [(loss(trial.varied), trial.varied["noise.steps"], trial) for trial in checked.trials]
     expected = {
@@ -116,7 +116,7 @@ def test_of_two_objectives_there_is_a_front(known: tuple[Path, study.Study]) -> 
 
 @pytest.fixture
 def search(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(made.ANALYSIS))
+    monkeypatch.syspath_prepend(str(synthetic_results.ANALYSIS))
     return importlib.import_module("search")
 
 
@@ -130,12 +130,12 @@ def test_of_equals_none_is_better(search: ModuleType) -> None:
 
 def test_what_is_not_there_is_said_in_a_line(known: tuple[Path, study.Study], tmp_path: Path) -> None:
     folder, _ = known
-    done = made.run("search.py", folder, "--objective", "evaluate.accuracies")
+    done = synthetic_results.run("search.py", folder, "--objective", "evaluate.accuracies")
     assert done.returncode == 2
     assert done.stderr.strip() == (f"{folder}: no 'accuracies' in a phase 'evaluate'; the phases are noise, evaluate")
     fixed = STUDY.partition("[network]")[0] + '[[phases]]\nphase="evaluate"\ntask_distributions=["glyphs"]\n'
-    made.results_of(tmp_path / "fixed", fixed, lambda trial: [])
-    done = made.run("search.py", tmp_path / "fixed")
+    synthetic_results.results_of(tmp_path / "fixed", fixed, lambda trial: [])
+    done = synthetic_results.run("search.py", tmp_path / "fixed")
     assert done.returncode == 2
     assert "this study varies nothing" in done.stderr
 
@@ -143,7 +143,7 @@ def test_what_is_not_there_is_said_in_a_line(known: tuple[Path, study.Study], tm
 def test_what_is_best_goes_by_the_metric_or_by_what_is_said(tmp_path: Path) -> None:
     text = STUDY.replace('method = "random"', 'method = "tpe"\nobjectives = ["noise.effective_rank", "noise.steps"]')
     text = text.replace("trials = 60", 'directions = ["maximize", "minimize"]\ntrials = 3')
-    made.results_of(tmp_path / "random", STUDY, measured)
+    synthetic_results.results_of(tmp_path / "random", STUDY, measured)
     tables, searched = conditions.read(tmp_path / "random"), study.parse(text)
     for asked, maximize in {
         "evaluate.meta_loss": False,

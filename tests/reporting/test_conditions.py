@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import made
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_results
 
 from metafa.errors import ResultsError, StudyError
 from metafa.reporting import claims, comparison, conditions, objectives, report
@@ -52,8 +52,8 @@ def measured(
 def analysed(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs a script of analysis/ in this process, where a warning is an error."""
     monkeypatch.setattr(sys, "argv", [script, str(folder)])
-    monkeypatch.syspath_prepend(str(made.ANALYSIS))
-    runpy.run_path(str(made.ANALYSIS / script), run_name="__main__")
+    monkeypatch.syspath_prepend(str(synthetic_results.ANALYSIS))
+    runpy.run_path(str(synthetic_results.ANALYSIS / script), run_name="__main__")
 
 
 def test_noise_phases_of_the_same_length_are_conditions_of_their_own(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_noise_phases_of_the_same_length_are_conditions_of_their_own(tmp_path: P
     def loss(trial: Trial) -> float:
         return losses[trial.varied["normal.steps"], trial.varied["uniform.steps"]]
 
-    made.results_of(tmp_path, "seeds = 6\n" + text + EVALUATE, measured(loss))
+    synthetic_results.results_of(tmp_path, "seeds = 6\n" + text + EVALUATE, measured(loss))
     tables = conditions.read(tmp_path)
     assert tables.conditions == ["network.rule", "noise_steps", "normal.steps", "uniform.steps"]
     table = comparison.compare(tables).set_index(["normal.steps", "uniform.steps"])
@@ -86,7 +86,7 @@ def test_what_describes_noise_is_compared_with_no_noise_whatever_it_says(tmp_pat
     with_noise = '{ phase = "noise", steps = 64, learning_rate = 1e-3, batch_size = 32 }'
     evaluate = '{ phase = "evaluate", task_distributions = ["glyphs"], inner_steps = 1 }'
     text = f"seeds = 6\nphases = {{ choices = [[{with_noise}, {evaluate}], [{evaluate}]] }}\n"
-    made.results_of(tmp_path, text, measured(lambda trial: 1.0 + len(trial.settings.phases)))
+    synthetic_results.results_of(tmp_path, text, measured(lambda trial: 1.0 + len(trial.settings.phases)))
     tables = conditions.read(tmp_path)
     assert tables.conditions == ["network.rule", "noise_steps"]
     table = comparison.compare(tables).set_index("noise_steps")
@@ -107,7 +107,7 @@ def test_phases_as_choices_keep_every_setting(tmp_path: Path) -> None:
         phase: Any = trial.settings.phases[0]
         return 1.0 + steps.index((phase.phase, phase.steps))
 
-    made.results_of(tmp_path, text, measured(loss))
+    synthetic_results.results_of(tmp_path, text, measured(loss))
     trials = load(tmp_path).trials.sort_values("supervised.steps")
     assert trials["supervised.steps"].tolist() == pytest.approx([5, 500, np.nan], nan_ok=True)
     assert trials["supervised.learning_rate"].tolist() == pytest.approx([1e-4, 1e-3, np.nan], nan_ok=True)
@@ -129,7 +129,7 @@ def test_the_order_of_phases_tells_conditions_apart(tmp_path: Path) -> None:
     evaluate = '{ phase = "evaluate", task_distributions = ["glyphs"], inner_steps = 1 }'
     orders = f"[{noise}, {data}, {evaluate}], [{data}, {noise}, {evaluate}], [{data}, {evaluate}]"
     losses = {("noise", "supervised"): 1.0, ("supervised", "noise"): 3.0, ("supervised", "evaluate"): 2.0}
-    made.results_of(
+    synthetic_results.results_of(
         tmp_path,
         f"seeds = 6\nphases = {{ choices = [{orders}] }}\n",
         measured(lambda trial: losses[trial.settings.phases[0].name, trial.settings.phases[1].name]),
@@ -159,7 +159,7 @@ def test_seeds_may_be_varied(
         value = getattr(trial.settings, setting) + trial.varied["noise.steps"] / 64
         return measured(lambda _: value, trial.settings.seeds)(trial)
 
-    made.results_of(tmp_path, text, rows)
+    synthetic_results.results_of(tmp_path, text, rows)
     table = comparison.compare(conditions.read(tmp_path)).sort_values([column, "noise_steps"])
     assert table[column].tolist() == [choices[0]] * 2 + [choices[1]] * 2
     assert table["seeds"].tolist() == [seeds[0]] * 2 + [seeds[1]] * 2
@@ -181,7 +181,7 @@ def put(folder: Path, checked: study.Study, trial: Trial, status: str, rows: lis
         "failed": {"error": "Traceback\n  of two lines\nRuntimeError: [oops]"},
     }
     kept = rows if status in ("done", "diverged") else rows[:2] if status == "stopped" else []
-    made.put(folder, checked, trial, kept, status=status, **outcome[status])
+    synthetic_results.put(folder, checked, trial, kept, status=status, **outcome[status])
 
 
 def test_a_seed_that_diverged_counts_in_no_number_from_then_on(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_results_of_before_are_read_and_say_so(tmp_path: Path, monkeypatch: pyte
     checked = study.parse(text, default_name="made")
     preparation.prepare(addresses.at(tmp_path), checked)
     for trial in checked.trials:
-        made.put(tmp_path, checked, trial, measured(lambda _: 1.0)(trial), numerics=NUMERICS - 1)
+        synthetic_results.put(tmp_path, checked, trial, measured(lambda _: 1.0)(trial), numerics=NUMERICS - 1)
     said = f"these results were computed by numerics {NUMERICS - 1} of metafa, where this version has {NUMERICS}"
     assert said in report.render(addresses.at(tmp_path))
     analysed("meta_loss.py", tmp_path, monkeypatch)
@@ -248,7 +248,7 @@ def test_of_several_learning_rates_the_one_that_diverged_is_left_out(earlier: bo
         lost = {"diverged_seeds": [0], "diverged_phase": "evaluate", "diverged_step": 1}
         if not earlier:
             lost["divergences"] = [{"seed": 0, "learning_rate": 1e-1, "phase": "evaluate", "step": 1}]
-        made.put(tmp_path, checked, trial, rows, status="diverged", **lost)
+        synthetic_results.put(tmp_path, checked, trial, rows, status="diverged", **lost)
     table = comparison.compare(conditions.read(tmp_path))
     assert table.groupby("learning_rate")["diverged"].sum().tolist() == [2 if earlier else 0, 2]
 
@@ -289,7 +289,9 @@ def test_a_study_whose_every_seed_diverged_says_so(
     for trial in checked.trials:
         lost = [{"seed": seed, "learning_rate": None, "phase": "evaluate", "step": 1} for seed in range(3)]
         outcome = {"divergences": lost, "diverged_seeds": [0, 1, 2], "diverged_phase": "evaluate", "diverged_step": 1}
-        made.put(tmp_path, checked, trial, measured(lambda _: np.nan, 3)(trial), status="diverged", **outcome)
+        synthetic_results.put(
+            tmp_path, checked, trial, measured(lambda _: np.nan, 3)(trial), status="diverged", **outcome
+        )
     assert "every seed of every condition diverged" in report.render(addresses.at(tmp_path))
     analysed("meta_loss.py", tmp_path, monkeypatch)
     said = " ".join(capsys.readouterr().out.split())
@@ -310,7 +312,7 @@ def test_a_study_that_grew_keeps_what_it_varied_before_and_since(tmp_path: Path)
     first, second = f"[{evaluate}]", f"[{data}, {evaluate}]"
     for choices in (first, f"{first}, {second}"):
         text = f"seeds = 6\nphases = {{ choices = [{choices}] }}\n"
-        made.results_of(tmp_path, text, measured(lambda trial: float(len(trial.settings.phases))))
+        synthetic_results.results_of(tmp_path, text, measured(lambda trial: float(len(trial.settings.phases))))
         for compacted in (False, True):
             trials = load(tmp_path).trials
             found = trials["supervised.training_images"] if len(trials) > 1 else pd.Series([np.nan])
@@ -320,7 +322,7 @@ def test_a_study_that_grew_keeps_what_it_varied_before_and_since(tmp_path: Path)
 
 
 def test_a_copy_of_a_part_is_not_one_more_trial(tmp_path: Path) -> None:
-    made.results_of(tmp_path, "seeds = 6\n" + NOISE + EVALUATE, measured(lambda trial: 1.0))
+    synthetic_results.results_of(tmp_path, "seeds = 6\n" + NOISE + EVALUATE, measured(lambda trial: 1.0))
     part = next((tmp_path / "trials").glob("*.parquet"))
     shutil.copy(part, part.with_name(f"{part.stem} (conflicted copy).parquet"))
     assert len(conditions.read(tmp_path).trials) == 2
@@ -369,7 +371,7 @@ def test_of_several_tasks_a_seed_that_diverged_is_counted_once(tmp_path: Path) -
             for row in measured(lambda _: 1.0, 3)(trial)
         ]
         lost = [{"seed": 1, "learning_rate": None, "phase": "evaluate", "step": 1, "metric": "meta_loss"}]
-        made.put(tmp_path, checked, trial, rows, status="diverged", divergences=lost)
+        synthetic_results.put(tmp_path, checked, trial, rows, status="diverged", divergences=lost)
     table = comparison.compare(conditions.read(tmp_path))
     assert set(table["diverged"]) == {1}
     assert set(table["seeds"]) == {3}
@@ -389,7 +391,7 @@ def test_a_claim_about_the_meta_loss_is_about_all_its_tasks(tmp_path: Path) -> N
             for row in measured(lambda _, value=value: value)(trial)
         ]
 
-    made.results_of(tmp_path, text, rows)
+    synthetic_results.results_of(tmp_path, text, rows)
     claim = ClaimSettings(claim=8, statement="s", metric="meta_loss", phase="evaluate", expect="lower")
     (judged,) = claims.judge_all(conditions.read(tmp_path), [claim]).to_dict("records")
     assert judged["difference"] == pytest.approx((50 - 0.5) / 2)
@@ -405,7 +407,7 @@ def test_the_answer_is_found_where_the_best_condition_lacks_a_phase(tmp_path: Pa
         for steps in ("0", "64")
     ]
     text = f"seeds = 6\nphases = {{ choices = [{', '.join(orders)}] }}\n"
-    made.results_of(
+    synthetic_results.results_of(
         tmp_path, text, measured(lambda trial: len(trial.settings.phases) - trial.settings.phases[0].steps / 64)
     )
     tables = conditions.read(tmp_path)
@@ -423,7 +425,9 @@ def test_what_grew_is_told_of_the_trials_of_before(tmp_path: Path, monkeypatch: 
         preparation.prepare(addresses.at(tmp_path), checked)
         for trial in checked.trials:
             if not (tmp_path / "trials" / f"{trial.trial_id}.parquet").exists():
-                made.put(tmp_path, checked, trial, measured(lambda one: 1.0 + one.settings.phases[0].steps, 3)(trial))
+                synthetic_results.put(
+                    tmp_path, checked, trial, measured(lambda one: 1.0 + one.settings.phases[0].steps, 3)(trial)
+                )
     tables = conditions.read(tmp_path)
     found = objectives.points(tables, checked, objectives.chosen(tables, checked))
     assert found["noise.steps"].tolist() == (found["evaluate.meta_loss"] - 1.1).round().astype(int).tolist()
@@ -452,7 +456,9 @@ def test_what_is_shown_is_the_best_of_each_at_its_own_last_step_and_whole(tmp_pa
         lost = [dict(seed=seed, learning_rate=None, phase="evaluate", step=1, metric=None) for seed in (1, 2, 3)]
         broken = (inner, noise) == (1, 2048)
         outcome = dict(status="diverged", divergences=lost) if broken else {}
-        made.put(tmp_path, checked, trial, [row | {"value": 0.1} for row in rows] if broken else rows, **outcome)
+        synthetic_results.put(
+            tmp_path, checked, trial, [row | {"value": 0.1} for row in rows] if broken else rows, **outcome
+        )
     tables = conditions.read(tmp_path)
     shown = list(tables.shown[["evaluate.inner_steps", "noise_steps"]].itertuples(index=False, name=None))
     assert len(shown) == conditions.SHOWN
@@ -467,7 +473,7 @@ def test_a_claim_of_which_no_seed_is_left_is_said_so(tmp_path: Path) -> None:
     for trial in checked.trials:
         lost = [dict(seed=seed, learning_rate=None, phase="noise", step=1, metric=None) for seed in range(3)]
         outcome = dict(status="diverged", divergences=lost) if trial.varied["noise.steps"] else {}
-        made.put(tmp_path, checked, trial, measured(lambda _: 1.0, 3)(trial), **outcome)
+        synthetic_results.put(tmp_path, checked, trial, measured(lambda _: 1.0, 3)(trial), **outcome)
     html = report.render(addresses.at(tmp_path)).partition("<script")[0]
     assert "Of 1 comparisons 1 are undecided: too few seeds are left to compare." in html
     assert not re.search(r"\+?nan\b", html, re.IGNORECASE)
@@ -478,7 +484,9 @@ def test_phases_are_in_one_order_in_every_process(tmp_path: Path) -> None:
     evaluate = '{ phase = "evaluate", name = "z", task_distributions = ["glyphs"], inner_steps = 1 }'
     names = ("delta", "alpha", "charlie", "bravo")
     choices = ", ".join(f'[{{ phase = "noise", name = "{name}", steps = 64 }}, {evaluate}]' for name in names)
-    made.results_of(tmp_path, f"seeds = 2\nphases = {{ choices = [{choices}] }}\n", measured(lambda _: 1.0, 2, ("z",)))
+    synthetic_results.results_of(
+        tmp_path, f"seeds = 2\nphases = {{ choices = [{choices}] }}\n", measured(lambda _: 1.0, 2, ("z",))
+    )
     script = f"from metafa.reporting import conditions; print(conditions.read({str(tmp_path)!r}).phases)"
     said = {
         subprocess.run(
@@ -505,7 +513,7 @@ def test_a_study_that_ran_is_read_though_it_would_be_refused_now(tmp_path: Path)
     preparation.prepare(addresses.at(tmp_path), before)
     for steps in (0, 64):
         trial = before.trial({"noise.steps": steps})
-        made.put(tmp_path, before, trial, measured(lambda _: 1.0, 2)(trial), numerics=NUMERICS - 1)
+        synthetic_results.put(tmp_path, before, trial, measured(lambda _: 1.0, 2)(trial), numerics=NUMERICS - 1)
     html = report.render(addresses.at(tmp_path))
     assert "done, 2 trials" in html
     assert f"these results were computed by numerics {NUMERICS - 1} of metafa" in html

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import made
 import pandas as pd
 import pyarrow as pa
 import pytest
+import synthetic_results
 
 from metafa.errors import PartError, ResultsError, StudyError
 from metafa.reporting import report
@@ -45,10 +45,10 @@ def measured(trial):
 @pytest.fixture(params=["a part a trial", "compacted"])
 def before(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Results of before."""
-    made.results_of(tmp_path / "made", STUDY, measured)
+    synthetic_results.results_of(tmp_path / "made", STUDY, measured)
     if request.param == "compacted":
         assert upkeep.compact(addresses.at(tmp_path / "made")) == 3
-    made.make_earlier(tmp_path / "made")
+    synthetic_results.make_earlier(tmp_path / "made")
     assert "iterations" in (tmp_path / "made" / "study.toml").read_text()
     part = next((tmp_path / "made" / "trials").glob("*.parquet"))
     assert "training.iterations" in pd.read_parquet(part), "as it was written"
@@ -74,13 +74,13 @@ def test_they_stay_so_when_they_are_compacted(before: Path) -> None:
 
 
 def test_scripts_reports_and_status_show_them(before: Path) -> None:
-    done = made.run("meta_loss.py", before)
+    done = synthetic_results.run("meta_loss.py", before)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(before / "analysis" / "meta_loss.csv")
     assert dict(zip(table["training.outer_steps"], table["meta_loss"], strict=True)) == pytest.approx(
         {0: 2.005, 10: 1.505, 20: 1.005}
     )
-    done = made.run("search.py", before, "--objective", "minimize training.iterations")
+    done = synthetic_results.run("search.py", before, "--objective", "minimize training.iterations")
     assert "the setting 'training.iterations' is called 'training.outer_steps' now" in done.stderr
     html = report.render(addresses.at(before))
     assert "training.outer steps" in html

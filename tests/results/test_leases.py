@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from made import driver
+from synthetic_results import driver
 
 from metafa.results import addresses, heartbeat, leases
 

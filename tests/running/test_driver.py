@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import disturbances
-import made
 import psutil
 import pyarrow as pa
 import pytest
+import synthetic_results
 from disturbances import METAFA, STUDY, assert_equal, metafa, trial_processes
 
 from metafa.results import heartbeat, parts, tables
@@ -385,7 +385,7 @@ def test_trials_run_again_are_compared_with_their_rows(undisturbed: Path, tmp_pa
 
 def test_trials_of_a_version_that_called_settings_otherwise_are_run_again(undisturbed: Path, tmp_path: Path) -> None:
     shutil.copytree(undisturbed / "results/small", tmp_path / "earlier")
-    made.make_earlier(tmp_path / "earlier")
+    synthetic_results.make_earlier(tmp_path / "earlier")
     done = metafa(tmp_path, "verify", "earlier", "--trials", "1")
     assert done.returncode == 0, done.stderr
     assert "equal, to the bit" in done.stdout

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import crowd
-import made
 import pandas as pd
 import pytest
+import synthetic_results
 from crowd import Crowd, attempts_again
 from disturbances import assert_equal, metafa
 
@@ -140,7 +140,7 @@ def test_a_driver_that_begins_beside_one_that_writes_takes_nothing_away(tmp_path
 
     def writes() -> None:
         for trial in checked.trials:
-            made.put(tmp_path, checked, trial, [row])
+            synthetic_results.put(tmp_path, checked, trial, [row])
 
     with ThreadPoolExecutor() as pool:
         writer, seen, said = pool.submit(writes), set[str](), list[str]()

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as fs
 import pytest
-from made import driver
+from synthetic_results import driver
 
 from metafa.errors import PartError, ResultsError, StoreError
 from metafa.reporting import conditions, report

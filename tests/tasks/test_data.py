@@ -6,10 +6,10 @@ import pickle
 import shutil
 from pathlib import Path
 
-import made
 import numpy as np
 import pytest
 from study_texts import study_with
+import synthetic_results as made
 from typer.testing import CliRunner
 
 from metafa import cli

@@ -5,20 +5,55 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from study_texts import study_with
 
 from metafa.results import addresses, columns, heartbeat, leases, parts, preparation, publishing
+from metafa.results.tables import load
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS, flatten
 from metafa.studies.study import Study
 from metafa.studies.trial import Trial
 
 ANALYSIS = Path(__file__).parents[1] / "analysis"
+SMALL = {
+    "network": {"rule": {"choices": ["backprop", "feedback_alignment"]}},
+    "phases": [
+        {"phase": "noise", "steps": {"choices": [0, 100]}},
+        {"phase": "evaluate", "task_distributions": ["glyphs"]},
+    ],
+}
+
+
+def small_study(**changes: Any) -> Study:
+    """The study `SMALL`, of four trials, with some changes of settings."""
+    return study.parse(study_with(SMALL, **changes), default_name="small")
+
+
+def fill(address: object, checked: Study, status: str = "done", but: Collection[str] = ()) -> None:
+    """Puts a measurement of each trial, ``but`` of some, into results that are there or not."""
+    preparation.prepare(addresses.at(str(address)), checked)
+    row = {"seed": 0, "phase": "evaluate", "step": 5, "metric": "meta_loss", "inputs": "glyphs"}
+    for number, trial in enumerate(trial for trial in checked.trials if trial.trial_id not in but):
+        put(address, checked, trial, [row | {"value": number / 7}], status=status)
+
+
+def in_order(address: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables as anyone reads them, in an order that does not depend on where their rows stand."""
+    trials, measurements = (rows.sort_values("trial_id", ignore_index=True) for rows in load(str(address)))
+    return trials, measurements
+
+
+def assert_unchanged(before: tuple[pd.DataFrame, pd.DataFrame], address: object) -> None:
+    """Raises AssertionError where a value is no longer what it was."""
+    for one, two in zip(before, in_order(address), strict=True):
+        pd.testing.assert_frame_equal(one, two)
 
 
 def results_of(address: object, text: str, measure: Callable[[Trial], Iterable[dict[str, Any]]]) -> Study:
