@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable
@@ -12,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from study_texts import study_with
 
 from metafa.results import addresses, columns, heartbeat, leases, parts, preparation, publishing
@@ -29,6 +32,17 @@ SMALL = {
         {"phase": "evaluate", "task_distributions": ["glyphs"]},
     ],
 }
+
+
+NOISE = {"phase": "noise", "steps": {"choices": [0, 64]}}
+SUPERVISED = {"phase": "supervised", "dataset": "glyphs", "steps": 5}
+EVALUATE = {"phase": "evaluate", "task_distributions": ["glyphs"], "inner_steps": 1}
+
+
+def study_of(*phases: dict, **settings: Any) -> str:
+    """The text of a study of these phases, or of choices of phases where they are lists."""
+    alike = all(isinstance(phase, dict) for phase in phases)
+    return study_with({**settings, "phases": [*phases] if alike else {"choices": [*phases]}})
 
 
 def small_study(**changes: Any) -> Study:
@@ -72,6 +86,22 @@ def put(address: object, checked: Study, trial: Trial, rows: Iterable[dict[str, 
     publishing.write(addresses.at(str(address)), columns.trials_schema(checked), row, rows)
 
 
+def meta_losses(
+    value: Callable[[Trial], float], seeds: int = 6, phases: Iterable[str] = ("evaluate",)
+) -> Callable[[Trial], list[dict[str, Any]]]:
+    """The meta-loss of a trial after its inner step is ``value`` and a tenth of a seed's number, its accuracy that less
+    one."""
+
+    def rows(trial: Trial) -> list[dict[str, Any]]:
+        return [
+            {"seed": seed, "phase": phase, "step": step, "metric": metric, "inputs": "glyphs", "value": found}
+            for seed, phase, step in itertools.product(range(seeds), phases, (0, 1))
+            for metric, found in (("meta_loss", value(trial) + 0.1 * seed), ("meta_accuracy", value(trial) - 1))
+        ]
+
+    return rows
+
+
 def make_earlier(folder: Path) -> None:
     """Makes the results in ``folder`` those of a version of metafa that called `outer_steps` `iterations`, and so knew
     trials by other ids."""
@@ -111,3 +141,10 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess:
     """Runs a script of analysis/; a warning is an error."""
     command = [sys.executable, "-W", "error", ANALYSIS / script, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240)
+
+
+def run_here(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a script of analysis/ in this process."""
+    monkeypatch.setattr(sys, "argv", [script, str(folder)])
+    monkeypatch.syspath_prepend(str(ANALYSIS))
+    runpy.run_path(str(ANALYSIS / script), run_name="__main__")

@@ -59,3 +59,8 @@ def test_a_study_that_nobody_has_begun_has_tables_without_rows(address: str, che
     done = load(address)
     assert list(empty.measurements.columns) == list(done.measurements.columns)
     assert set(done.trials.columns) <= set(empty.trials.columns)
+
+
+def test_results_without_a_trial_are_shown(tmp_path: Path) -> None:
+    preparation.prepare(addresses.at(tmp_path), small_study())
+    assert "none has ended yet" in load(tmp_path)._repr_html_()
