@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import synthetic_results
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from study_texts import study_with
 from typer.testing import CliRunner
 
 from metafa import cli, cli_inputs
@@ -187,12 +189,10 @@ def test_a_study_still_running_is_marked_so_and_every_trial_that_ended_badly_is_
 
 
 def test_of_a_search_the_front_and_every_trial_are_drawn(chromium: webdriver.Chrome, tmp_path: Path) -> None:
-    searched = (
-        STUDY.replace(
-            "{ choices = [0, 1000] }",
-            "{ low = 1, high = 1000 }\nlearning_rate = { low = 1e-5, high = 1e-2, log = true }",
-        )
-        + '[search]\nmethod = "tpe"\ntrials = 20\nobjectives = ["evaluate.meta_loss", "noise.steps"]\n'
+    searched = study_with(
+        tomllib.loads(STUDY),
+        noise={"steps": {"low": 1, "high": 1000}, "learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}},
+        search={"method": "tpe", "trials": 20, "objectives": ["evaluate.meta_loss", "noise.steps"]},
     )
     checked, folder = study.parse(searched, default_name="made"), tmp_path / "made"
     preparation.prepare(addresses.at(folder), checked)
