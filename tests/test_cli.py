@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import synthetic_results as made
 from study_bases import EVALUATE, EVALUATED
 from study_texts import study_with
-import synthetic_results as made
 from typer.testing import CliRunner
 
 from metafa import cli, cli_inputs

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic_results import fill
+from synthetic_results import fill, small_study
 
 from metafa.errors import ResultsError
 from metafa.results import (

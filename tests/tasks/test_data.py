@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from study_texts import study_with
 import synthetic_results as made
+from study_texts import study_with
 from typer.testing import CliRunner
 
 from metafa import cli
