@@ -131,7 +131,7 @@ KEPT = """
 
 This is what processes agree on that share a study's results, with no server between them. A test drives the
 interleavings of two and three of them over a store in memory, killed anywhere, with leases that keep nobody away: all of
-them, or all with a few interruptions, and others at random (`tests/test_interleavings.py`).
+them, or all with a few interruptions, and others at random (`tests/results/test_interleavings.py`).
 
 **What a store has to do.** A file is put in place whole or not at all; it can be *created*, which of several who try one
 does and the others are told; listings show what was there before they began and is still there when they end. A folder
@@ -181,8 +181,9 @@ digest of everything before and after them.
 
 ```python
 from hashlib import blake2b
+from pathlib import Path
 
-content = open(part, "rb").read()
+content = Path(part).read_bytes()
 footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
 pages, digest = content[: footer - 16], content[footer - 16 : footer]
 print(blake2b(pages + content[footer:], digest_size=16).digest() == digest)

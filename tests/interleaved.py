@@ -219,7 +219,7 @@ class Memory(fs.FileSystemHandler):
 
     def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
         assert not selector.recursive
-        found = self.run.perform("list", selector.base_dir)
+        found = self.run.perform("list", selector.base_dir.rstrip("/"))
         if not found and not selector.allow_not_found:
             raise FileNotFoundError(selector.base_dir)
         return [self._info(path, size) for path, size in found]

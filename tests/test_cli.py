@@ -13,9 +13,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import made
 import pandas as pd
 import pytest
+import synthetic_results as made
 from study_bases import EVALUATE, EVALUATED
 from study_texts import study_with
 from typer.testing import CliRunner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from urllib.parse import unquote
 from pyarrow import fs
 
 from metafa.errors import ResultsError, StoreError
+from metafa.results import files
 from metafa.results.store import Store
 
 OF_PYARROW = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # what it opens by itself
@@ -59,7 +61,7 @@ def at(address: str | Path) -> Store:
         raise StoreError(f"{shown(address)} names no folder in it: give one, such as s3://BUCKET/FOLDER")
     if isinstance(filesystem, fs.LocalFileSystem):  # file://
         return Store(root, filesystem, root, root)
-    return Store(shown(address), filesystem, root, address, _exclusive(address, filesystem, root.partition("/")[0]))
+    return Store(shown(address), filesystem, root, address, *_requests(address, filesystem, root.partition("/")[0]))
 
 
 def _with_retry_limit(address: str) -> str:
@@ -77,13 +79,17 @@ def open_store(address: str | Path) -> Store:
         raise ResultsError(str(error)) from error
 
 
-def _exclusive(address: str, filesystem: fs.FileSystem, bucket: str) -> Callable[[str, bytes], bool] | None:
-    """How a file is put where there is none, in a store that knows conditional puts: pyarrow knows none."""
+def _requests(
+    address: str, filesystem: fs.FileSystem, bucket: str
+) -> tuple[Callable[[str, bytes], bool] | None, Callable[[str, int], bytes] | None]:
+    """How a file is put where there is none, in a store that knows conditional puts, and how it is read by a single
+    request: pyarrow knows no such puts, and asks S3 for a file's size first, and then for its content, which may be
+    another's by then."""
     scheme, _, rest = address.partition("://")
     if scheme not in ("s3", "gs", "gcs", "abfs", "abfss", "az"):
-        return None
+        return None, None
     import obstore
-    from obstore.exceptions import AlreadyExistsError, BaseError
+    from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
     from obstore.store import S3Store, from_url
 
     try:
@@ -92,7 +98,7 @@ def _exclusive(address: str, filesystem: fs.FileSystem, bucket: str) -> Callable
         else:
             store = from_url(f"{scheme}://{rest.partition('/')[0]}")
     except (BaseError, ValueError, TypeError):
-        return None
+        return None, None
 
     def create(path: str, content: bytes) -> bool:
         name = path.removeprefix(f"{bucket}/")
@@ -104,7 +110,17 @@ def _exclusive(address: str, filesystem: fs.FileSystem, bucket: str) -> Callable
             raise OSError(str(error).splitlines()[0]) from error
         return True
 
-    return create
+    def read(path: str, limit: int) -> bytes:
+        try:
+            found = obstore.get(store, path.removeprefix(f"{bucket}/"))
+            files.check_size(path, found.meta["size"], limit)
+            return bytes(found.bytes())
+        except (FileNotFoundError, NotFoundError) as error:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
+        except BaseError as error:
+            raise OSError(str(error).splitlines()[0]) from error
+
+    return create, read if isinstance(filesystem, fs.S3FileSystem) else None
 
 
 def _as_of(filesystem: fs.S3FileSystem) -> dict[str, Any]:

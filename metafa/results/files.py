@@ -23,9 +23,13 @@ def read(path: str | Path, limit: int = LIMIT) -> bytes:
         _check_kind(path, found)  # it may be another by now
         # no more is asked for than there is: so much memory may not be given
         content = b"" if found.st_size > limit else file.read(min(limit, max(found.st_size, 2**20)) + 1) or b""
-    if found.st_size > limit or len(content) > limit:
-        raise OSError(errno.EFBIG, f"it is larger than the {limit:,} bytes that such a file has at most", path)
+    check_size(path, max(found.st_size, len(content)), limit)
     return content
+
+
+def check_size(path: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise OSError(errno.EFBIG, f"it is larger than the {limit:,} bytes that such a file has at most", path)
 
 
 def _check_kind(path: str, found: os.stat_result) -> None:

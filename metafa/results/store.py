@@ -32,6 +32,9 @@ class Store:
     exclusive: Callable[[str, bytes], bool] | None = None
     """In an object store, puts a file at a path where there is none, as one act, and says whether it did; None where
     that is not known to be possible."""
+    at_once: Callable[[str, int], bytes] | None = None
+    """In an object store, reads a file of at most so many bytes by a single request; None where the filesystem reads no
+    file that is half another's."""
 
     @property
     def local(self) -> bool:
@@ -64,12 +67,14 @@ class Store:
         return self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound
 
     def read(self, name: str, limit: int = files.LIMIT) -> bytes:
-        """The content of a file of at most so many bytes. Raises OSError, FileNotFoundError among them."""
+        """The content of a file of at most so many bytes. Raises OSError, FileNotFoundError among them. Of a file that
+        may change while it is read, a limit below `files.LIMIT` is asked for."""
         if self.local:
             return files.read(self.path(name), limit)
+        if self.at_once is not None and limit < files.LIMIT:
+            return self.at_once(self.path(name), limit)
         with self.filesystem.open_input_file(self.path(name)) as file:
-            if file.size() > limit:
-                raise OSError(errno.EFBIG, f"it is larger than the {limit:,} bytes that such a file has at most", name)
+            files.check_size(name, file.size(), limit)
             return file.read()
 
     def put(self, name: str, content: bytes, durable: bool = False) -> None:
@@ -153,7 +158,12 @@ class Store:
     def rename(self, old: str, new: str) -> None:
         """Raises FileNotFoundError where there is no ``old`` any more."""
         self._check(old)
-        self.filesystem.move(self.path(old), self.path(new))
+        try:
+            self.filesystem.move(self.path(old), self.path(new))
+        except OSError as error:  # which S3 says in words of its own
+            if isinstance(error, FileNotFoundError) or self.exists(old):
+                raise
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path(old)) from error
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""

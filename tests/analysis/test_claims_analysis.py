@@ -1,63 +1,60 @@
 """analysis/claims.py on results whose answers are known."""
 
+from __future__ import annotations
+
 import importlib
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_results
+from claim_rows import rows_of
+from study_texts import study_with
 
-from metafa.reporting.claims import judge
-from metafa.reporting.conditions import NOISE, RULE, Tables
-from metafa.results import addresses, columns, preparation, publishing
+from metafa.results import addresses, preparation
 from metafa.results.columns import TABLES
 from metafa.studies import study
-from metafa.studies.claims import ClaimSettings
 from metafa.studies.data import Inputs
-from metafa.studies.settings import flatten
 
-SCRIPT = Path(__file__).parents[2] / "analysis" / "claims.py"
-STUDY = """\
-seeds = 12
-[network]
-rule = { choices = ["feedback_alignment", "backprop"] }
-[[phases]]
-phase = "noise"
-steps = { choices = [0, 1000] }
-[[phases]]
-phase = "supervised"
-dataset = { choices = ["digits", "usps"] }
-steps = 100
-[[phases]]
-phase = "out_of_distribution"
-rotation = [10, 20]
-"""
-# claim, settings, and the verdict they lead to on the results below
-ANGLE = 'metric = "alignment_angle"\nphase = "noise"\nlayer = 2\ncompare = "start"\nexpect = "lower"'
-CHANCE = 'metric = "readout_probability"\nphase = "noise"\ninputs = "noise"\ncompare = "reference"\nreference = 0.1\n'
+STUDY = {
+    "seeds": 12,
+    "network": {"rule": {"choices": ["feedback_alignment", "backprop"]}},
+    "phases": [
+        {"phase": "noise", "steps": {"choices": [0, 1000]}},
+        {"phase": "supervised", "dataset": {"choices": ["digits", "usps"]}, "steps": 100},
+        {"phase": "out_of_distribution", "rotation": [10, 20]},
+    ],
+}
+
+
+ANGLE = dict(metric="alignment_angle", phase="noise", layer=2, compare="start", expect="lower")
+
+
+CHANCE = dict(metric="readout_probability", phase="noise", inputs="noise", compare="reference", reference=0.1)
+LEARNED, SHIFTED = (dict(metric="accuracy", phase=phase) for phase in ("supervised", "out_of_distribution"))
+
+
 CLAIMS = [
     (1, ANGLE, "holds"),
-    (1, f"{ANGLE}\nmargin = 30.0", "fails"),
-    (2, 'metric = "accuracy"\nphase = "supervised"\nstep = "mean"\nexpect = "higher"', "holds"),
-    (2, 'metric = "accuracy"\nphase = "supervised"\nrule = "backprop"\nexpect = "higher"', "undecided"),
-    (4, f'{CHANCE}expect = "near"\nmargin = 0.05', "holds"),
-    (6, 'metric = "accuracy"\nphase = "supervised"\nexpect = "lower"', "fails"),
-    (7, 'metric = "accuracy"\nphase = "out_of_distribution"\nexpect = "higher"', "holds"),
-    (7, 'metric = "accuracy"\nphase = "out_of_distribution"\nshift = "rotation"\nexpect = "higher"', "holds"),
+    (1, ANGLE | dict(margin=30.0), "fails"),
+    (2, LEARNED | dict(step="mean", expect="higher"), "holds"),
+    (2, LEARNED | dict(rule="backprop", expect="higher"), "undecided"),
+    (4, CHANCE | dict(expect="near", margin=0.05), "holds"),
+    (6, LEARNED | dict(expect="lower"), "fails"),
+    (7, SHIFTED | dict(expect="higher"), "holds"),
+    (7, SHIFTED | dict(shift="rotation", expect="higher"), "holds"),
 ]
 
 
 @pytest.fixture(params=[[None], [0.001, 0.01]], ids=["one rate", "rates side by side"])
-def made(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    text = (
-        STUDY if request.param == [None] else STUDY.replace("steps = 100", "steps = 100\nlearning_rate = [0.001, 0.01]")
-    )
-    text += "".join(f'[[claims]]\nclaim = {n}\nstatement = "s"\n{rest}\n' for n, rest, _ in CLAIMS)
-    checked, folder = study.parse(text, default_name="made"), tmp_path / "made"
+def claimed(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    rates = {} if request.param == [None] else {"learning_rate": request.param}
+    written = [{"claim": number, "statement": "s"} | claim for number, claim, _ in CLAIMS]
+    checked = study.parse(study_with(STUDY, supervised=rates, claims=written), default_name="made")
+    folder = tmp_path / "made"
     preparation.prepare(addresses.at(folder), checked)
     random = np.random.default_rng(0)
     for trial in checked.trials:
@@ -82,22 +79,17 @@ def made(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
             found += [
                 ("out_of_distribution", 0, "accuracy", None, inputs, off + value) for inputs, value in changed.items()
             ]
-            shared = {"trial_id": trial.trial_id, "seed": seed, "learning_rate": rate}
+            shared = {"seed": seed, "learning_rate": rate}
             rows += [
                 shared | dict(phase=phase, step=step, metric=metric, layer=layer, value=value, **inputs._asdict())
                 for phase, step, metric, layer, inputs, value in found
             ]
-        row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "made", "status": "done"}
-        publishing.write(addresses.at(folder), columns.trials_schema(checked), row, rows)
+        synthetic_results.put(folder, checked, trial, rows)
     return folder
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, timeout=240)
-
-
-def test_each_claim_is_judged_by_its_rule(made: Path, tmp_path: Path) -> None:
-    done = run(made, "--output", tmp_path / "out")
+def test_each_claim_is_judged_by_its_rule(claimed: Path, tmp_path: Path) -> None:
+    done = synthetic_results.run("claims.py", claimed, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "out" / "claims.csv")
     conditions = table["conditions"].unique()
@@ -121,58 +113,30 @@ def test_each_claim_is_judged_by_its_rule(made: Path, tmp_path: Path) -> None:
 
 
 def test_a_study_that_claims_nothing_is_said_in_a_line(tmp_path: Path) -> None:
-    checked, folder = study.parse(STUDY, default_name="made"), tmp_path / "made"
-    preparation.prepare(addresses.at(folder), checked)
-    row = flatten(checked.trials[0].settings) | {"trial_id": checked.trials[0].trial_id, "status": "done"}
-    publishing.write(addresses.at(folder), columns.trials_schema(checked), row, [])
-    done = run(folder)
+    folder = tmp_path / "made"
+    synthetic_results.results_of(folder, study_with(STUDY), lambda trial: [])
+    done = synthetic_results.run("claims.py", folder)
     assert done.returncode == 2
     assert done.stderr.strip() == (
         f"{folder}: this study claims nothing; say under [[claims]] what is to be judged, and how"
     )
 
 
-def test_a_study_of_which_too_little_is_done_is_said_in_a_line(made: Path, tmp_path: Path) -> None:
-    for trial in preparation.read_study(addresses.at(made)).trials:
+def test_a_study_of_which_too_little_is_done_is_said_in_a_line(claimed: Path, tmp_path: Path) -> None:
+    for trial in preparation.read_study(addresses.at(claimed)).trials:
         if trial.varied["noise.steps"] == 0:
             for table in TABLES:
-                (made / table / f"{trial.trial_id}.parquet").unlink()
-    done = run(made, "--output", tmp_path / "out")
+                (claimed / table / f"{trial.trial_id}.parquet").unlink()
+    done = synthetic_results.run("claims.py", claimed, "--output", tmp_path / "out")
     assert done.returncode == 2
-    assert done.stderr.strip() == f"{made}: claim 2: not all of the trials that it compares are done"
+    assert done.stderr.strip() == f"{claimed}: claim 2: not all of the trials that it compares are done"
     assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture
 def claims(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    monkeypatch.syspath_prepend(str(synthetic_results.ANALYSIS))
     return importlib.import_module("claims")
-
-
-def rows_of(names: str, values: list[tuple], **shared: object) -> pd.DataFrame:
-    unsaid = {"learning_rate": np.nan, "inputs": None, "shift": None, "strength": np.nan, "layer": np.nan}
-    shared = unsaid | {"network.rule": "feedback_alignment"} | shared
-    rows = pd.DataFrame(values, columns=names.split())
-    return rows.assign(**{name: value for name, value in shared.items() if name not in rows})
-
-
-def test_a_claim_has_a_row_for_each_number_of_noise_steps() -> None:
-    """And where it names no layer, it is about their mean."""
-    found = [
-        (f"with {noise}", seed, noise, layer, 10.0 * layer - noise / 100 + 0.1 * seed + (seed % 2) * (noise > 0) * 0.01)
-        for noise in (0, 500, 1000)
-        for seed in range(8)
-        for layer in (2, 3)
-    ]
-    rows = rows_of("trial_id seed noise_steps layer value", found, step=0, phase="noise")
-    claim = ClaimSettings(claim=3, statement="s", metric="alignment_angle", phase="noise", expect="lower")
-    judged = judge(rows, claim, Tables(addresses.at("nowhere"), rows, rows, [RULE, NOISE], []))
-    assert judged["compared"].tolist() == [
-        f"alignment_angle: {noise} noise steps against no noise" for noise in (500, 1000)
-    ]
-    assert judged["difference"].tolist() == pytest.approx([-4.995, -9.995])
-    assert judged["against"].tolist() == pytest.approx([25.35, 25.35])
-    assert judged["verdict"].tolist() == ["holds", "holds"]
 
 
 def test_spectra_are_drawn_from_the_largest_singular_value_down(claims: ModuleType) -> None:

@@ -1,18 +1,17 @@
 """analysis/meta_training.py on results whose answers are known."""
 
-import subprocess
-import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_results
+from study_texts import study_with
 
-from metafa.results import addresses, columns, preparation, publishing
+from metafa.results import addresses, preparation
 from metafa.studies import study
-from metafa.studies.settings import flatten
 
-SCRIPT = Path(__file__).parents[2] / "analysis" / "meta_training.py"
 STUDY = """\
 seeds = 4
 [network]
@@ -33,7 +32,6 @@ name = "validation"
 split = "validation"
 task_distributions = ["glyphs"]
 """
-VALIDATION = 'name = "validation"\nsplit = "validation"'
 # (decay, rate) -> meta-loss on test and on validation classes: what is best on one is not on the other
 LOSSES = {(0.0, 0.001): (1.0, 0.9), (0.0, 0.01): (0.5, 1.5), (0.1, 0.001): (0.8, 0.7), (0.1, 0.01): (0.9, 0.6)}
 
@@ -49,7 +47,7 @@ def made(folder: Path, text: str) -> Path:
             decay = trial.varied["meta.outer_weight_decay"]
             on_test, on_validation = (loss + 0.3 * aligned for loss in LOSSES[decay, rate])
             for seed in range(4):
-                shared = {"trial_id": trial.trial_id, "seed": seed, "learning_rate": rate, "layer": None}
+                shared = {"seed": seed, "learning_rate": rate, "layer": None}
                 lost = aligned and seed == 0 and (decay, rate) == (0.1, 0.01)
                 measured = [("meta", step, "meta_loss", on_test + 1 - step / 10, "glyphs") for step in (0, 1, 10)] + [
                     (phase, step, metric, np.nan if lost else value, "glyphs")
@@ -64,15 +62,13 @@ def made(folder: Path, text: str) -> Path:
                 rows.append(
                     shared | {"phase": "meta", "step": 10, "metric": "alignment_angle", "layer": 2, "value": 30.0}
                 )
-        row = flatten(trial.settings) | {"trial_id": trial.trial_id, "study": "made", "status": "done"}
-        publishing.write(addresses.at(folder), columns.trials_schema(checked), row, rows)
+        synthetic_results.put(folder, checked, trial, rows)
     return folder
 
 
 def analysed(folder: Path) -> tuple[str, pd.DataFrame]:
-    shown = subprocess.run(
-        [sys.executable, "-W", "error", SCRIPT, folder], capture_output=True, text=True, timeout=120, check=True
-    )
+    shown = synthetic_results.run("meta_training.py", folder)
+    assert shown.returncode == 0, shown.stderr
     return shown.stdout, pd.read_csv(folder / "analysis" / "meta_training.csv")
 
 
@@ -101,5 +97,5 @@ def test_each_rule_is_shown_at_the_settings_best_on_validation_classes(tmp_path:
 
 def test_without_validation_classes_nothing_is_chosen(tmp_path: Path) -> None:
     """Choosing by what is reported would make it look better than it is."""
-    _, table = analysed(made(tmp_path / "made", STUDY.replace(VALIDATION, 'name = "validation"')))
+    _, table = analysed(made(tmp_path / "made", study_with(tomllib.loads(STUDY), validation={"split": None})))
     assert len(table) == 8

@@ -1,34 +1,31 @@
 """analysis/search.py on results whose answers are known."""
 
-import importlib
-from pathlib import Path
-from types import ModuleType
+from __future__ import annotations
 
-import made
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_results
+from study_texts import study_with
 
-from metafa.errors import ResultsError
-from metafa.reporting import appearance, conditions, objectives
 from metafa.studies import study
 
-STUDY = """\
-seeds = 2
-[network]
-activation = { choices = ["relu", "tanh"] }
-[[phases]]
-phase = "noise"
-steps = { low = 10, high = 1000 }
-learning_rate = { low = 1e-5, high = 1e-1, log = true }
-standard_deviation = { low = 0.5, high = 2.0 }
-[[phases]]
-phase = "evaluate"
-task_distributions = ["glyphs"]
-[search]
-method = "random"
-trials = 60
-"""
+STUDY = {
+    "seeds": 2,
+    "network": {"activation": {"choices": ["relu", "tanh"]}},
+    "phases": [
+        {
+            "phase": "noise",
+            "steps": {"low": 10, "high": 1000},
+            "learning_rate": {"low": 1e-5, "high": 1e-1, "log": True},
+            "standard_deviation": {"low": 0.5, "high": 2.0},
+        },
+        {"phase": "evaluate", "task_distributions": ["glyphs"]},
+    ],
+    "search": {"method": "random", "trials": 60},
+}
 
 
 def loss(varied: dict) -> float:
@@ -54,12 +51,12 @@ def measured(trial):
 
 @pytest.fixture
 def known(tmp_path: Path) -> tuple[Path, study.Study]:
-    return tmp_path / "made", made.results_of(tmp_path / "made", STUDY, measured)
+    return tmp_path / "made", synthetic_results.results_of(tmp_path / "made", study_with(STUDY), measured)
 
 
 def test_importance_and_best_are_the_known_ones(known: tuple[Path, study.Study]) -> None:
     folder, checked = known
-    done = made.run("search.py", folder)
+    done = synthetic_results.run("search.py", folder)
     assert done.returncode == 0, done.stderr
     best = min(checked.trials, key=lambda trial: loss(trial.varied))
     every = pd.read_csv(folder / "analysis" / "search.csv").set_index("trial_id")
@@ -81,14 +78,14 @@ def test_importance_and_best_are_the_known_ones(known: tuple[Path, study.Study])
 
 
 def test_where_nothing_varies_nothing_matters(tmp_path: Path) -> None:
-    made.results_of(
+    synthetic_results.results_of(
         tmp_path / "made",
-        STUDY.replace("trials = 60", "trials = 5"),
+        study_with(STUDY, search={"trials": 5}),
         lambda trial: [
             {"seed": 0, "phase": "evaluate", "step": 5, "metric": "meta_loss", "inputs": "glyphs", "value": 1.0}
         ],
     )
-    done = made.run("search.py", tmp_path / "made")
+    done = synthetic_results.run("search.py", tmp_path / "made")
     assert done.returncode == 0, done.stderr
     weights = pd.read_csv(tmp_path / "made" / "analysis" / "search_importance.csv")
     assert len(weights) == 4
@@ -97,7 +94,7 @@ def test_where_nothing_varies_nothing_matters(tmp_path: Path) -> None:
 
 def test_of_two_objectives_there_is_a_front(known: tuple[Path, study.Study]) -> None:
     folder, checked = known
-    done = made.run("search.py", folder, "--objective", "evaluate.meta_loss", "--objective", "noise.steps")
+    done = synthetic_results.run("search.py", folder, "--objective", "evaluate.meta_loss", "--objective", "noise.steps")
     assert done.returncode == 0, done.stderr
     both = [(loss(trial.varied), trial.varied["noise.steps"], trial) for trial in checked.trials]
     expected = {
@@ -114,64 +111,13 @@ def test_of_two_objectives_there_is_a_front(known: tuple[Path, study.Study]) -> 
     assert set(weights["objective"]) == {"evaluate.meta_loss"}, "a setting explains itself"
 
 
-@pytest.fixture
-def search(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(made.ANALYSIS))
-    return importlib.import_module("search")
-
-
-def test_of_equals_none_is_better(search: ModuleType) -> None:
-    found = pd.DataFrame({"a": [1.0, 1.0, 2.0, 0.5], "b": [1.0, 1.0, 0.5, 3.0]})
-    objectives = [search.Objective("a", False), search.Objective("b", False)]
-    assert search.front(found, objectives) == [3, 0, 1, 2]
-    upwards = [search.Objective("a", True), search.Objective("b", False)]
-    assert search.front(found, upwards) == [2]
-
-
 def test_what_is_not_there_is_said_in_a_line(known: tuple[Path, study.Study], tmp_path: Path) -> None:
     folder, _ = known
-    done = made.run("search.py", folder, "--objective", "evaluate.accuracies")
+    done = synthetic_results.run("search.py", folder, "--objective", "evaluate.accuracies")
     assert done.returncode == 2
     assert done.stderr.strip() == (f"{folder}: no 'accuracies' in a phase 'evaluate'; the phases are noise, evaluate")
-    fixed = STUDY.partition("[network]")[0] + '[[phases]]\nphase="evaluate"\ntask_distributions=["glyphs"]\n'
-    made.results_of(tmp_path / "fixed", fixed, lambda trial: [])
-    done = made.run("search.py", tmp_path / "fixed")
+    fixed = study_with(STUDY, network=None, noise=None, search=None)
+    synthetic_results.results_of(tmp_path / "fixed", fixed, lambda trial: [])
+    done = synthetic_results.run("search.py", tmp_path / "fixed")
     assert done.returncode == 2
     assert "this study varies nothing" in done.stderr
-
-
-def test_what_is_best_goes_by_the_metric_or_by_what_is_said(tmp_path: Path) -> None:
-    text = STUDY.replace('method = "random"', 'method = "tpe"\nobjectives = ["noise.effective_rank", "noise.steps"]')
-    text = text.replace("trials = 60", 'directions = ["maximize", "minimize"]\ntrials = 3')
-    made.results_of(tmp_path / "random", STUDY, measured)
-    tables, searched = conditions.read(tmp_path / "random"), study.parse(text)
-    for asked, maximize in {
-        "evaluate.meta_loss": False,
-        "evaluate.meta_accuracy": True,
-        "noise.alignment_angle": False,
-        "noise.learning_rate": False,
-        "maximize noise.learning_rate": True,
-        "minimize evaluate.meta_accuracy": False,
-        "noise.effective_rank": True,  # as the study seeks it
-        "maximize noise.effective_dimensionality": True,
-    }.items():
-        assert objectives.chosen(tables, searched, [asked]) == [(asked.split()[-1], maximize)]
-    for asked in ("noise.effective_dimensionality", "most noise.learning_rate"):
-        with pytest.raises(ResultsError, match=r"'minimize noise.* or 'maximize noise"):
-            objectives.chosen(tables, searched, [asked])
-
-
-def test_an_axis_leaves_out_what_would_hide_the_rest_and_counts_it() -> None:
-    losses = pd.Series([1.0, 1.1, 1.2, 1.3, 1.4, 6.0, 30.0])
-    # quartiles 1.15 and 3.7: Tukey's outer fence is at 3.7 + 3 x 2.55 = 11.35
-    assert appearance.reach(losses) == pytest.approx((1.0, 11.35))
-    assert appearance.beyond(losses) == 1
-    assert appearance.reach(-losses, maximize=True) == pytest.approx((-11.35, -1.0))
-    # what is far on the better side is shown, and so is all where most are alike
-    assert appearance.beyond(-losses) == 0
-    assert appearance.beyond(pd.Series([1.0, 1.0, 1.0, 1.0, 9.0])) == 0
-
-
-def test_ticks_of_a_logarithmic_axis() -> None:
-    assert appearance.ticks(0.1, 3) == pytest.approx([0.1, 0.2, 0.5, 1, 2])
-    assert appearance.ticks(1e-5, 1e-2) == pytest.approx([1e-5, 1e-4, 1e-3, 1e-2])

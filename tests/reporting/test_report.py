@@ -2,15 +2,17 @@
 
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import made
 import numpy as np
 import pytest
+import synthetic_results
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from study_texts import study_with
 from typer.testing import CliRunner
 
 from metafa import cli, cli_inputs
@@ -82,7 +84,7 @@ def column(table, name: str) -> list[str]:
 
 
 def test_the_report_of_a_study_that_is_done(chromium: webdriver.Chrome, address: str, tmp_path: Path) -> None:
-    made.results_of(address, STUDY, measured)
+    synthetic_results.results_of(address, STUDY, measured)
     page = opened(chromium, report_of(address, tmp_path / "report.html"))
     assert "done, 4 trials" in page.find_element(By.TAG_NAME, "h1").text
     assert "Does <noise> lower the meta-loss & when?" in page.find_element(By.TAG_NAME, "header").text
@@ -124,7 +126,7 @@ def test_the_report_of_a_study_that_is_done(chromium: webdriver.Chrome, address:
 
 
 def test_dark_screens_and_paper(chromium: webdriver.Chrome, tmp_path: Path) -> None:
-    made.results_of(tmp_path / "made", STUDY, measured)
+    synthetic_results.results_of(tmp_path / "made", STUDY, measured)
     page = opened(chromium, report_of(str(tmp_path / "made"), tmp_path / "report.html"))
     look = (
         "const body = getComputedStyle(document.body);"
@@ -165,14 +167,14 @@ def test_a_study_still_running_is_marked_so_and_every_trial_that_ended_badly_is_
     assert "no trial has ended" in page.find_element(By.ID, "answer").text
 
     whole, diverged, failed = checked.trials[:3]
-    made.put(folder, checked, whole, measured(whole))
+    synthetic_results.put(folder, checked, whole, measured(whole))
     rows = [row | {"value": float("nan")} for row in measured(diverged)]
     outcome = dict(
         status="diverged", diverged_phase="noise", diverged_step=7, error="seed 0 diverged at step 7 of noise"
     )
-    made.put(folder, checked, diverged, rows, **outcome)
+    synthetic_results.put(folder, checked, diverged, rows, **outcome)
     error = 'Traceback (most recent call last):\n  File "x"\nRuntimeError: <out of memory>'
-    made.put(folder, checked, failed, [], status="failed", error=error)
+    synthetic_results.put(folder, checked, failed, [], status="failed", error=error)
     page = opened(chromium, report_of(str(folder), tmp_path / "then.html"))
     assert "3 of 4 trials" in page.find_element(By.TAG_NAME, "header").text
     assert "This study is not done" in page.find_element(By.TAG_NAME, "body").text
@@ -187,12 +189,10 @@ def test_a_study_still_running_is_marked_so_and_every_trial_that_ended_badly_is_
 
 
 def test_of_a_search_the_front_and_every_trial_are_drawn(chromium: webdriver.Chrome, tmp_path: Path) -> None:
-    searched = (
-        STUDY.replace(
-            "{ choices = [0, 1000] }",
-            "{ low = 1, high = 1000 }\nlearning_rate = { low = 1e-5, high = 1e-2, log = true }",
-        )
-        + '[search]\nmethod = "tpe"\ntrials = 20\nobjectives = ["evaluate.meta_loss", "noise.steps"]\n'
+    searched = study_with(
+        tomllib.loads(STUDY),
+        noise={"steps": {"low": 1, "high": 1000}, "learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}},
+        search={"method": "tpe", "trials": 20, "objectives": ["evaluate.meta_loss", "noise.steps"]},
     )
     checked, folder = study.parse(searched, default_name="made"), tmp_path / "made"
     preparation.prepare(addresses.at(folder), checked)
@@ -205,7 +205,7 @@ def test_of_a_search_the_front_and_every_trial_are_drawn(chromium: webdriver.Chr
             "noise.learning_rate": float(10 ** random.uniform(-5, -2)),
         }
         trial = checked.trial(point)
-        made.put(folder, checked, trial, measured(trial))
+        synthetic_results.put(folder, checked, trial, measured(trial))
     page = opened(chromium, report_of(str(folder), tmp_path / "report.html"))
     assert page.find_element(By.ID, "answer").text.startswith("Of 20 trials the best has meta-loss (nats), evaluate 0.")
     charts = page.find_elements(By.CSS_SELECTOR, "#search .chart")

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import made
 import pandas as pd
 import pyarrow as pa
 import pytest
+import synthetic_results
 
 from metafa.errors import PartError, ResultsError, StudyError
 from metafa.reporting import report
@@ -16,7 +16,10 @@ from metafa.results.tables import load, read_table
 from metafa.running import overview
 from metafa.studies import study
 
-STUDY = """\
+
+def study_text(name: str) -> str:
+    """A study in which the steps of the outer loop have this name."""
+    return f"""\
 seeds = 2
 [network]
 hidden = [20]
@@ -27,12 +30,14 @@ steps = 3
 phase = "meta"
 name = "training"
 task_distribution = "glyphs"
-outer_steps = { choices = [0, 10, 20] }
+{name} = {{ choices = [0, 10, 20] }}
 [[phases]]
 phase = "evaluate"
 task_distributions = ["glyphs"]
 """
-EARLIER = STUDY.replace("outer_steps", "iterations")
+
+
+STUDY, EARLIER = study_text("outer_steps"), study_text("iterations")
 
 
 def measured(trial):
@@ -45,10 +50,10 @@ def measured(trial):
 @pytest.fixture(params=["a part a trial", "compacted"])
 def before(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Results of before."""
-    made.results_of(tmp_path / "made", STUDY, measured)
+    synthetic_results.results_of(tmp_path / "made", STUDY, measured)
     if request.param == "compacted":
         assert upkeep.compact(addresses.at(tmp_path / "made")) == 3
-    made.make_earlier(tmp_path / "made")
+    synthetic_results.make_earlier(tmp_path / "made")
     assert "iterations" in (tmp_path / "made" / "study.toml").read_text()
     part = next((tmp_path / "made" / "trials").glob("*.parquet"))
     assert "training.iterations" in pd.read_parquet(part), "as it was written"
@@ -74,13 +79,13 @@ def test_they_stay_so_when_they_are_compacted(before: Path) -> None:
 
 
 def test_scripts_reports_and_status_show_them(before: Path) -> None:
-    done = made.run("meta_loss.py", before)
+    done = synthetic_results.run("meta_loss.py", before)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(before / "analysis" / "meta_loss.csv")
     assert dict(zip(table["training.outer_steps"], table["meta_loss"], strict=True)) == pytest.approx(
         {0: 2.005, 10: 1.505, 20: 1.005}
     )
-    done = made.run("search.py", before, "--objective", "minimize training.iterations")
+    done = synthetic_results.run("search.py", before, "--objective", "minimize training.iterations")
     assert "the setting 'training.iterations' is called 'training.outer_steps' now" in done.stderr
     html = report.render(addresses.at(before))
     assert "training.outer steps" in html
@@ -109,14 +114,17 @@ def test_a_study_of_before_that_is_to_run_is_refused() -> None:
 
 
 def test_objectives_and_phases_that_are_varied_are_read_too() -> None:
-    after = '{ phase = "evaluate", task_distributions = ["glyphs"] }'
-    first, second = (
-        f'[{{ phase = "meta", task_distribution = "glyphs", iterations = {steps} }}, {after}]' for steps in (2, 3)
-    )
-    text = f"""\
+    def text_with(name: str) -> str:
+        after = '{ phase = "evaluate", task_distributions = ["glyphs"] }'
+        first, second = (
+            f'[{{ phase = "meta", task_distribution = "glyphs", {name} = {steps} }}, {after}]' for steps in (2, 3)
+        )
+        return f"""\
 search = {{ method = "tpe", trials = 2, objectives = ["evaluate.meta_loss", "meta.iterations"] }}
 phases = {{ choices = [{first}, {second}] }}
 """
+
+    text = text_with("iterations")
     known = study.parse(text, has_results=True)
     assert known.renamed == {"iterations"}
     assert known.search.objectives == ["evaluate.meta_loss", "meta.outer_steps"]
@@ -125,7 +133,7 @@ phases = {{ choices = [{first}, {second}] }}
         study.parse(text)
     assert "study:2: phases: `iterations` is called `outer_steps` now" in error.value.messages
     with pytest.raises(StudyError) as error:
-        study.parse(text.replace("iterations =", "outer_steps ="))
+        study.parse(text_with("outer_steps"))
     assert error.value.messages[0].endswith("found 'meta.iterations', which is called 'meta.outer_steps' now")
     point = json.dumps({"phases": known.tree["phases"]["choices"][0], "meta.outer_steps": 3, "network.rule": "x"})
     assert earlier.point_with_new_names(point.replace("outer_steps", "iterations")) == point

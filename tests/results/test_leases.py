@@ -1,6 +1,5 @@
 """Who holds what, of several who ask at once, and what happens when a holder is gone."""
 
-import errno
 import itertools
 import json
 import os
@@ -12,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from made import driver
+from synthetic_results import driver
 
-from metafa.errors import StoreError
 from metafa.results import addresses, heartbeat, leases
 
 ONE = leases.of_trial("0123456789abcdef")
@@ -115,109 +113,3 @@ def test_a_driver_beats_while_it_is_there_and_leaves_what_is_to_stay(
         leases.clear(other)
         assert heartbeat.tokens(place) == [other.token]
     assert heartbeat.tokens(place) == []
-
-
-# What leases and publications stand on
-
-
-def test_of_many_who_create_a_file_at_once_one_does(tmp_path: Path) -> None:
-    place = addresses.at(tmp_path)
-    for number in range(50):
-        together = threading.Barrier(8)
-
-        def creates(who: int, number: int = number, together: threading.Barrier = together) -> bool:
-            together.wait()
-            return place.create(f"{number}", bytes([who]) * 1000)
-
-        with ThreadPoolExecutor(8) as pool:
-            created = list(pool.map(creates, range(8)))
-        assert created.count(True) == 1
-        assert place.read(f"{number}") == bytes([created.index(True)]) * 1000
-    assert len(place.names("")) == 50, "nothing else is left"
-
-
-def test_what_is_there_is_not_created(address: str) -> None:
-    place = addresses.at(address)
-    place.make_folders("")
-    assert place.tells_apart("trying")
-    assert not place.exists("trying")
-    assert place.create("a", b"first")
-    assert not place.create("a", b"second")
-    assert place.read("a") == b"first"
-    assert not place.remove_same("a", b"second")
-    assert place.read("a") == b"first"
-    assert place.remove_same("a", b"first")
-    assert not place.exists("a")
-    assert not place.remove_same("a", b"first")
-
-
-@pytest.mark.parametrize("how", ["put", "create"])
-def test_what_is_durable_is_on_the_disk_before_it_has_its_name(
-    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The file's content before it can be found, and the folder's entry before the call returns."""
-    place, synced, fsync = addresses.at(tmp_path), [], os.fsync
-
-    def watched(descriptor: int) -> None:
-        fsync(descriptor)
-        path = os.readlink(f"/proc/self/fd/{descriptor}")
-        synced.append((path == str(tmp_path), (tmp_path / "part").exists()))
-
-    monkeypatch.setattr(os, "fsync", watched)
-    getattr(place, how)("part", b"content")
-    assert synced == []
-    place.remove("part")
-    getattr(place, how)("part", b"content", durable=True)
-    assert synced == [(False, False), (True, True)]
-
-
-def test_a_filesystem_without_links_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def link(old: str, new: str) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted", old)
-
-    monkeypatch.setattr(os, "link", link)
-    place = addresses.at(tmp_path)
-    assert not place.tells_apart("trying")
-    assert place.create("a", b"first")
-    assert not place.create("a", b"second")
-    assert place.names("") == ["a"]
-
-
-def test_a_part_that_is_cleared_away_while_it_is_written_is_written_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who clears up cannot know whose it is, and that its process only was slow."""
-    place, link, times = addresses.at(tmp_path), os.link, itertools.count()
-
-    def cleared(old: str, new: str) -> None:
-        if next(times) == 0:
-            os.unlink(old)
-        link(old, new)
-
-    monkeypatch.setattr(os, "link", cleared)
-    assert place.create("a", b"content")
-    assert place.read("a") == b"content"
-    assert place.names("") == ["a"]
-
-
-@pytest.mark.parametrize("address", ["memory://x", "memory://"])
-def test_what_is_gone_with_the_process_is_no_store(address: str) -> None:
-    with pytest.raises(StoreError, match="of one process alone"):
-        addresses.at(address)
-
-
-def test_an_address_of_a_folder_is_that_folder(tmp_path: Path) -> None:
-    place = addresses.at(f"file://{tmp_path}")
-    assert (place.address, place.root, place.local) == (str(tmp_path), str(tmp_path), True)
-
-
-@pytest.mark.parametrize(
-    ("options", "seconds"),
-    [("", addresses.RETRY_SECONDS), ("?scheme=http", addresses.RETRY_SECONDS), ("?retry_limit_seconds=5", 5)],
-)
-def test_a_store_of_google_s_that_does_not_answer_is_given_up(options: str, seconds: int) -> None:
-    """By itself pyarrow tries for a quarter of an hour, and no signal reaches this process until then."""
-    place = addresses.at(f"gs://anonymous@bucket/folder{options}")
-    _, (settings,) = place.filesystem.__reduce__()
-    assert settings["retry_time_limit"].total_seconds() == seconds
-    assert "retry" not in place.address or "5" in options

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
+from study_texts import study_with
 
 from metafa.results import measured
 from metafa.studies import study
@@ -67,9 +68,12 @@ def test_one_replica_that_is_not_finite_leaves_no_number(broken: float) -> None:
 
 def test_what_a_trial_comes_to_is_of_its_dataset_as_it_is() -> None:
     """Not of whichever shift was measured last, nor of another dataset."""
-    shifted = '[[phases]]\nphase = "out_of_distribution"\nrotation = [10.0]\ndatasets = ["usps"]\n'
-    data = '[[phases]]\nphase = "supervised"\ndataset = "mnist10k"\nsteps = 3\n'
-    (settings,) = study.parse(f"seeds = 2\n{data}{shifted}").examples
+    data = {"phase": "supervised", "dataset": "mnist10k", "steps": 3}
+    base = {
+        "seeds": 2,
+        "phases": [data, {"phase": "out_of_distribution", "rotation": [10.0], "datasets": ["usps"]}],
+    }
+    (settings,) = study.parse(study_with(base)).examples
 
     def rows(*places: tuple[str, int, Inputs, float]) -> list[dict]:
         return [
@@ -88,11 +92,8 @@ def test_what_a_trial_comes_to_is_of_its_dataset_as_it_is() -> None:
     for rows_of_trial in (learned, learned + others):
         assert measured.final_measurement(settings, rows_of_trial) == ("accuracy", pytest.approx(0.85))
     # of another dataset than was trained on, in a study that tests on one as it is
-    (foreign,) = study.parse(
-        f"seeds = 2\n{data.replace('mnist10k', 'fashion-mnist')}{shifted}".replace(
-            "rotation", 'dataset = "mnist10k"\nrotation'
-        )
-    ).examples
+    changes = {"supervised": {"dataset": "fashion-mnist"}, "out_of_distribution": {"dataset": "mnist10k"}}
+    (foreign,) = study.parse(study_with(base, **changes)).examples
     renamed = [row | ({"inputs": "fashion-mnist"} if row["inputs"] != "batch" else {}) for row in learned] + others
     assert measured.final_measurement(foreign, renamed) == ("accuracy", pytest.approx(0.85))
 

@@ -9,15 +9,17 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import disturbances
-import made
 import psutil
 import pyarrow as pa
 import pytest
+import synthetic_results
 from disturbances import METAFA, STUDY, assert_equal, metafa, trial_processes
+from study_texts import study_with
 
 from metafa.results import heartbeat, parts, tables
 from metafa.results.columns import RUN_COLUMNS
@@ -184,8 +186,12 @@ def test_trials_whose_processes_are_killed_go_on_from_their_checkpoints(undistur
 
 def one_trial(folder: Path, noise_steps: int) -> None:
     """Writes a study of one trial that keeps no checkpoint."""
-    one = STUDY.replace('{ choices = ["feedback_alignment", "backprop"] }', '"backprop"').replace("0.05", "1e9")
-    (folder / "small.toml").write_text(one.replace("{ choices = [0, 600] }", str(noise_steps)))
+    changes = {
+        "network": {"rule": "backprop"},
+        "noise": {"steps": noise_steps},
+        "resources": {"checkpoint_seconds": 1e9},
+    }
+    (folder / "small.toml").write_text(study_with(tomllib.loads(STUDY), **changes))
 
 
 def signal_trials(folder: Path, *signals: int) -> int:
@@ -385,7 +391,7 @@ def test_trials_run_again_are_compared_with_their_rows(undisturbed: Path, tmp_pa
 
 def test_trials_of_a_version_that_called_settings_otherwise_are_run_again(undisturbed: Path, tmp_path: Path) -> None:
     shutil.copytree(undisturbed / "results/small", tmp_path / "earlier")
-    made.make_earlier(tmp_path / "earlier")
+    synthetic_results.make_earlier(tmp_path / "earlier")
     done = metafa(tmp_path, "verify", "earlier", "--trials", "1")
     assert done.returncode == 0, done.stderr
     assert "equal, to the bit" in done.stdout
@@ -447,10 +453,10 @@ def test_a_study_that_is_stopped_leaves_a_last_word_and_goes_on_under_uv(tmp_pat
 
 def test_failed_and_diverged_trials_are_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     """One hidden layer is larger than any memory; one learning rate sends the weights to infinity."""
-    text = (
-        STUDY.replace("hidden = [20]", "hidden = { choices = [[20], [1_000_000, 1_000_000]] }")
-        .replace('{ choices = ["feedback_alignment", "backprop"] }', '"feedback_alignment"')
-        .replace("{ choices = [0, 600] }", '20\noptimizer = "sgd"\nlearning_rate = { choices = [1e-3, 1e30] }')
+    text = study_with(
+        tomllib.loads(STUDY),
+        network={"hidden": {"choices": [[20], [1_000_000, 1_000_000]]}, "rule": "feedback_alignment"},
+        noise={"steps": 20, "optimizer": "sgd", "learning_rate": {"choices": [1e-3, 1e30]}},
     )
     (tmp_path / "hard.toml").write_text(text)
     done = metafa(tmp_path, "run", "hard.toml")

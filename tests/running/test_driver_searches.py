@@ -1,12 +1,14 @@
 """Adaptive searches and early stopping on a real Ray cluster, disturbed."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import disturbances
 import pandas as pd
 import pytest
 from disturbances import assert_equal, metafa
+from study_texts import study_with
 
 from metafa.results import tables
 from metafa.trials.recording import measuring_steps
@@ -48,7 +50,7 @@ def test_a_synchronous_search_tries_the_same_whatever_disturbs_it(tmp_path: Path
     assert len(tried(tmp_path / "one")) == 12
     assert_equal(tmp_path / "one", tmp_path / "killed")
 
-    (tmp_path / "small.toml").write_text(SEARCH.replace("trials = 12", "trials = 16"))
+    (tmp_path / "small.toml").write_text(study_with(tomllib.loads(SEARCH), search={"trials": 16}))
     before = tables.load(tmp_path / "one").trials.set_index("trial_id")["started"]
     assert metafa(tmp_path, "run", "small.toml", "--results", "one").returncode == 0
     after = tables.load(tmp_path / "one").trials.set_index("trial_id")["started"]
@@ -79,11 +81,12 @@ def test_an_asynchronous_search_goes_on_with_what_it_has_learned(tmp_path: Path)
 
 
 def test_two_objectives_end_in_a_front(tmp_path: Path) -> None:
-    text = SEARCH.replace("tpe", "nsgaii").replace('["supervised.loss"]', '["supervised.loss", "noise.steps"]')
+    sought = {"method": "nsgaii", "objectives": ["supervised.loss", "noise.steps"]}
+    text = study_with(tomllib.loads(SEARCH), search=sought)
     (tmp_path / "small.toml").write_text(text)
     assert metafa(tmp_path, "run", "small.toml").returncode == 0
     trials, measurements = tables.load(tmp_path / "results/small")
-    last = measurements.query("phase == 'supervised' and metric == 'loss' and step == 20 and task == 'digits'")
+    last = measurements.query("phase == 'supervised' and metric == 'loss' and step == 20 and inputs == 'digits'")
     losses = last.groupby("trial_id")["value"].mean()
     for trial in trials.itertuples():
         assert list(trial.objectives) == [
@@ -96,16 +99,17 @@ def test_two_objectives_end_in_a_front(tmp_path: Path) -> None:
 def test_trials_that_do_badly_are_stopped_early(method: str, tmp_path: Path) -> None:
     """A stopped trial has rows up to the step it was stopped at, which is one at which all are judged; what analysis
     reads has only those that finished. One diverges before it is judged, and one is too short to be."""
-    text = SEARCH.partition("[search]")[0]
-    for written, instead in {
-        'rule = { choices = ["feedback_alignment", "backprop"] }\n': "",
-        "{ low = 0, high = 64 }": "0",
-        "{ low = 1e-4, high = 1.0, log = true }": "{ choices = [1e-2, 5e-3, 2e-3, 1e-3, 1e-8, 2e-8, 1e30] }",
-        "steps = 20": "steps = { choices = [200, 2] }",
-    }.items():
-        text = text.replace(written, instead)
-    stopping = f'[early_stopping]\nmethod = "{method}"\nmetric = "supervised.loss"\ngrace_period = 2\n'
-    (tmp_path / "small.toml").write_text(text.replace("points = 4", "points = 8") + stopping)
+    rates = [1e-2, 5e-3, 2e-3, 1e-3, 1e-8, 2e-8, 1e30]
+    text = study_with(
+        tomllib.loads(SEARCH),
+        network={"rule": None},
+        noise={"steps": 0},
+        supervised={"steps": {"choices": [200, 2]}, "learning_rate": {"choices": rates}},
+        measure={"points": 8},
+        search=None,
+        early_stopping={"method": method, "metric": "supervised.loss", "grace_period": 2},
+    )
+    (tmp_path / "small.toml").write_text(text)
     done = metafa(tmp_path, "run", "small.toml", "--workers", "1")
     assert done.returncode == 0, done.stderr
     trials, measurements = tables.load(tmp_path / "results/small")

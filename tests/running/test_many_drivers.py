@@ -1,16 +1,18 @@
 """Several drivers at once on one study, through the command, as independent jobs of a cluster are."""
 
 import json
+import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import crowd
-import made
 import pandas as pd
 import pytest
+import synthetic_results
 from crowd import Crowd, attempts_again
 from disturbances import assert_equal, metafa
+from study_texts import study_with
 
 from metafa.results import addresses, heartbeat, leases, preparation, tables, upkeep
 from metafa.results.columns import TABLES
@@ -133,14 +135,14 @@ def test_two_drivers_share_a_search(
 
 def test_a_driver_that_begins_beside_one_that_writes_takes_nothing_away(tmp_path: Path) -> None:
     """It looks for damage while parts are put there, and puts them together."""
-    text = TWO_DRIVERS.replace("[0, 100, 8000]", str(list(range(300))))
+    text = study_with(tomllib.loads(TWO_DRIVERS), noise={"steps": {"choices": list(range(300))}})
     checked, place = study.parse(text, default_name="made"), addresses.at(tmp_path)
     preparation.prepare(place, checked)
     row = dict(seed=0, phase="evaluate", step=5, metric="meta_loss", layer=None, inputs="glyphs", value=0.5)
 
     def writes() -> None:
         for trial in checked.trials:
-            made.put(tmp_path, checked, trial, [row])
+            synthetic_results.put(tmp_path, checked, trial, [row])
 
     with ThreadPoolExecutor() as pool:
         writer, seen, said = pool.submit(writes), set[str](), list[str]()

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import made
 import pytest
+import synthetic_results
 
 from metafa.learning import products
 from metafa.results import addresses, preparation
@@ -31,7 +31,7 @@ def test_results_of_another_library_of_products_are_named(library: str | None, s
     checked, store = study.parse(STUDY, default_name="made"), addresses.at(tmp_path / "results")
     assert outline.products(checked, store) is None, "there are no results yet"
     preparation.prepare(store, checked)
-    made.put(store.address, checked, checked.trials[0], [], matrix_products=library)
+    synthetic_results.put(store.address, checked, checked.trials[0], [], matrix_products=library)
     told = outline.products(checked, store)
     assert (told is not None) == sentence
     assert told is None or ("products of another;" in told and f"are of {products.library('cpu')}," in told)

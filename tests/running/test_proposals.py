@@ -1,9 +1,11 @@
 """Which trials are run next: batches, what runs meanwhile, spaces that are exhausted, points that do not fit."""
 
 import contextlib
+import tomllib
 from typing import Any
 
 import pytest
+from study_texts import study_with
 
 from metafa.running import proposals
 from metafa.running.events import FinishedTrial
@@ -93,7 +95,7 @@ def test_an_asynchronous_search_never_waits_and_tries_nothing_twice() -> None:
         left = {trial.trial_id for trial in proposals.to_try(checked, ended, Alone(ended)) if trial}
         assert len(left | ended.keys()) == 6
     # there are but two
-    small = study.parse(TEXT.replace("{ low = 0, high = 1000 }", "10") + "synchronous = false\n")
+    small = study.parse(study_with(tomllib.loads(TEXT), noise={"steps": 10}, search={"synchronous": False}))
     assert len({trial.trial_id for trial in proposals.to_try(small, {}, Alone({})) if trial}) == 2
 
 

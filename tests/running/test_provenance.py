@@ -1,8 +1,8 @@
 from importlib.metadata import version
 from pathlib import Path
 
-import made
 import pandas as pd
+import synthetic_results
 
 from metafa.results import addresses, preparation, tables
 from metafa.results.columns import VERSION_COLUMNS
@@ -26,7 +26,9 @@ def test_results_made_without_learn2learn_say_so(tmp_path: Path) -> None:
     checked = study.parse(STUDY, default_name="made")
     place = addresses.open_store(str(tmp_path / "results"))
     preparation.prepare(place, checked)
-    made.put(place.address, checked, checked.trials[0], [], **provenance.of_software() | {"learn2learn_version": None})
+    synthetic_results.put(
+        place.address, checked, checked.trials[0], [], **provenance.of_software() | {"learn2learn_version": None}
+    )
     (row,) = tables.load(place.address).trials.to_dict("records")
     assert row["torch_version"] == version("torch")
     assert pd.isna(row["learn2learn_version"])

@@ -5,6 +5,7 @@ import datetime
 import itertools
 import json
 import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as fs
 import pytest
-from made import driver
+from study_texts import study_with
+from synthetic_results import driver
 
 from metafa.errors import PartError, ResultsError, StoreError
 from metafa.reporting import conditions, report
@@ -229,8 +231,8 @@ def test_reports_and_analyses_find_what_an_interrupted_compaction_hides(
 
 def test_readers_come_through_while_many_parts_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a store on which that takes longer than a listing."""
-    choices = ", ".join(map(str, range(200)))
-    place, _ = filled(tmp_path, GRID.replace("0, 100, 200, 300", choices))
+    many = study_with(tomllib.loads(GRID), noise={"steps": {"choices": list(range(200))}})
+    place, _ = filled(tmp_path, many)
     remove, removed = Store.remove, threading.Semaphore(0)
 
     def slowly(self: Store, name: str) -> None:
@@ -302,7 +304,8 @@ def test_rows_of_another_trial_are_read_and_compacted_nowhere(compacted: bool, t
     if compacted:
         upkeep.compact(place)
         first = checked.trials[0]
-        publish(place, study.parse(GRID.replace("300", "400"), default_name="shared"), first)
+        another = study_with(tomllib.loads(GRID), noise={"steps": {"choices": [0, 100, 200, 400]}})
+        publish(place, study.parse(another, default_name="shared"), first)
     name = f"measurements/{listing.visible_parts(place, 'measurements')[0]}"
     table = parts.decode(place.read(name), "measurements")
     other = pa.array(["f" * 16] * len(table))

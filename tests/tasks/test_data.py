@@ -6,9 +6,9 @@ import pickle
 import shutil
 from pathlib import Path
 
-import made
 import numpy as np
 import pytest
+import synthetic_results as made
 from study_texts import study_with
 from typer.testing import CliRunner
 

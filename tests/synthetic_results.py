@@ -2,23 +2,72 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+from study_texts import study_with
 
 from metafa.results import addresses, columns, heartbeat, leases, parts, preparation, publishing
+from metafa.results.tables import load
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS, flatten
 from metafa.studies.study import Study
 from metafa.studies.trial import Trial
 
 ANALYSIS = Path(__file__).parents[1] / "analysis"
+SMALL = {
+    "network": {"rule": {"choices": ["backprop", "feedback_alignment"]}},
+    "phases": [
+        {"phase": "noise", "steps": {"choices": [0, 100]}},
+        {"phase": "evaluate", "task_distributions": ["glyphs"]},
+    ],
+}
+
+
+NOISE = {"phase": "noise", "steps": {"choices": [0, 64]}}
+SUPERVISED = {"phase": "supervised", "dataset": "glyphs", "steps": 5}
+EVALUATE = {"phase": "evaluate", "task_distributions": ["glyphs"], "inner_steps": 1}
+
+
+def study_of(*phases: dict, **settings: Any) -> str:
+    """The text of a study of these phases, or of choices of phases where they are lists."""
+    alike = all(isinstance(phase, dict) for phase in phases)
+    return study_with({**settings, "phases": [*phases] if alike else {"choices": [*phases]}})
+
+
+def small_study(**changes: Any) -> Study:
+    """The study `SMALL`, of four trials, with some changes of settings."""
+    return study.parse(study_with(SMALL, **changes), default_name="small")
+
+
+def fill(address: object, checked: Study, status: str = "done", but: Collection[str] = ()) -> None:
+    """Puts a measurement of each trial, ``but`` of some, into results that are there or not."""
+    preparation.prepare(addresses.at(str(address)), checked)
+    row = {"seed": 0, "phase": "evaluate", "step": 5, "metric": "meta_loss", "inputs": "glyphs"}
+    for number, trial in enumerate(trial for trial in checked.trials if trial.trial_id not in but):
+        put(address, checked, trial, [row | {"value": number / 7}], status=status)
+
+
+def in_order(address: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables as anyone reads them, in an order that does not depend on where their rows stand."""
+    trials, measurements = (rows.sort_values("trial_id", ignore_index=True) for rows in load(str(address)))
+    return trials, measurements
+
+
+def assert_unchanged(before: tuple[pd.DataFrame, pd.DataFrame], address: object) -> None:
+    """Raises AssertionError where a value is no longer what it was."""
+    for one, two in zip(before, in_order(address), strict=True):
+        pd.testing.assert_frame_equal(one, two)
 
 
 def results_of(address: object, text: str, measure: Callable[[Trial], Iterable[dict[str, Any]]]) -> Study:
@@ -35,6 +84,22 @@ def put(address: object, checked: Study, trial: Trial, rows: Iterable[dict[str, 
     row = {"trial_id": trial.trial_id, "study": checked.name, "status": "done", "numerics": NUMERICS}
     row |= flatten(trial.settings) | {"point": json.dumps(trial.varied)} | outcome
     publishing.write(addresses.at(str(address)), columns.trials_schema(checked), row, rows)
+
+
+def meta_losses(
+    value: Callable[[Trial], float], seeds: int = 6, phases: Iterable[str] = ("evaluate",)
+) -> Callable[[Trial], list[dict[str, Any]]]:
+    """The meta-loss of a trial after its inner step is ``value`` and a tenth of a seed's number, its accuracy that less
+    one."""
+
+    def rows(trial: Trial) -> list[dict[str, Any]]:
+        return [
+            {"seed": seed, "phase": phase, "step": step, "metric": metric, "inputs": "glyphs", "value": found}
+            for seed, phase, step in itertools.product(range(seeds), phases, (0, 1))
+            for metric, found in (("meta_loss", value(trial) + 0.1 * seed), ("meta_accuracy", value(trial) - 1))
+        ]
+
+    return rows
 
 
 def make_earlier(folder: Path) -> None:
@@ -76,3 +141,10 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess:
     """Runs a script of analysis/; a warning is an error."""
     command = [sys.executable, "-W", "error", ANALYSIS / script, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240)
+
+
+def run_here(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a script of analysis/ in this process."""
+    monkeypatch.setattr(sys, "argv", [script, str(folder)])
+    monkeypatch.syspath_prepend(str(ANALYSIS))
+    runpy.run_path(str(ANALYSIS / script), run_name="__main__")

@@ -1,0 +1,45 @@
+"""analysis/figures.py, which the other scripts share."""
+
+from __future__ import annotations
+
+import io
+import runpy
+
+import numpy as np
+import pandas as pd
+import synthetic_results
+
+
+def test_no_text_of_a_csv_is_a_formula() -> None:
+    figures = runpy.run_path(str(synthetic_results.ANALYSIS / "figures.py"))
+    texts = [
+        "=1+1",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "＝1",
+        "a=1",
+        "",
+        None,
+        "-0.5",
+        "-inf",
+        "1e-3",
+    ]
+    table = pd.DataFrame({"=text": texts, "number": np.linspace(-1, 1, len(texts))})
+    read = pd.read_csv(
+        io.StringIO(figures["for_spreadsheets"](table).to_csv(index=False)), keep_default_na=False, dtype=str
+    )
+    assert read["'=text"].tolist() == [
+        *("'" + text for text in texts[:5]),
+        "'\\r=1",
+        "'＝1",
+        "a=1",
+        "",
+        "",
+        "-0.5",
+        "-inf",
+        "1e-3",
+    ]
+    assert read["number"].astype(float).tolist() == table["number"].tolist()
