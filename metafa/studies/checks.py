@@ -13,11 +13,11 @@ from metafa.studies.claims import ClaimSettings
 from metafa.studies.data import BATCH, NO_INPUTS, Inputs
 from metafa.studies.earlier import new_name
 from metafa.studies.fields import MAX_STEPS
-from metafa.studies.metrics import METRICS, OF_A_LAYER, OF_TASKS, OF_THE_BATCH, direction_of
+from metafa.studies.metrics import METRICS, direction_of, is_of
 from metafa.studies.mistakes import MAX_MESSAGES, Mistakes
 from metafa.studies.names import close, meant
 from metafa.studies.needs import inputs_of, metrics_of
-from metafa.studies.phases import TRAINS, NoisePhase
+from metafa.studies.phases import NoisePhase
 from metafa.studies.settings import ADAPTIVE, MAX_TRIALS, EarlyStoppingSettings, StudySettings, TrialSettings, flatten
 from metafa.studies.spaces import NOT_SEARCHED, Range, TreePath, dotted_name
 from metafa.studies.values import listed, shown
@@ -27,10 +27,7 @@ MAX_LISTED = 100  # of a list: phases, layers, claims, strengths
 
 def _ever_measured(settings: TrialSettings, phase: str) -> set[str]:
     """What a phase measures that may have no steps in this trial, and has some in others."""
-    kinds = {one.name: one.phase for one in settings.phases}
-    if phase not in kinds:
-        return set()
-    return metrics_of(settings)[phase] | set(OF_THE_BATCH if kinds[phase] in TRAINS else ())
+    return metrics_of(settings, any_steps=True).get(phase, set())
 
 
 def _undirected(name: str) -> str:
@@ -195,17 +192,17 @@ def _is_about(claim: ClaimSettings, inputs: Inputs, settings: TrialSettings) -> 
     if claim.inputs is not None or claim.shift is not None:
         return claim.inputs in (None, inputs.inputs) and claim.shift == inputs.shift
     dataset = Inputs(settings.datasets().get(claim.phase))
-    if next(phase for phase in settings.phases if phase.name == claim.phase).phase == "out_of_distribution":
+    if next(phase for phase in settings.phases if phase.name == claim.phase).skips_own_dataset:
         return inputs != dataset
     if dataset in inputs_of(settings, claim.phase, claim.metric):
         return inputs == dataset
-    return claim.metric in OF_TASKS or inputs in (NO_INPUTS, BATCH)
+    return is_of(claim.metric, "tasks") or inputs in (NO_INPUTS, BATCH)
 
 
 def _check_layer(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:
     """Whether a claim's metric is of the layer that it is about."""
     layers = max(len(one.network.hidden) for one in examples) + 1
-    if claim.layer is not None and claim.metric not in OF_A_LAYER:
+    if claim.layer is not None and not is_of(claim.metric, "layer"):
         mistakes.add((*path, "layer"), f"{claim.metric} is not of a layer; leave `layer` out")
     elif claim.layer is not None and claim.layer > layers:
         mistakes.add((*path, "layer"), f"found {claim.layer}, but the networks have {layers} layers")
@@ -217,7 +214,7 @@ def check_early_stopping(
     mistakes: Mistakes, stopping: EarlyStoppingSettings, examples: Sequence[TrialSettings]
 ) -> None:
     path = ("early_stopping", "metric")
-    trained = {phase.name for one in examples for phase in one.phases if phase.phase in TRAINS}
+    trained = {phase.name for one in examples for phase in one.phases if phase.trains}
     if stopping.phase not in trained:
         which = f"the phases that train are {listed(trained)}"
         mistakes.add(path, f"found {stopping.metric!r}, expected PHASE.METRIC, where {which}")

@@ -1,16 +1,33 @@
-"""The phases of a trial, a class each: its settings, and every fact about it."""
+"""The phases of a trial, a class each: its settings, and every fact about it.
+
+`PhaseSettings` has the facts that others ask of a phase, with the answers of one that neither trains nor draws images.
+A new phase is a class here with its row in `PHASES`, and its function in `metafa/trials/phases.py`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Annotated, Any, ClassVar, Literal, Self, Union
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Tag,
+    TypeAdapter,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from metafa.learning.kinds import ACTIVATIONS, OPTIMIZERS, OUTER_ALGORITHMS, SHIFTS
-from metafa.learning.rules import RULES
-from metafa.studies.data import DatasetName, TaskDistributionName
+from metafa.learning.rules import RULES, Rule
+from metafa.studies.data import DATASET_BEFORE, DatasetName, DatasetNeed, Inputs, TaskDistributionName, TaskNeed
 from metafa.studies.fields import (
     MAX_SIZE,
+    SIDE_BY_SIDE,
     Fraction,
     Known,
     Name,
@@ -23,6 +40,7 @@ from metafa.studies.fields import (
     Strengths,
     mistake,
 )
+from metafa.studies.outlines import Outline
 
 RuleName = Annotated[str, Known(RULES)]
 ActivationName = Annotated[str, Known(ACTIVATIONS)]
@@ -31,8 +49,77 @@ OptimizerName = Annotated[str, Known(OPTIMIZERS)]
 ShiftName = Annotated[str, Known(SHIFTS)]
 
 
-class NoisePhase(Settings):
+class PhaseSettings(Settings):
+    """What every phase has, and the facts about it."""
+
+    trains: ClassVar[bool] = False
+    """Whether phases of this kind train the network. A phase that trains learns from its tasks and from its datasets'
+    training images; any other is tested on its tasks. Each is tested on its datasets' test images."""
+    evaluates: ClassVar[bool] = False
+    """Whether phases that train measure the meta-loss on the tasks of the trial's first such phase."""
+    skips_own_dataset: ClassVar[bool] = False
+    """Whether a claim about the phase is about its dataset's images where nothing else is said, or about all others."""
+    measures: ClassVar[tuple[str, ...]] = ()
+    """The metrics that it measures by itself, on the inputs `tested_on`. Every phase that trains measures besides what
+    the rows of `METRICS` say."""
+
+    phase: str
+    name: Name
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether the phase changes the network at all."""
+        return False
+
+    @property
+    def learns_rates(self) -> bool:
+        """Whether the phase learns the inner loop's learning rates."""
+        return False
+
+    @property
+    def takes_learned_rates(self) -> bool:
+        """Whether the phase needs the learning rates that a phase before it has learned."""
+        return False
+
+    def task_needs(self) -> list[TaskNeed]:
+        """The tasks that the phase draws."""
+        return []
+
+    def dataset_needs(self) -> list[DatasetNeed]:
+        """The datasets that the phase uses, its own first."""
+        return []
+
+    def tested_on(self, dataset: DatasetName | None) -> set[Inputs]:
+        """The inputs of the metrics that the phase `measures`; ``dataset`` is its own."""
+        return {Inputs(dataset)}
+
+    def transports(self, rule: Rule) -> dict[str, str]:
+        """What each part of the phase reads of the forward weights to send errors back, as `Rule.transports`."""
+        return {self.name: rule.transports if self.trains else "none"}
+
+    @cached_property
+    def outline(self) -> Outline:
+        """What other phases have to fit, and what decides which images the phase draws on."""
+        rates = [name for name, field in type(self).model_fields.items() if SIDE_BY_SIDE in field.metadata]
+        datasets: dict[tuple[DatasetName, bool], str] = {}
+        for need in self.dataset_needs():
+            datasets.setdefault((need.dataset, need.same_classes), need.place)
+        return Outline(
+            self.phase,
+            self.name,
+            self.trains,
+            lists=tuple((name, tuple(value)) for name in rates if isinstance(value := getattr(self, name), list)),
+            tasks=tuple((need.place, need.distribution, need.split) for need in self.task_needs()),
+            datasets=tuple((place, *dataset) for dataset, place in datasets.items()),
+            learns_rates=self.learns_rates,
+            takes_learned_rates=self.takes_learned_rates,
+        )
+
+
+class NoisePhase(PhaseSettings):
     """Noise pretraining: random inputs, random labels, fresh each step."""
+
+    trains = True
 
     phase: Literal["noise"]
     name: Name = "noise"
@@ -57,9 +144,16 @@ class NoisePhase(Settings):
     labels: Literal["hard", "soft"] = "hard"
     """`hard`: one class, drawn uniformly. `soft`: probabilities drawn uniformly from the simplex."""
 
+    @property
+    def has_steps(self) -> bool:
+        return self.steps > 0
 
-class SupervisedPhase(Settings):
+
+class SupervisedPhase(PhaseSettings):
     """Training on a dataset's images and labels, and testing on its test images."""
+
+    trains = True
+    measures = ("loss", "accuracy", "generalization_error", "expected_calibration_error")
 
     phase: Literal["supervised"]
     name: Name = "supervised"
@@ -90,9 +184,23 @@ class SupervisedPhase(Settings):
             raise mistake(f"`training_images` is {self.training_images}, less than a batch of {self.batch_size}")
         return self
 
+    @property
+    def has_steps(self) -> bool:
+        return bool(self.steps or self.epochs)
 
-class OutOfDistributionPhase(Settings):
+    def dataset_needs(self) -> list[DatasetNeed]:
+        return [
+            DatasetNeed(f"{self.name}.dataset", self.dataset),
+            DatasetNeed(f"{self.name}.training_images", self.dataset, self.training_images or 0),
+            DatasetNeed(f"{self.name}.batch_size", self.dataset, self.batch_size),
+        ]
+
+
+class OutOfDistributionPhase(PhaseSettings):
     """Tests on a dataset's test images, changed by several strengths, and on other datasets of the same classes."""
+
+    skips_own_dataset = True
+    measures = ("loss", "accuracy", "expected_calibration_error", "readout_probability")
 
     phase: Literal["out_of_distribution"]
     name: Name = "out_of_distribution"
@@ -116,8 +224,18 @@ class OutOfDistributionPhase(Settings):
         """The changes and their strengths."""
         return [(shift, strength) for shift in SHIFTS for strength in getattr(self, shift, ())]
 
+    def dataset_needs(self) -> list[DatasetNeed]:
+        others = [DatasetNeed(f"{self.name}.datasets", name, same_classes=True) for name in self.datasets]
+        return [DatasetNeed(f"{self.name}.dataset", self.dataset or DATASET_BEFORE), *others]
 
-class TaskSettings(Settings):
+    def tested_on(self, dataset: DatasetName | None) -> set[Inputs]:
+        shifted = {Inputs(dataset, shift, strength) for shift, strength in self.shifts}
+        return {Inputs(dataset), *map(Inputs, self.datasets), *shifted}
+
+
+class TaskSettings(PhaseSettings):
+    """A phase whose networks adapt to tasks."""
+
     ways: Annotated[int, Field(ge=2, le=MAX_SIZE)] = 5
     """Classes of a task."""
     shots: Size = 5
@@ -129,9 +247,20 @@ class TaskSettings(Settings):
     inner_learning_rate: Rates = 0.3
     """The rate of those steps, or a list of several, side by side in one trial."""
 
+    @property
+    def adapts(self) -> Literal["all", "readout"]:
+        """The layers that adapt to a task, whatever an outer algorithm says of them."""
+        return "all"
+
+    def task_need(self, setting: str, distribution: TaskDistributionName, split: str) -> TaskNeed:
+        """The tasks of one distribution, named by ``setting``."""
+        return TaskNeed(f"{self.name}.{setting}", distribution, split, self.ways, self.shots + self.queries)
+
 
 class MetaPhase(TaskSettings):
     """Meta-training on tasks of a distribution's training classes."""
+
+    trains = True
 
     phase: Literal["meta"]
     name: Name = "meta"
@@ -173,9 +302,32 @@ class MetaPhase(TaskSettings):
             raise mistake("`learn_inner_rates` needs `inner_steps`: each has a rate to learn, and there are none")
         return self
 
+    @property
+    def has_steps(self) -> bool:
+        return self.outer_steps > 0 and OUTER_ALGORITHMS[self.outer_algorithm].trains
+
+    @property
+    def learns_rates(self) -> bool:
+        return self.learn_inner_rates
+
+    def task_needs(self) -> list[TaskNeed]:
+        return [self.task_need("task_distribution", self.task_distribution, "training")]
+
+    def transports(self, rule: Rule) -> dict[str, str]:
+        algorithm = OUTER_ALGORITHMS[self.outer_algorithm]
+        outer_rule = rule if self.outer_rule == "inner" else RULES[self.outer_rule]
+        sends = algorithm.trains and algorithm.adapts == "all"
+        return {
+            f"{self.name}, inner loop": rule.transports if sends else "none",
+            f"{self.name}, outer loop": outer_rule.transports if algorithm.by_outer_rule else algorithm.transports,
+        }
+
 
 class EvaluatePhase(TaskSettings):
     """The adaptation curve on tasks of unseen classes, from 0 inner steps to `inner_steps`."""
+
+    evaluates = True
+    measures = ("meta_loss", "meta_accuracy", "generalization_error")
 
     phase: Literal["evaluate"]
     name: Name = "evaluate"
@@ -192,17 +344,25 @@ class EvaluatePhase(TaskSettings):
     """Whether to adapt with the inner learning rates that the meta phase before learned, its last step's for any
     further step, in place of `inner_learning_rate`."""
 
+    @property
+    def adapts(self) -> Literal["all", "readout"]:
+        return self.adapted_layers
 
-Phase = Annotated[
-    Annotated[NoisePhase, Tag("noise")]
-    | Annotated[SupervisedPhase, Tag("supervised")]
-    | Annotated[OutOfDistributionPhase, Tag("out_of_distribution")]
-    | Annotated[MetaPhase, Tag("meta")]
-    | Annotated[EvaluatePhase, Tag("evaluate")],
-    Discriminator(lambda value: value.get("phase") if isinstance(value, dict) else getattr(value, "phase", None)),
-]
+    @property
+    def takes_learned_rates(self) -> bool:
+        return self.learned_rates
 
-PHASES: dict[str, type[Settings]] = {
+    def task_needs(self) -> list[TaskNeed]:
+        return [self.task_need("task_distributions", name, self.split) for name in self.task_distributions]
+
+    def tested_on(self, dataset: DatasetName | None) -> set[Inputs]:
+        return set(map(Inputs, self.task_distributions))
+
+    def transports(self, rule: Rule) -> dict[str, str]:
+        return {self.name: "none" if self.adapted_layers == "readout" else rule.transports}
+
+
+PHASES: dict[str, type[PhaseSettings]] = {
     "noise": NoisePhase,
     "supervised": SupervisedPhase,
     "out_of_distribution": OutOfDistributionPhase,
@@ -211,20 +371,31 @@ PHASES: dict[str, type[Settings]] = {
 }
 
 
-def has_steps(phase: Phase) -> bool:
-    """Whether a phase trains at all."""
-    if isinstance(phase, MetaPhase):
-        return phase.outer_steps > 0 and OUTER_ALGORITHMS[phase.outer_algorithm].trains
-    return bool(getattr(phase, "steps", None) or getattr(phase, "epochs", None))
+@cache
+def _union_of(rows: tuple[tuple[str, type[PhaseSettings]], ...]) -> TypeAdapter:
+    kinds = tuple(Annotated[settings, Tag(kind)] for kind, settings in rows)
+    return TypeAdapter(Annotated[Union[kinds], Discriminator(_kind_of)])  # type: ignore[arg-type]  # noqa: UP007
 
 
-TRAINS = ("noise", "supervised", "meta")  # the kinds of phases that train
+def _kind_of(value: Any) -> Any:
+    return value.get("phase") if isinstance(value, dict) else getattr(value, "phase", None)
 
-# What a kind of phase measures of its own, and what each that trains does besides; `metrics_of` has the rest.
-MEASURED: dict[str, tuple[str, ...]] = {
-    "noise": (),
-    "supervised": ("loss", "accuracy", "generalization_error", "expected_calibration_error"),
-    "out_of_distribution": ("loss", "accuracy", "expected_calibration_error", "readout_probability"),
-    "meta": (),
-    "evaluate": ("meta_loss", "meta_accuracy", "generalization_error"),
-}
+
+@dataclass(frozen=True, eq=False)
+class OneOf:
+    """The type of a phase of any kind in a table: a row that is added to the table is allowed from then on."""
+
+    table: Mapping[str, type[PhaseSettings]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(lambda value: self._union.validate_python(value))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(self._union.core_schema)
+
+    @property
+    def _union(self) -> TypeAdapter:
+        return _union_of(tuple(self.table.items()))
+
+
+Phase = Annotated[PhaseSettings, OneOf(PHASES)]

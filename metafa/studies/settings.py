@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from metafa.studies.claims import ClaimSettings
-from metafa.studies.data import DATASET_CLASSES, DatasetName
+from metafa.studies.data import DATASETS, DatasetName
 from metafa.studies.fields import (
     MAX_CPUS,
     MAX_GPUS,
@@ -30,8 +30,8 @@ from metafa.studies.fields import (
     whole_gpus,
 )
 from metafa.studies.metrics import Direction, direction_of
-from metafa.studies.outlines import Outlines, datasets_of, lists_of, misfit, outline, pixels_of
-from metafa.studies.phases import ActivationName, Phase, RuleName, TaskSettings
+from metafa.studies.outlines import Outlines, datasets_of, lists_of, misfit, pixels_of
+from metafa.studies.phases import ActivationName, Phase, RuleName
 
 # Raised by whoever changes what the same settings compute, a default among them; part of every trial_id.
 NUMERICS = 5
@@ -88,7 +88,7 @@ class TrialSettings(Settings):
     @property
     def outlines(self) -> Outlines:
         """The outline of each phase."""
-        return tuple(map(outline, self.phases))
+        return tuple(phase.outline for phase in self.phases)
 
     def datasets(self) -> dict[str, DatasetName]:
         """The dataset that each phase trains on or changes, by the phase's name."""
@@ -97,8 +97,8 @@ class TrialSettings(Settings):
     @property
     def outputs(self) -> int:
         """The network's outputs: as many as the widest task has ways, or a dataset classes."""
-        ways = [phase.ways for phase in self.phases if isinstance(phase, TaskSettings)]
-        return max([*ways, *(DATASET_CLASSES for _ in self.datasets())])
+        ways = [need.ways for phase in self.phases for need in phase.task_needs()]
+        return max([*ways, *(DATASETS[name].classes for name in self.datasets().values())])
 
     @property
     def divergence_bound(self) -> float:

@@ -10,9 +10,8 @@ import pytest
 
 from metafa.errors import DataAbsent, DataBroken, DataError
 from metafa.studies import study
-from metafa.tasks import PARTS, SPLITS, TASK_DISTRIBUTIONS, data_folder
+from metafa.tasks import DATASETS, PARTS, SPLITS, TASK_DISTRIBUTIONS, data_folder
 from metafa.tasks import data as data_of
-from metafa.tasks.classification import DATASETS
 from metafa.tasks.published import PUBLISHED
 
 CIFAR10_FILES = [f"cifar-10-batches-py/{file}" for file in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")]
