@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self, Union
 
 from pydantic import (
@@ -58,7 +58,8 @@ class PhaseSettings(Settings):
     evaluates: ClassVar[bool] = False
     """Whether phases that train measure the meta-loss on the tasks of the trial's first such phase."""
     skips_own_dataset: ClassVar[bool] = False
-    """Whether a claim about the phase is about its dataset's images where nothing else is said, or about all others."""
+    """Whether a claim that names no inputs is about all that the phase is tested on but its dataset's images as they
+    are, or about these alone."""
     measures: ClassVar[tuple[str, ...]] = ()
     """The metrics that it measures by itself, on the inputs `tested_on`. Every phase that trains measures besides what
     the rows of `METRICS` say."""
@@ -97,10 +98,9 @@ class PhaseSettings(Settings):
         """What each part of the phase reads of the forward weights to send errors back, as `Rule.transports`."""
         return {self.name: rule.transports if self.trains else "none"}
 
-    @cached_property
+    @property
     def outline(self) -> Outline:
         """What other phases have to fit, and what decides which images the phase draws on."""
-        rates = [name for name, field in type(self).model_fields.items() if SIDE_BY_SIDE in field.metadata]
         datasets: dict[tuple[DatasetName, bool], str] = {}
         for need in self.dataset_needs():
             datasets.setdefault((need.dataset, need.same_classes), need.place)
@@ -108,12 +108,20 @@ class PhaseSettings(Settings):
             self.phase,
             self.name,
             self.trains,
-            lists=tuple((name, tuple(value)) for name in rates if isinstance(value := getattr(self, name), list)),
+            lists=tuple(
+                (name, tuple(value)) for name in _rates_of(type(self)) if isinstance(value := getattr(self, name), list)
+            ),
             tasks=tuple((need.place, need.distribution, need.split) for need in self.task_needs()),
             datasets=tuple((place, *dataset) for dataset, place in datasets.items()),
             learns_rates=self.learns_rates,
             takes_learned_rates=self.takes_learned_rates,
         )
+
+
+@cache
+def _rates_of(kind: type[PhaseSettings]) -> tuple[str, ...]:
+    """The settings of a kind of phase that may be lists of learning rates."""
+    return tuple(name for name, field in kind.model_fields.items() if SIDE_BY_SIDE in field.metadata)
 
 
 class NoisePhase(PhaseSettings):

@@ -227,7 +227,8 @@ class StudySettings(TrialSettings):
 
 
 def flatten(settings: TrialSettings) -> dict[str, Any]:
-    """Every setting of a trial under its dotted name, such as ``noise.steps``."""
+    """Every setting of a trial under its dotted name, such as ``noise.steps``, and every phase's kind, such as
+    ``noise.phase``."""
     flat: dict[str, Any] = {}
     for key, value in settings:
         if isinstance(value, Settings):
@@ -235,7 +236,7 @@ def flatten(settings: TrialSettings) -> dict[str, Any]:
         elif key == "phases":
             flat["phases"] = [phase.name for phase in value]
             for phase in value:
-                flat.update({f"{phase.name}.{name}": inner for name, inner in phase if name not in ("name", "phase")})
+                flat.update({f"{phase.name}.{name}": inner for name, inner in phase if name != "name"})
         else:
             flat[key] = value
     return flat
