@@ -101,6 +101,7 @@ class PhaseSettings(Settings):
     @property
     def outline(self) -> Outline:
         """What other phases have to fit, and what decides which images the phase draws on."""
+        learning_rates = [(name, getattr(self, name)) for name in learning_rates_of(type(self))]
         datasets: dict[tuple[DatasetName, bool], str] = {}
         for need in self.dataset_needs():
             datasets.setdefault((need.dataset, need.same_classes), need.place)
@@ -108,9 +109,7 @@ class PhaseSettings(Settings):
             self.phase,
             self.name,
             self.trains,
-            lists=tuple(
-                (name, tuple(value)) for name in _rates_of(type(self)) if isinstance(value := getattr(self, name), list)
-            ),
+            lists=tuple((name, tuple(rates)) for name, rates in learning_rates if isinstance(rates, list)),
             tasks=tuple((need.place, need.distribution, need.split) for need in self.task_needs()),
             datasets=tuple((place, *dataset) for dataset, place in datasets.items()),
             learns_rates=self.learns_rates,
@@ -119,8 +118,8 @@ class PhaseSettings(Settings):
 
 
 @cache
-def _rates_of(kind: type[PhaseSettings]) -> tuple[str, ...]:
-    """The settings of a kind of phase that may be lists of learning rates."""
+def learning_rates_of(kind: type[PhaseSettings]) -> tuple[str, ...]:
+    """The settings of a kind of phase that are learning rates, and so may be lists, side by side in one trial."""
     return tuple(name for name, field in kind.model_fields.items() if SIDE_BY_SIDE in field.metadata)
 
 
