@@ -20,7 +20,8 @@ from metafa.results import addresses, damage, tables
 from metafa.results.columns import MEASUREMENTS
 from metafa.results.statuses import ANALYSED
 from metafa.results.store import Store
-from metafa.studies.phases import PHASES, learning_rates_of
+from metafa.studies.phase_settings import learning_rates_of
+from metafa.studies.phases import PHASES
 from metafa.studies.settings import NUMERICS
 
 EVALUATED = ["phase", "inputs"]  # what tells one evaluation of a network from another

@@ -8,7 +8,7 @@ from metafa.learning.rules import RULES
 from metafa.studies.data import BATCH, NO_INPUTS, NOISE, DatasetNeed, Inputs, TaskNeed, images_of_tasks
 from metafa.studies.metrics import METRICS, Training
 from metafa.studies.outlines import images_of
-from metafa.studies.phases import PhaseSettings
+from metafa.studies.phase_settings import PhaseSettings
 from metafa.studies.settings import TrialSettings
 
 
