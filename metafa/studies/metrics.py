@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from metafa.learning.kinds import Reference
+
 if TYPE_CHECKING:
     from metafa.studies.settings import MeasureSettings
 
@@ -49,6 +51,8 @@ class Metric:
     is_loss: whether a replica has diverged where it is above `TrialSettings.divergence_bound`.
     may_be_undefined: whether it is no number for some networks that are sound, so that a replica has not diverged
         there.
+    function: of a metric of a layer's weights, from these, ``[replica, out, in]``, to a value for each replica. Every
+        phase that trains measures it at all of its moments. None of other metrics, which `measuring` knows by name.
     """
 
     meaning: str
@@ -60,6 +64,7 @@ class Metric:
     scale: Literal["linear", "log"] = "linear"
     is_loss: bool = False
     may_be_undefined: bool = False
+    function: Reference | None = None
 
     @property
     def direction(self) -> Direction | None:
@@ -102,13 +107,16 @@ METRICS: dict[str, Metric] = {
         is_loss=True,
     ),
     "accuracy": Metric(
-        "accuracy on the same", better="higher", of="batch", in_training=lambda training: training.has_steps
+        "accuracy on what `loss` is measured on",
+        better="higher",
+        of="batch",
+        in_training=lambda training: training.has_steps,
     ),
     "expected_calibration_error": Metric(
         "how far confidence is from accuracy on test images, over 15 bins", better="lower"
     ),
     "alignment_angle": Metric(
-        "between a layer's weights and its feedback",
+        "the angle between a layer's weights and its feedback",
         "degrees",
         "lower",
         of="layer",
@@ -116,16 +124,18 @@ METRICS: dict[str, Metric] = {
         may_be_undefined=True,
     ),
     "effective_dimensionality": Metric(
-        "participation ratio of a layer's squared singular values",
+        "the participation ratio of a layer's squared singular values",
         of="layer",
         in_training=always,
         may_be_undefined=True,
+        function="metafa.learning.measures:effective_dimensionality",
     ),
     "effective_rank": Metric(
         "exponential of the entropy of a layer's normalised squared singular values",
         of="layer",
         in_training=always,
         may_be_undefined=True,
+        function="metafa.learning.measures:effective_rank",
     ),
     "singular_value": Metric(
         "with `measure.singular_values`: every one of a layer, the largest as `component` 1, at the start and the end "
@@ -141,7 +151,7 @@ METRICS: dict[str, Metric] = {
         "mean absolute deviation of the readout probabilities from chance", of="readout", in_training=always
     ),
     "inner_learning_rate": Metric(
-        "with `learn_inner_rates`: a layer's, its mean over inner steps",
+        "with `learn_inner_rates`: a layer's inner learning rate, the mean over inner steps",
         of="layer",
         in_training=lambda training: training.rates_learned,
     ),

@@ -46,14 +46,14 @@ class NoisePhase(PhaseSettings):
     steps: Steps
     """Training steps; 0 is no noise pretraining."""
     batch_size: Size = 64
-    """Random inputs a step."""
+    """Random inputs of one step."""
     optimizer: OptimizerName = "adam"
     """The optimizer, with torch's defaults."""
     learning_rate: Rates = 2e-4
     """The optimizer's learning rate, or a list of several, side by side in one trial."""
     weight_decay: Fraction | None = None
-    """The fraction that weights above the first layer, and feedback that follows them, lose each step; where it is
-    not said, 0.001 for the Kolen-Pollack rules, which align feedback by it, else 0."""
+    """The fraction that weights above the first layer, and feedback that follows them, lose each step. Default: 0.001
+    for the Kolen-Pollack rules, which align feedback by it; 0 for all others."""
     inputs: Literal["normal", "uniform"] = "normal"
     """The distribution of every pixel."""
     mean: Number = 0.0
@@ -78,22 +78,22 @@ class SupervisedPhase(PhaseSettings):
     name: Name = "supervised"
     """What the phase is called in settings and results."""
     dataset: DatasetName
-    """What is learned and tested."""
+    """The dataset that the network is trained and tested on."""
     training_images: Size | None = None
-    """How many of its training images, drawn at random for each seed; where it is not said, all."""
+    """How many of the dataset's training images are used, drawn at random for each seed. Default: all of them."""
     steps: Steps | None = None
-    """Training steps; either these or `epochs`."""
+    """Training steps. A phase has either `steps` or `epochs`."""
     epochs: Steps | None = None
-    """Passes over the training images, each in an order of its own, a last smaller batch left out."""
+    """Passes over the training images, each in a new random order. A last batch that is not full is left out."""
     batch_size: Size = 64
-    """Images a step."""
+    """Images of one step."""
     optimizer: OptimizerName = "adam"
     """The optimizer, with torch's defaults."""
     learning_rate: Rates = 1e-4
     """The optimizer's learning rate, or a list of several, side by side in one trial."""
     weight_decay: Fraction | None = None
-    """The fraction that weights above the first layer, and feedback that follows them, lose each step; where it is
-    not said, 0.001 for the Kolen-Pollack rules, which align feedback by it, else 0."""
+    """The fraction that weights above the first layer, and feedback that follows them, lose each step. Default: 0.001
+    for the Kolen-Pollack rules, which align feedback by it; 0 for all others."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -125,18 +125,18 @@ class OutOfDistributionPhase(PhaseSettings):
     name: Name = "out_of_distribution"
     """What the phase is called in settings and results."""
     dataset: DatasetName | None = None
-    """Whose test images are changed; where it is not said, that of the supervised phase before."""
+    """The dataset whose test images are changed. Default: the dataset of the supervised phase before."""
     translation: Strengths = []
     """Pixels by which images are moved, each way in turn."""
     rotation: Strengths = []
     """Degrees by which images are turned, each way in turn."""
     scaling: Strengths = []
-    """How much larger or smaller images are made in turn: 0.5 is 1.5 times, and 1 / 1.5 times."""
+    """Changes of size: with 0.5 images are made 1.5 times as large, and in turn 1.5 times smaller."""
     pixel_noise: Strengths = []
     """Standard deviations of Gaussian noise on every pixel."""
     datasets: list[DatasetName] = []
-    """Other datasets whose classes are the ten digits too, their images resized to the size of those of `dataset`,
-    which is passed over here."""
+    """Other datasets to test on. The classes of all of them, and of `dataset`, are the ten digits; their images are
+    resized to the size of those of `dataset`. `dataset` itself may stand here, and is tested on once."""
 
     @property
     def shifts(self) -> list[tuple[str, float]]:
@@ -164,7 +164,7 @@ class TaskSettings(PhaseSettings):
     inner_steps: Annotated[int, Field(ge=0, le=MAX_SIZE)] = 5
     """Steps of gradient descent on the support set."""
     inner_learning_rate: Rates = 0.3
-    """The rate of those steps, or a list of several, side by side in one trial."""
+    """The learning rate of those steps, or a list of several, side by side in one trial."""
 
     @property
     def adapts(self) -> Literal["all", "readout"]:
@@ -185,13 +185,13 @@ class MetaPhase(TaskSettings):
     name: Name = "meta"
     """What the phase is called in settings and results."""
     task_distribution: TaskDistributionName
-    """Where the tasks come from."""
+    """The task distribution that the tasks are drawn from."""
     tasks_per_batch: Size = 16
     """Tasks of one outer step."""
     outer_algorithm: OuterAlgorithmName = "exact"
-    """`exact`: the gradient of the meta-loss through the inner loop. `first_order`: the query loss's gradient at
-    the adapted weights. `reptile`: towards the adapted weights. `anil`: exact, but only the readout adapts.
-    `none`: no meta-training."""
+    """`exact` descends the gradient of the meta-loss through the inner loop; `first_order` descends the query loss's
+    gradient at the adapted weights; `reptile` moves towards the adapted weights; `anil` is exact, but only the readout
+    adapts; `none` trains nothing."""
     outer_rule: Literal["inner", "backprop"] = "inner"
     """How `first_order` sends query errors back: by the network's own rule, or by backprop."""
     outer_optimizer: OptimizerName = "adam"
@@ -201,10 +201,10 @@ class MetaPhase(TaskSettings):
     outer_momentum: Fraction = 0.0
     """The momentum of `sgd`."""
     outer_schedule: Literal["constant", "cosine"] = "constant"
-    """The outer learning rate: as it is, or falling to 0 along a cosine."""
+    """Whether the outer learning rate stays `constant` or falls to 0 along a `cosine`."""
     outer_weight_decay: Fraction | None = None
-    """The fraction that weights above the first layer, and feedback that follows them, lose each outer step; where
-    it is not said, 0.03 for the Kolen-Pollack rules, which align feedback by it, else 0."""
+    """The fraction that weights above the first layer, and feedback that follows them, lose each outer step. Default:
+    0.03 for the Kolen-Pollack rules, which align feedback by it; 0 for all others."""
     learn_inner_rates: bool = False
     """Whether `exact` and `anil` learn an inner learning rate for each layer and step along with the weights."""
     outer_steps: Steps
@@ -252,16 +252,16 @@ class EvaluatePhase(TaskSettings):
     name: Name = "evaluate"
     """What the phase is called in settings and results."""
     task_distributions: Annotated[list[TaskDistributionName], Field(min_length=1)]
-    """Where the tasks come from; each is evaluated."""
+    """The task distributions that tasks are drawn from. Each of them is evaluated."""
     split: Literal["validation", "test"] = "test"
-    """Whose classes the tasks are made of."""
+    """The split whose classes the tasks are made of."""
     tasks: Size = 300
     """Tasks of each distribution, for every seed."""
     adapted_layers: Literal["all", "readout"] = "all"
-    """What adapts to a task: all layers, or, as in meta-training by `anil`, the readout alone."""
+    """The layers that adapt to a task: all of them, or, as in meta-training by `anil`, the readout alone."""
     learned_rates: bool = False
-    """Whether to adapt with the inner learning rates that the meta phase before learned, its last step's for any
-    further step, in place of `inner_learning_rate`."""
+    """Whether to adapt with the inner learning rates that the meta phase before has learned, in place of
+    `inner_learning_rate`. Steps beyond those of the meta phase take the rates of its last step."""
 
     @property
     def adapts(self) -> Literal["all", "readout"]:

@@ -77,7 +77,7 @@ def test_usps_is_read_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytes
 
 def test_cifar10_is_read_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files in the dataset's own format, made here, of one image each: torchvision's checksums are passed over. Colours
-    come last, as `DATASET_SHAPES` says."""
+    come last, as `DATASETS` says."""
     import torchvision
 
     monkeypatch.setenv("METAFA_DATA", str(tmp_path))
