@@ -29,6 +29,7 @@ from metafa.errors import ResultsError
 from metafa.reporting import appearance, comparison
 from metafa.reporting.appearance import named, short, value
 from metafa.reporting.conditions import EVALUATED, RULE, Tables
+from metafa.studies import metrics
 
 METRICS = ["meta_loss", "meta_accuracy"]
 
@@ -83,7 +84,7 @@ def plot(curves: pd.DataFrame, tables: Tables) -> plt.Figure:
             for line in lines:
                 draw_line(axis, line, line.rows(here, tables.conditions))
             axis.xaxis.get_major_locator().set_params(integer=True)
-            if metric == "meta_loss":
+            if metrics.METRICS[metric].scale == "log":
                 # a meta-trained network may be far off before its first inner step: equal ratios, equal lengths
                 of_losses(axis)
             label(axis, f"{phase}\n{inputs}", "inner steps", named(metric))

@@ -241,8 +241,7 @@ def schema() -> None:
 @app.command()
 def tasks() -> None:
     """List the task distributions and the datasets, and whether their data is on this machine."""
-    from metafa.tasks import TASK_DISTRIBUTIONS, data_folder
-    from metafa.tasks.classification import DATASETS
+    from metafa.tasks import DATASETS, TASK_DISTRIBUTIONS, data_folder
 
     with usable("METAFA_DATA"):
         for kind, known in (("task distribution", TASK_DISTRIBUTIONS), ("dataset", DATASETS)):

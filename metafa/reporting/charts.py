@@ -26,6 +26,7 @@ from metafa.reporting.appearance import (
 )
 from metafa.reporting.conditions import EVALUATED, NOISE, Tables
 from metafa.reporting.objectives import Objective
+from metafa.studies.metrics import METRICS
 from metafa.studies.study import Study
 
 HEIGHT = 330  # pixels of a row of panels
@@ -119,21 +120,22 @@ def by_steps(
     columns: int,
 ) -> go.Figure:
     """A panel for each of ``titles``, values of ``keys``: ``metric`` against steps, a line a condition."""
-    figure = _panels(list(titles.values()), columns, x, named(metric), shared=metric != "meta_loss")
+    logarithmic = METRICS[metric].scale == "log"
+    figure = _panels(list(titles.values()), columns, x, named(metric), shared=not logarithmic)
     columns = min(columns, len(titles))
     for place, key in enumerate(titles):
         here = curves[np.logical_and.reduce([curves[name] == one for name, one in zip(keys, key, strict=True)])]
         cell = _cell(place, columns)
         axis = _ticks(here["step"])
         # a logarithmic axis has no place for an end at or below 0, which few seeds may have
-        least = here["value"].min() / 2 if metric == "meta_loss" else -math.inf
+        least = here["value"].min() / 2 if logarithmic else -math.inf
         for number, line in enumerate(lines):
             curve = line.rows(here, tables.conditions)
             if len(curve):
                 stretched = np.log10(1 + curve["step"]) if axis else curve["step"]
                 _add_curve(figure, cell, number, line, stretched, curve, least)
         figure.update_xaxes(**axis, **cell)
-    if metric == "meta_loss":
+    if logarithmic:
         figure.update_yaxes(type="log", tickvals=TICKS_OF_LOSSES, ticktext=[f"{one:g}" for one in TICKS_OF_LOSSES])
     return figure
 

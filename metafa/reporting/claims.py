@@ -11,7 +11,7 @@ from metafa.reporting.appearance import in_words
 from metafa.reporting.conditions import NOISE, RULE, Tables
 from metafa.studies.claims import ClaimSettings
 from metafa.studies.data import BATCH
-from metafa.studies.metrics import OF_TASKS
+from metafa.studies.metrics import is_of
 
 VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "are undecided"}
 SEED = ["trial_id", "seed", "learning_rate"]
@@ -55,7 +55,7 @@ def of_claim(tables: Tables, claim: ClaimSettings) -> pd.DataFrame:
     if claim.inputs or claim.shift:
         by_name = (rows["inputs"] == claim.inputs) if claim.inputs else rows["shift"].notna()
         return rows[by_name & ((rows["shift"] == claim.shift) if claim.shift else rows["shift"].isna())]
-    if claim.metric in OF_TASKS:
+    if is_of(claim.metric, "tasks"):
         return rows
     of_dataset = (rows["inputs"] == rows["trial_id"].map(datasets(tables, claim.phase))) & rows["shift"].isna()
     if claim.phase in tables.phases_of("out_of_distribution"):

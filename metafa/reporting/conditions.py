@@ -20,6 +20,8 @@ from metafa.results import addresses, damage, tables
 from metafa.results.columns import MEASUREMENTS
 from metafa.results.statuses import ANALYSED
 from metafa.results.store import Store
+from metafa.studies.phase_settings import learning_rates_of
+from metafa.studies.phases import PHASES
 from metafa.studies.settings import NUMERICS
 
 EVALUATED = ["phase", "inputs"]  # what tells one evaluation of a network from another
@@ -258,13 +260,21 @@ def read_trials(store: Store) -> pd.DataFrame:
 
 
 def _with_conditions(store: Store, trials: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
-    noises = [name for name, kinds in phase_kinds(trials).items() if "noise" in kinds]
+    kinds = phase_kinds(trials)
+    noises = [name for name in kinds if "noise" in kinds[name]]
     steps = [f"{name}.steps" for name in noises]
     totals = trials[steps].astype(float).fillna(0).sum(axis=1).astype(int) if steps else 0
     trials = trials.assign(**{NOISE: totals, **{new: trials[old] for old, new in RENAMED.items() if old in trials}})
-    lists = [name for name in trials if name.endswith("rate") and trials[name].map(is_list).any()]
+    rates = {
+        f"{phase}.{rate}"
+        for phase in kinds
+        for kind in kinds[phase] & PHASES.keys()
+        for rate in learning_rates_of(PHASES[kind])
+    }
+    lists = [name for name in trials if name in rates and trials[name].map(is_list).any()]
+    apart = {*lists, RULE, *(f"{phase}.phase" for phase in kinds)}  # no conditions, or named otherwise
     # a setting goes by its dotted name
-    settings = [name for name in trials if (name in RENAMED.values() or "." in name) and name not in {*lists, RULE}]
+    settings = [name for name in trials if (name in RENAMED.values() or "." in name) and name not in apart]
     holders = {holder: _has(trials, holder) for holder in {name.rpartition(".")[0] for name in settings}}
     differing = [
         name for name in settings if trials.loc[holders[name.rpartition(".")[0]], name].map(repr).nunique() > 1

@@ -98,6 +98,7 @@ def provenance_section(store: Store, study: Study, trials: pd.DataFrame) -> Sect
     section = Section("provenance", "Provenance")
     section.table(pd.DataFrame(rows, columns=["what", "value"]))
     settings = flatten(study.examples[0])
-    fixed = [f"{name} = {value}" for name, value in settings.items() if name not in study.spaces]
+    shown_otherwise = {*study.spaces, *(f"{phase}.phase" for phase in settings["phases"])}
+    fixed = [f"{name} = {value}" for name, value in settings.items() if name not in shown_otherwise]
     section.texts = [("every setting that the study does not vary, defaults included", "\n".join(fixed))]
     return section

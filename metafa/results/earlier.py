@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from metafa.errors import PartError
 from metafa.studies.data import BATCH, Inputs
 from metafa.studies.earlier import RENAMED, new_name, shift_of
-from metafa.studies.metrics import OF_THE_BATCH
+from metafa.studies.metrics import is_of
 
 # settings in the JSON of a point: after a phase's name, or alone where whole phases are varied
 _IN_POINTS = {rf'([."]){old}":': rf'\1{new}":' for old, new in RENAMED.items()}
@@ -30,7 +30,7 @@ def inputs_of(task: str | None, metric: str) -> Inputs:
     Raises ValueError where no version of metafa wrote such a task.
     """
     if task is None:
-        return BATCH if metric in OF_THE_BATCH else Inputs()
+        return BATCH if is_of(metric, "batch") else Inputs()
     if task.startswith(TASKS_OF):
         return Inputs(f"tasks/{task.removeprefix(TASKS_OF)}")
     name, shift, strength = shift_of(task)

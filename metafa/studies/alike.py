@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from metafa.learning.kinds import OUTER_ALGORITHMS
 from metafa.studies.fields import Settings
-from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, SupervisedPhase, TaskSettings, has_steps
+from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, SupervisedPhase, TaskSettings
 from metafa.studies.settings import NetworkSettings, TrialSettings
 from metafa.studies.study import Study
 
@@ -45,7 +45,7 @@ class Fact(NamedTuple):
 
 
 def _trains_nothing(around: Around, phase: MetaPhase) -> bool:
-    return not has_steps(phase) and not phase.learn_inner_rates
+    return not phase.has_steps and not phase.learn_inner_rates
 
 
 OF_TRAINING = ("batch_size", "optimizer", "learning_rate", "weight_decay")
@@ -164,7 +164,7 @@ class _Forms:
     def of_trial(self, trial: TrialSettings) -> list[list[bytes]]:
         """The forms of what a trial consists of: before any fact, after the first, after the second, ..."""
         noises = (phase.name for phase in trial.phases if isinstance(phase, NoisePhase))
-        tasks = any(isinstance(phase, TaskSettings) for phase in trial.phases)
+        tasks = any(phase.task_needs() for phase in trial.phases)
         around = Around(trial.network.rule, tasks, next(noises, None))
         seeds = [b"%d of %d" % (trial.seeds, trial.seed)] * (len(FACTS) + 1)
         return [seeds, *(self._of_table(one, around) for one in (trial.measure, trial.network, *trial.phases))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,14 +10,15 @@ from pydantic import ValidationError
 
 from metafa.studies.claims import ClaimSettings
 from metafa.studies.data import BATCH, NO_INPUTS, Inputs
-from metafa.studies.earlier import new_name
 from metafa.studies.fields import MAX_STEPS
-from metafa.studies.metrics import METRICS, OF_A_LAYER, OF_TASKS, OF_THE_BATCH, direction_of
+from metafa.studies.measured_checks import check_measured, undirected
+from metafa.studies.metrics import METRICS, direction_of, is_of
 from metafa.studies.mistakes import MAX_MESSAGES, Mistakes
 from metafa.studies.names import close, meant
 from metafa.studies.needs import inputs_of, metrics_of
-from metafa.studies.phases import TRAINS, NoisePhase
-from metafa.studies.settings import ADAPTIVE, MAX_TRIALS, EarlyStoppingSettings, StudySettings, TrialSettings, flatten
+from metafa.studies.phases import NoisePhase
+from metafa.studies.search_checks import check_search
+from metafa.studies.settings import MAX_TRIALS, EarlyStoppingSettings, StudySettings, TrialSettings
 from metafa.studies.spaces import NOT_SEARCHED, Range, TreePath, dotted_name
 from metafa.studies.values import listed, shown
 
@@ -27,14 +27,7 @@ MAX_LISTED = 100  # of a list: phases, layers, claims, strengths
 
 def _ever_measured(settings: TrialSettings, phase: str) -> set[str]:
     """What a phase measures that may have no steps in this trial, and has some in others."""
-    kinds = {one.name: one.phase for one in settings.phases}
-    if phase not in kinds:
-        return set()
-    return metrics_of(settings)[phase] | set(OF_THE_BATCH if kinds[phase] in TRAINS else ())
-
-
-def _undirected(name: str) -> str:
-    return f"neither less nor more of {name!r} is better in itself"
+    return metrics_of(settings, any_steps=True).get(phase, set())
 
 
 def check_lists(mistakes: Mistakes, tree: Any, path: TreePath = ()) -> None:
@@ -195,17 +188,17 @@ def _is_about(claim: ClaimSettings, inputs: Inputs, settings: TrialSettings) -> 
     if claim.inputs is not None or claim.shift is not None:
         return claim.inputs in (None, inputs.inputs) and claim.shift == inputs.shift
     dataset = Inputs(settings.datasets().get(claim.phase))
-    if next(phase for phase in settings.phases if phase.name == claim.phase).phase == "out_of_distribution":
+    if next(phase for phase in settings.phases if phase.name == claim.phase).skips_own_dataset:
         return inputs != dataset
     if dataset in inputs_of(settings, claim.phase, claim.metric):
         return inputs == dataset
-    return claim.metric in OF_TASKS or inputs in (NO_INPUTS, BATCH)
+    return is_of(claim.metric, "tasks") or inputs in (NO_INPUTS, BATCH)
 
 
 def _check_layer(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:
     """Whether a claim's metric is of the layer that it is about."""
     layers = max(len(one.network.hidden) for one in examples) + 1
-    if claim.layer is not None and claim.metric not in OF_A_LAYER:
+    if claim.layer is not None and not is_of(claim.metric, "layer"):
         mistakes.add((*path, "layer"), f"{claim.metric} is not of a layer; leave `layer` out")
     elif claim.layer is not None and claim.layer > layers:
         mistakes.add((*path, "layer"), f"found {claim.layer}, but the networks have {layers} layers")
@@ -217,7 +210,7 @@ def check_early_stopping(
     mistakes: Mistakes, stopping: EarlyStoppingSettings, examples: Sequence[TrialSettings]
 ) -> None:
     path = ("early_stopping", "metric")
-    trained = {phase.name for one in examples for phase in one.phases if phase.phase in TRAINS}
+    trained = {phase.name for one in examples for phase in one.phases if phase.trains}
     if stopping.phase not in trained:
         which = f"the phases that train are {listed(trained)}"
         mistakes.add(path, f"found {stopping.metric!r}, expected PHASE.METRIC, where {which}")
@@ -229,7 +222,7 @@ def check_early_stopping(
     some = " throughout each trial" if metric in set.union(*measured) else ""
     check_measured(mistakes, path, f"{stopping.phase}.", metric, stopping.phase, every, some)
     if stopping.direction is None and direction_of(stopping.metric) is None:
-        mistakes.add(("early_stopping",), f"`direction` has to be said: {_undirected(stopping.metric)}")
+        mistakes.add(("early_stopping",), f"`direction` has to be said: {undirected(stopping.metric)}")
 
 
 def check_grid(mistakes: Mistakes, settings: StudySettings, spaces: dict[TreePath, dict]) -> None:
@@ -238,74 +231,3 @@ def check_grid(mistakes: Mistakes, settings: StudySettings, spaces: dict[TreePat
         return
     for path in (path for path, space in spaces.items() if "choices" not in space):
         mistakes.add(path, 'a range needs another [search] method, such as "random"; a grid takes `choices`')
-
-
-def check_search(
-    mistakes: Mistakes,
-    settings: StudySettings,
-    spaces: dict[TreePath, dict],
-    examples: Sequence[TrialSettings],
-    every: Iterable[TrialSettings],
-) -> None:
-    search, ranges = settings.search, [path for path, space in spaces.items() if "choices" not in space]
-    method, adaptive = search.method, search.method in ADAPTIVE
-    if method == "grid":
-        if search.trials is not None:
-            mistakes.add(("search", "trials"), "a grid has as many trials as combinations; leave `trials` out")
-    elif search.trials is None:
-        mistakes.add(("search",), f'method = "{method}" needs `trials`, how many points to try')
-    elif not spaces:
-        mistakes.add(("search",), f'method = "{method}", but no setting is a search space')
-    if not adaptive:
-        for key in ("objectives", "directions"):
-            if getattr(search, key):
-                mistakes.add(("search", key), f'"{method}" does not adapt to any; that is for {listed(ADAPTIVE)}')
-        return
-    if not search.objectives:
-        mistakes.add(("search",), f'method = "{method}" needs `objectives`, such as ["evaluate.meta_loss"]')
-    if len(search.objectives) > 1 and method not in ("tpe", "nsgaii"):
-        mistakes.add(("search", "objectives"), f'"{method}" takes one; several are for "tpe" and "nsgaii"')
-    if search.directions and len(search.directions) != len(search.objectives):
-        mistakes.add(("search", "directions"), "there has to be one for each of `objectives`, or none")
-    if not search.synchronous and method not in ("tpe", "gp"):
-        mistakes.add(("search", "synchronous"), f'"{method}" goes on from whole batches; only "tpe" and "gp" need not')
-    if method == "nsgaii" and search.batch < 2:
-        mistakes.add(("search", "batch"), 'for "nsgaii" it is the population, of at least 2')
-    if method == "cmaes":
-        for path in (path for path in spaces if path not in ranges):
-            said = '"cmaes" knows ranges alone, and draws choices at random, whatever it finds'
-            mistakes.add(path, f'{said}; give a range, or take "tpe", "gp" or "nsgaii"')
-    flat = [{name: one.get(name) for name in search.objectives} for one in map(flatten, every)]
-    for i, objective in enumerate(search.objectives):
-        path = ("search", "objectives", i)
-        if all(type(one.get(objective)) in (int, float) for one in flat):
-            if len({one[objective] for one in flat}) == 1:
-                mistakes.add(
-                    path, f"{objective!r} is {flat[0][objective]} in every trial; nothing is to be found there"
-                )
-            continue
-        if (new := new_name(objective)) != objective and any(new in flatten(one) for one in examples):
-            mistakes.add(path, f"found {objective!r}, which is called {new!r} now")
-            continue
-        names = set.intersection(*({phase.name for phase in one.phases} for one in examples))
-        phase, _, metric = objective.rpartition(".")
-        if phase not in names:
-            mistakes.add(path, f"found {objective!r}, expected PHASE.METRIC, where the phases are {listed(names)}")
-            continue
-        measured = [metrics_of(one)[phase] for one in examples]
-        some = " in every trial" if metric in set.union(*measured) else ""
-        check_measured(mistakes, path, f"{phase}.", metric, phase, set.intersection(*measured), some)
-        if not search.directions and direction_of(objective) is None:
-            mistakes.add(("search",), f"`directions` have to be said: {_undirected(objective)}")
-
-
-def check_measured(
-    mistakes: Mistakes, path: TreePath, place: str, metric: str, phase: str, measured: set[str], some: str = ""
-) -> None:
-    """``metric``, in the file after ``place``, is to be one of those ``measured`` in ``phase``."""
-    if metric in measured:
-        return
-    close = difflib.get_close_matches(metric, measured, 1)
-    hint = f"did you mean {place + close[0]!r}? " if close else ""
-    said = f"found {place + metric!r}, but {phase!r} does not measure {metric!r}{some}"
-    mistakes.add(path, f"{said}; {hint}it measures {listed(measured)}")

@@ -15,34 +15,36 @@ class ClaimSettings(Settings):
     seeds of a difference, with its 95% interval, has to be on the side expected, by more than `margin`."""
 
     claim: Positive
-    """Its number, of the eight of Cheon, Lee and Paik (2024); 9 is calibration, of their later arXiv 2412.17411."""
+    """The claim's number: 1 to 8 are those of Cheon, Lee and Paik (2024); 9 is calibration, of their later arXiv
+    2412.17411."""
     statement: Text
-    """What is claimed, in a sentence."""
+    """The claim, in a sentence."""
     metric: Text
-    """What is compared, such as `accuracy`."""
+    """The metric that is compared, such as `accuracy`."""
     phase: Name
-    """The phase that it is measured in."""
+    """The phase in which the metric is measured."""
     inputs: Text | None = None
-    """What the metric is measured on, as the column `inputs` has it. Where it is not said: the phase's dataset; out of
-    distribution, all but that dataset as it is; of the meta-loss, all task distributions that it is measured on."""
+    """Restricts the claim to these inputs, as the column `inputs` calls them. Default: the phase's dataset; for an
+    `out_of_distribution` phase, everything but that dataset's unchanged images; for the meta-loss and the
+    meta-accuracy, every task distribution that they are measured on."""
     shift: ShiftName | None = None
-    """The change of images, such as `rotation`, at all of its strengths. Where it is not said, but `inputs` is: those
-    images as they are."""
+    """Restricts the claim to images changed in this way, such as `rotation`, at every strength. Default: where `inputs`
+    is given, their unchanged images."""
     layer: Positive | None = None
-    """The layer, for what is measured of one; where it is not said, the mean over layers."""
+    """Restricts the claim to one layer, for metrics that each layer has. Default: the mean over layers."""
     step: Literal["last", "mean"] = "last"
-    """At the phase's last step, or the mean over its steps."""
+    """Whether the claim is about the phase's last step, or about the mean over its steps."""
     rule: RuleName = "feedback_alignment"
-    """Whose networks are compared."""
+    """The credit assignment rule whose networks are compared."""
     compare: Literal["noise", "start", "reference"] = "noise"
-    """What networks with noise, as many steps of it as there are values, are compared with. `noise`: those without, of
-    the same seed. `start`: themselves at the phase's start. `reference`: a number."""
+    """The comparison for each number of noise steps: `noise` compares with networks of the same seed without noise,
+    `start` with the same networks at the phase's start, `reference` with a number."""
     reference: Number = 0.0
-    """That number."""
+    """The number that `compare = "reference"` compares with."""
     expect: Literal["lower", "higher", "near"]
-    """Where the difference should be: below 0, above it, or closer to it than `margin`."""
+    """Where the claim expects the difference: below 0, above 0, or closer to 0 than `margin`."""
     margin: NotNegative = 0.0
-    """By how much."""
+    """How far beyond 0 the difference has to be; for `near`, how close to 0."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

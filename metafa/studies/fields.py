@@ -110,9 +110,13 @@ Fraction = Annotated[float, Field(ge=0, lt=1), AfterValidator(in_32_bits)]
 
 NotNegative = Annotated[float, Field(ge=0), AfterValidator(in_32_bits)]
 
+SIDE_BY_SIDE = "side by side"
+"""What marks the type of a setting that may be a list, whose values are trained side by side in one trial."""
+
 Rates = Annotated[
     Annotated[Rate, Tag("one rate")] | Annotated[list[Rate], Field(min_length=1), Tag("rates")],
     Discriminator(lambda value: "rates" if isinstance(value, list) else "one rate"),
+    SIDE_BY_SIDE,
 ]
 """A learning rate; or a list of them, each of which all seeds train with, side by side in one trial."""
 

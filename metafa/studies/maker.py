@@ -13,7 +13,7 @@ from pydantic import ValidationError, create_model
 from metafa.studies import search as searches
 from metafa.studies.fields import Settings
 from metafa.studies.mistakes import Mistakes
-from metafa.studies.outlines import Outlines, misfit, outline
+from metafa.studies.outlines import Outlines, misfit
 from metafa.studies.settings import ADAPTIVE, NUMERICS, StudySettings, TrialSettings
 from metafa.studies.spaces import ABSENT, TreePath, at, dotted_name, replaced
 from metafa.studies.trial import Trial, digest_of
@@ -94,7 +94,7 @@ class TrialMaker:
         dumped, value = checked.model_dump(exclude_defaults=True), getattr(checked, name)
         if name == "phases":
             text = ", ".join(json.dumps(phase, sort_keys=True) for phase in dumped[name])
-            return Part(place, inside, tuple(value), text, tuple(map(outline, value)))
+            return Part(place, inside, tuple(value), text, tuple(phase.outline for phase in value))
         text = f'"{name}": {json.dumps(dumped[name], sort_keys=True)}' if name in dumped else ""
         return Part(place, inside, (value,), text)
 

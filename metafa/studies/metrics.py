@@ -1,20 +1,70 @@
-"""What is measured: every metric, what it means, its unit, and which way it is better, a row each."""
+"""What is measured: every metric with every fact about it, a row each."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from metafa.learning.kinds import Reference
+
+if TYPE_CHECKING:
+    from metafa.studies.settings import MeasureSettings
 
 Direction = Literal["minimize", "maximize"]
 
 
-class Metric(NamedTuple):
-    """What a metric is, its unit, which of two values is better, if either is, and whether a phase that trains measures
-    it at all of its moments, or only at some."""
+class Training(NamedTuple):
+    """What decides which metrics a phase that trains measures.
+
+    has_steps: whether the phase changes the network at all.
+    evaluated: whether the trial has a phase that evaluates.
+    rates_learned: whether the phase, or one before it, learns the inner loop's learning rates.
+    last: whether no phase after it trains.
+    measure: the trial's settings of what is measured.
+    """
+
+    has_steps: bool
+    evaluated: bool
+    rates_learned: bool
+    last: bool
+    measure: MeasureSettings
+
+
+def always(training: Training) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
+
+    meaning: what it is, for the documentation.
+    unit: of its values; empty where it has none.
+    better: which of two values is better, if either is.
+    of: what it is a property of: the ``batch`` trained on, the query sets of ``tasks``, the ``readout`` of the images
+        that it is watched on, a ``layer``, or the ``path`` of the weights. None of a metric that no phase measures
+        because it trains: the phase that has it in its `measures` says on what.
+    in_training: whether a phase that trains measures it; None of a metric that no phase measures because it trains.
+    throughout: whether such a phase measures it at all of its moments, or at some only.
+    scale: of the axes of figures.
+    is_loss: whether a replica has diverged where it is above `TrialSettings.divergence_bound`.
+    may_be_undefined: whether it is no number for some networks that are sound, so that a replica has not diverged
+        there.
+    function: of a metric of a layer's weights, from these, ``[replica, out, in]``, to a value for each replica. Every
+        phase that trains measures it at all of its moments. None of other metrics, which `measuring` knows by name.
+    """
 
     meaning: str
     unit: str = ""
     better: Literal["lower", "higher"] | None = None
+    of: Literal["batch", "tasks", "readout", "layer", "path"] | None = None
+    in_training: Callable[[Training], bool] | None = None
     throughout: bool = True
+    scale: Literal["linear", "log"] = "linear"
+    is_loss: bool = False
+    may_be_undefined: bool = False
+    function: Reference | None = None
 
     @property
     def direction(self) -> Direction | None:
@@ -22,9 +72,25 @@ class Metric(NamedTuple):
         return None if self.better is None else "minimize" if self.better == "lower" else "maximize"
 
 
-METRICS = {
-    "meta_loss": Metric("cross-entropy on the query sets, after adaptation to the support sets", "nats", "lower"),
-    "meta_accuracy": Metric("accuracy on the query sets, after adaptation to the support sets", better="higher"),
+# Metrics may be undefined of matrices that are all zeros, which have no direction and no spectrum, as feedback has on a
+# scale that float32 rounds to 0; and of the path of weights that never moved. That weights or feedback are not finite
+# is watched by itself.
+METRICS: dict[str, Metric] = {
+    "meta_loss": Metric(
+        "cross-entropy on the query sets, after adaptation to the support sets",
+        "nats",
+        "lower",
+        of="tasks",
+        in_training=lambda training: training.evaluated,
+        scale="log",
+        is_loss=True,
+    ),
+    "meta_accuracy": Metric(
+        "accuracy on the query sets, after adaptation to the support sets",
+        better="higher",
+        of="tasks",
+        in_training=lambda training: training.evaluated,
+    ),
     "generalization_error": Metric(
         "the meta-loss less the loss on the support sets; of a dataset, the loss on test images less that on training "
         "images",
@@ -36,28 +102,74 @@ METRICS = {
         "`batch`, else of the dataset's test images",
         "nats",
         "lower",
+        of="batch",
+        in_training=lambda training: training.has_steps,
+        is_loss=True,
     ),
-    "accuracy": Metric("accuracy on the same", better="higher"),
+    "accuracy": Metric(
+        "accuracy on what `loss` is measured on",
+        better="higher",
+        of="batch",
+        in_training=lambda training: training.has_steps,
+    ),
     "expected_calibration_error": Metric(
         "how far confidence is from accuracy on test images, over 15 bins", better="lower"
     ),
-    "alignment_angle": Metric("between a layer's weights and its feedback", "degrees", "lower"),
-    "effective_dimensionality": Metric("participation ratio of a layer's squared singular values"),
-    "effective_rank": Metric("exponential of the entropy of a layer's normalised squared singular values"),
+    "alignment_angle": Metric(
+        "the angle between a layer's weights and its feedback",
+        "degrees",
+        "lower",
+        of="layer",
+        in_training=always,
+        may_be_undefined=True,
+    ),
+    "effective_dimensionality": Metric(
+        "the participation ratio of a layer's squared singular values",
+        of="layer",
+        in_training=always,
+        may_be_undefined=True,
+        function="metafa.learning.measures:effective_dimensionality",
+    ),
+    "effective_rank": Metric(
+        "exponential of the entropy of a layer's normalised squared singular values",
+        of="layer",
+        in_training=always,
+        may_be_undefined=True,
+        function="metafa.learning.measures:effective_rank",
+    ),
     "singular_value": Metric(
         "with `measure.singular_values`: every one of a layer, the largest as `component` 1, at the start and the end "
         "of each phase that trains",
+        of="layer",
+        in_training=lambda training: training.measure.singular_values,
         throughout=False,
     ),
-    "readout_probability": Metric("mean of the largest readout probability, the network's confidence"),
-    "readout_deviation": Metric("mean absolute deviation of the readout probabilities from chance"),
-    "inner_learning_rate": Metric("with `learn_inner_rates`: a layer's, its mean over inner steps"),
+    "readout_probability": Metric(
+        "mean of the largest readout probability, the network's confidence", of="readout", in_training=always
+    ),
+    "readout_deviation": Metric(
+        "mean absolute deviation of the readout probabilities from chance", of="readout", in_training=always
+    ),
+    "inner_learning_rate": Metric(
+        "with `learn_inner_rates`: a layer's inner learning rate, the mean over inner steps",
+        of="layer",
+        in_training=lambda training: training.rates_learned,
+    ),
     "weight_path": Metric(
         "with `measure.weight_path`: where the weights are, along the first two principal components of their path "
         "through the trial",
+        of="path",
+        in_training=lambda training: training.measure.weight_path,
         throughout=False,
+        may_be_undefined=True,
     ),
-    "weight_path_variance": Metric("the fraction of that path's variance along each of the two", throughout=False),
+    "weight_path_variance": Metric(
+        "the fraction of that path's variance along each of the two",
+        of="path",
+        in_training=lambda training: training.measure.weight_path and training.last,
+        throughout=False,
+        may_be_undefined=True,
+    ),
 }
 """What is measured, by name."""
 
@@ -69,22 +181,6 @@ def direction_of(name: str) -> Direction | None:
     return metric.direction if metric else "minimize"
 
 
-MEASURED_IN_TRAINING = (
-    "alignment_angle",
-    "effective_dimensionality",
-    "effective_rank",
-    "readout_probability",
-    "readout_deviation",
-)
-
-OF_A_LAYER = (
-    "alignment_angle",
-    "effective_dimensionality",
-    "effective_rank",
-    "singular_value",
-    "inner_learning_rate",
-)
-
-OF_TASKS = ("meta_loss", "meta_accuracy")  # measured on tasks and on nothing else
-
-OF_THE_BATCH = ("loss", "accuracy")  # measured after each step, and so of none
+def is_of(name: str, kind: str) -> bool:
+    """Whether a metric is a property of a ``kind``, as in `Metric.of`; a metric without a row is of none."""
+    return name in METRICS and METRICS[name].of == kind

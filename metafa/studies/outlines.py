@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from metafa.studies.data import DATASET_SHAPES, DIGITS, TASK_SHAPE, DatasetName, TaskDistributionName
-from metafa.studies.phases import PHASES, EvaluatePhase, MetaPhase, OutOfDistributionPhase, Phase, SupervisedPhase
+from metafa.studies.data import DATASETS, TASK_DISTRIBUTIONS, DatasetName, TaskDistributionName
 
 
 class Outline(NamedTuple):
@@ -16,37 +15,16 @@ class Outline(NamedTuple):
 
     kind: str
     name: str
+    trains: bool
     lists: tuple[tuple[str, tuple[float, ...]], ...] = ()
     """The learning rates that are lists, by name."""
-    dataset: DatasetName | None = None
-    datasets: tuple[DatasetName, ...] = ()
-    task_distributions: tuple[TaskDistributionName, ...] = ()
-    split: str | None = None
+    tasks: tuple[tuple[str, TaskDistributionName, str], ...] = ()
+    """The setting that asks for tasks, their distribution and their split."""
+    datasets: tuple[tuple[str, DatasetName, bool], ...] = ()
+    """The datasets, the phase's own first: the setting that asks for it, its name or `DATASET_BEFORE`, and whether its
+    classes have to be those of the phase's own dataset."""
     learns_rates: bool = False
     takes_learned_rates: bool = False
-
-
-RATES = {kind: [name for name in model.model_fields if name.endswith("rate")] for kind, model in PHASES.items()}
-
-
-def outline(phase: Phase) -> Outline:
-    """The outline of a phase."""
-    rates = [(name, getattr(phase, name)) for name in RATES[phase.phase]]
-    plain = Outline(phase.phase, phase.name, tuple((name, tuple(one)) for name, one in rates if isinstance(one, list)))
-    if isinstance(phase, SupervisedPhase):
-        return plain._replace(dataset=phase.dataset)
-    if isinstance(phase, OutOfDistributionPhase):
-        return plain._replace(dataset=phase.dataset, datasets=tuple(phase.datasets))
-    if isinstance(phase, MetaPhase):
-        distributions = (phase.task_distribution,)
-        return plain._replace(task_distributions=distributions, split="training", learns_rates=phase.learn_inner_rates)
-    if isinstance(phase, EvaluatePhase):
-        return plain._replace(
-            task_distributions=tuple(phase.task_distributions),
-            split=phase.split,
-            takes_learned_rates=phase.learned_rates,
-        )
-    return plain
 
 
 Outlines = tuple[Outline, ...]  # of the phases of a trial, many of which have the same
@@ -55,26 +33,33 @@ Outlines = tuple[Outline, ...]  # of the phases of a trial, many of which have t
 @functools.lru_cache(maxsize=1024)
 def datasets_of(outlines: Outlines) -> dict[str, DatasetName]:
     """The dataset that each phase trains on or changes, by the phase's name."""
-    found: dict[str, DatasetName] = {}
-    before: DatasetName | None = None
-    for one in outlines:
-        if one.kind in ("supervised", "out_of_distribution") and (name := one.dataset or before):
-            found[one.name] = name
-            before = name if one.kind == "supervised" else before
-    return found
+    datasets: dict[str, DatasetName] = {}
+    trained: DatasetName | None = None
+    for phase in outlines:
+        if phase.datasets and (dataset := phase.datasets[0][1] or trained):
+            datasets[phase.name] = dataset
+            trained = dataset if phase.trains else trained
+    return datasets
+
+
+def pixels_of(outlines: Outlines) -> dict[str, int]:
+    """The pixels of the images that each phase sees, by its name; a network takes but one number."""
+    return dict(_sizes(outlines))
 
 
 @functools.lru_cache(maxsize=1024)
-def pixels_of(outlines: Outlines) -> dict[str, int]:
-    """The pixels of the images that each phase sees, by its name; a network takes but one number."""
-    tasks = {one.name: TASK_SHAPE for one in outlines if one.task_distributions}
-    shapes = tasks | {name: DATASET_SHAPES[dataset] for name, dataset in datasets_of(outlines).items()}
-    return {one.name: math.prod(shapes[one.name]) for one in outlines if one.name in shapes}
+def _sizes(outlines: Outlines) -> tuple[tuple[str, int], ...]:
+    """The phase and the pixels of all images of one size that a phase sees."""
+    datasets = datasets_of(outlines)
+    shapes = [(phase.name, TASK_DISTRIBUTIONS[name].shape) for phase in outlines for _, name, _ in phase.tasks]
+    shapes += [(name, DATASETS[dataset].shape) for name, dataset in datasets.items()]
+    order = {phase.name: place for place, phase in enumerate(outlines)}
+    return tuple((name, math.prod(shape)) for name, shape in sorted(dict.fromkeys(shapes), key=lambda s: order[s[0]]))
 
 
 def lists_of(outlines: Outlines) -> dict[str, tuple[float, ...]]:
     """The learning rates that are lists, by dotted name."""
-    return {f"{one.name}.{name}": rates for one in outlines for name, rates in one.lists}
+    return {f"{phase.name}.{name}": rates for phase in outlines for name, rates in phase.lists}
 
 
 @functools.lru_cache(maxsize=1024)
@@ -86,21 +71,28 @@ def misfit(outlines: Outlines) -> str | None:
     for name, rates in lists.items():
         if len(set(rates)) < len(rates):
             return f"{name} has a rate twice"
-    pixels = pixels_of(outlines)
-    if len(set(pixels.values())) > 1:
-        found = ", ".join(f"{number} in {name}" for name, number in pixels.items())
+    sizes = _sizes(outlines)
+    if len({pixels for _, pixels in sizes}) > 1:
+        found = ", ".join(f"{pixels} in {name}" for name, pixels in sizes)
         return f"a network takes images of one size, found pixels: {found}"
-    learned, datasets = False, datasets_of(outlines)
-    for one in outlines:
-        if one.kind == "out_of_distribution":
-            if one.name not in datasets:
-                return f"{one.name} needs a `dataset`, or a supervised phase before it"
-            unlike = [name for name in (datasets[one.name], *one.datasets) if name not in DIGITS]
-            if one.datasets and unlike:
-                return f"{one.name}.datasets: their classes are the ten digits; those of {unlike[0]} are not"
-        learned |= one.learns_rates
-        if one.takes_learned_rates and not learned:
-            return f"{one.name}.learned_rates needs a meta phase before it with learn_inner_rates = true"
+    rates_learned, datasets = False, datasets_of(outlines)
+    for phase in outlines:
+        if phase.datasets and phase.name not in datasets:
+            return f"{phase.name} needs a `dataset`, or a supervised phase before it"
+        if sentence := _unlike(phase, datasets.get(phase.name)):
+            return sentence
+        rates_learned |= phase.learns_rates
+        if phase.takes_learned_rates and not rates_learned:
+            return f"{phase.name}.learned_rates needs a meta phase before it with learn_inner_rates = true"
+    return None
+
+
+def _unlike(phase: Outline, own: DatasetName | None) -> str | None:
+    """Which of a phase's datasets has other classes than it has to, in a sentence, if one has."""
+    for place, dataset, same_classes in phase.datasets:
+        names = [name for name in (own, dataset) if name and not DATASETS[name].digits]
+        if same_classes and names:
+            return f"{place}: their classes are the ten digits; those of {names[0]} are not"
     return None
 
 
@@ -108,14 +100,11 @@ def misfit(outlines: Outlines) -> str | None:
 def images_of(outlines: Outlines) -> Mapping[str, str]:
     """As `image_needs`."""
     needs: dict[str, str] = {}
-    for one in outlines:
-        setting = "task_distribution" if one.kind == "meta" else "task_distributions"
-        for distribution in one.task_distributions:
-            needs.setdefault(f"tasks/{distribution}/{one.split}", f"{one.name}.{setting}")
+    for place, distribution, split in (task for phase in outlines for task in phase.tasks):
+        needs.setdefault(f"tasks/{distribution}/{split}", place)
     datasets = datasets_of(outlines)
-    for one in outlines:
-        used = [("dataset", datasets[one.name])] if one.name in datasets else []
-        for setting, name in (*used, *(("datasets", name) for name in one.datasets)):
+    for phase in outlines:
+        for place, dataset, _ in phase.datasets:
             for part in ("training", "test"):
-                needs.setdefault(f"datasets/{name}/{part}", f"{one.name}.{setting}")
+                needs.setdefault(f"datasets/{dataset or datasets[phase.name]}/{part}", place)
     return needs

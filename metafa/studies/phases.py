@@ -1,14 +1,18 @@
-"""The phases of a trial, a class each: its settings, and every fact about it."""
+"""The phases of a trial, a class each: its settings, and every fact about it.
+
+`phase_settings.PhaseSettings` has the facts that others ask of a phase, with the answers of one that neither trains nor
+draws images. A new phase is a class here with its row in `PHASES`, and its function in `metafa/trials/phases.py`.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from metafa.learning.kinds import ACTIVATIONS, OPTIMIZERS, OUTER_ALGORITHMS, SHIFTS
-from metafa.learning.rules import RULES
-from metafa.studies.data import DatasetName, TaskDistributionName
+from metafa.learning.rules import RULES, Rule
+from metafa.studies.data import DATASET_BEFORE, DatasetName, DatasetNeed, Inputs, TaskDistributionName, TaskNeed
 from metafa.studies.fields import (
     MAX_SIZE,
     Fraction,
@@ -17,12 +21,12 @@ from metafa.studies.fields import (
     Number,
     Rate,
     Rates,
-    Settings,
     Size,
     Steps,
     Strengths,
     mistake,
 )
+from metafa.studies.phase_settings import OneOf, PhaseSettings
 
 RuleName = Annotated[str, Known(RULES)]
 ActivationName = Annotated[str, Known(ACTIVATIONS)]
@@ -31,8 +35,10 @@ OptimizerName = Annotated[str, Known(OPTIMIZERS)]
 ShiftName = Annotated[str, Known(SHIFTS)]
 
 
-class NoisePhase(Settings):
+class NoisePhase(PhaseSettings):
     """Noise pretraining: random inputs, random labels, fresh each step."""
+
+    trains = True
 
     phase: Literal["noise"]
     name: Name = "noise"
@@ -40,14 +46,14 @@ class NoisePhase(Settings):
     steps: Steps
     """Training steps; 0 is no noise pretraining."""
     batch_size: Size = 64
-    """Random inputs a step."""
+    """Random inputs of one step."""
     optimizer: OptimizerName = "adam"
     """The optimizer, with torch's defaults."""
     learning_rate: Rates = 2e-4
     """The optimizer's learning rate, or a list of several, side by side in one trial."""
     weight_decay: Fraction | None = None
-    """The fraction that weights above the first layer, and feedback that follows them, lose each step; where it is
-    not said, 0.001 for the Kolen-Pollack rules, which align feedback by it, else 0."""
+    """The fraction that weights above the first layer, and feedback that follows them, lose each step. Default: 0.001
+    for the Kolen-Pollack rules, which align feedback by it; 0 for all others."""
     inputs: Literal["normal", "uniform"] = "normal"
     """The distribution of every pixel."""
     mean: Number = 0.0
@@ -57,30 +63,37 @@ class NoisePhase(Settings):
     labels: Literal["hard", "soft"] = "hard"
     """`hard`: one class, drawn uniformly. `soft`: probabilities drawn uniformly from the simplex."""
 
+    @property
+    def has_steps(self) -> bool:
+        return self.steps > 0
 
-class SupervisedPhase(Settings):
+
+class SupervisedPhase(PhaseSettings):
     """Training on a dataset's images and labels, and testing on its test images."""
+
+    trains = True
+    measures = ("loss", "accuracy", "generalization_error", "expected_calibration_error")
 
     phase: Literal["supervised"]
     name: Name = "supervised"
     """What the phase is called in settings and results."""
     dataset: DatasetName
-    """What is learned and tested."""
+    """The dataset that the network is trained and tested on."""
     training_images: Size | None = None
-    """How many of its training images, drawn at random for each seed; where it is not said, all."""
+    """How many of the dataset's training images are used, drawn at random for each seed. Default: all of them."""
     steps: Steps | None = None
-    """Training steps; either these or `epochs`."""
+    """Training steps. A phase has either `steps` or `epochs`."""
     epochs: Steps | None = None
-    """Passes over the training images, each in an order of its own, a last smaller batch left out."""
+    """Passes over the training images, each in a new random order. A last batch that is not full is left out."""
     batch_size: Size = 64
-    """Images a step."""
+    """Images of one step."""
     optimizer: OptimizerName = "adam"
     """The optimizer, with torch's defaults."""
     learning_rate: Rates = 1e-4
     """The optimizer's learning rate, or a list of several, side by side in one trial."""
     weight_decay: Fraction | None = None
-    """The fraction that weights above the first layer, and feedback that follows them, lose each step; where it is
-    not said, 0.001 for the Kolen-Pollack rules, which align feedback by it, else 0."""
+    """The fraction that weights above the first layer, and feedback that follows them, lose each step. Default: 0.001
+    for the Kolen-Pollack rules, which align feedback by it; 0 for all others."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -90,34 +103,58 @@ class SupervisedPhase(Settings):
             raise mistake(f"`training_images` is {self.training_images}, less than a batch of {self.batch_size}")
         return self
 
+    @property
+    def has_steps(self) -> bool:
+        return bool(self.steps or self.epochs)
 
-class OutOfDistributionPhase(Settings):
+    def dataset_needs(self) -> list[DatasetNeed]:
+        return [
+            DatasetNeed(f"{self.name}.dataset", self.dataset),
+            DatasetNeed(f"{self.name}.training_images", self.dataset, self.training_images or 0),
+            DatasetNeed(f"{self.name}.batch_size", self.dataset, self.batch_size),
+        ]
+
+
+class OutOfDistributionPhase(PhaseSettings):
     """Tests on a dataset's test images, changed by several strengths, and on other datasets of the same classes."""
+
+    skips_own_dataset = True
+    measures = ("loss", "accuracy", "expected_calibration_error", "readout_probability")
 
     phase: Literal["out_of_distribution"]
     name: Name = "out_of_distribution"
     """What the phase is called in settings and results."""
     dataset: DatasetName | None = None
-    """Whose test images are changed; where it is not said, that of the supervised phase before."""
+    """The dataset whose test images are changed. Default: the dataset of the supervised phase before."""
     translation: Strengths = []
     """Pixels by which images are moved, each way in turn."""
     rotation: Strengths = []
     """Degrees by which images are turned, each way in turn."""
     scaling: Strengths = []
-    """How much larger or smaller images are made in turn: 0.5 is 1.5 times, and 1 / 1.5 times."""
+    """Changes of size: with 0.5 images are made 1.5 times as large, and in turn 1.5 times smaller."""
     pixel_noise: Strengths = []
     """Standard deviations of Gaussian noise on every pixel."""
     datasets: list[DatasetName] = []
-    """Other datasets whose classes are the ten digits too, their images resized to the size of those of `dataset`,
-    which is passed over here."""
+    """Other datasets to test on. The classes of all of them, and of `dataset`, are the ten digits; their images are
+    resized to the size of those of `dataset`. `dataset` itself may stand here, and is tested on once."""
 
     @property
     def shifts(self) -> list[tuple[str, float]]:
         """The changes and their strengths."""
         return [(shift, strength) for shift in SHIFTS for strength in getattr(self, shift, ())]
 
+    def dataset_needs(self) -> list[DatasetNeed]:
+        others = [DatasetNeed(f"{self.name}.datasets", name, same_classes=True) for name in self.datasets]
+        return [DatasetNeed(f"{self.name}.dataset", self.dataset or DATASET_BEFORE), *others]
 
-class TaskSettings(Settings):
+    def tested_on(self, dataset: DatasetName | None) -> set[Inputs]:
+        shifted = {Inputs(dataset, shift, strength) for shift, strength in self.shifts}
+        return {Inputs(dataset), *map(Inputs, self.datasets), *shifted}
+
+
+class TaskSettings(PhaseSettings):
+    """A phase whose networks adapt to tasks."""
+
     ways: Annotated[int, Field(ge=2, le=MAX_SIZE)] = 5
     """Classes of a task."""
     shots: Size = 5
@@ -127,23 +164,34 @@ class TaskSettings(Settings):
     inner_steps: Annotated[int, Field(ge=0, le=MAX_SIZE)] = 5
     """Steps of gradient descent on the support set."""
     inner_learning_rate: Rates = 0.3
-    """The rate of those steps, or a list of several, side by side in one trial."""
+    """The learning rate of those steps, or a list of several, side by side in one trial."""
+
+    @property
+    def adapts(self) -> Literal["all", "readout"]:
+        """The layers that adapt to a task, whatever an outer algorithm says of them."""
+        return "all"
+
+    def task_need(self, setting: str, distribution: TaskDistributionName, split: str) -> TaskNeed:
+        """The tasks of one distribution, named by ``setting``."""
+        return TaskNeed(f"{self.name}.{setting}", distribution, split, self.ways, self.shots + self.queries)
 
 
 class MetaPhase(TaskSettings):
     """Meta-training on tasks of a distribution's training classes."""
 
+    trains = True
+
     phase: Literal["meta"]
     name: Name = "meta"
     """What the phase is called in settings and results."""
     task_distribution: TaskDistributionName
-    """Where the tasks come from."""
+    """The task distribution that the tasks are drawn from."""
     tasks_per_batch: Size = 16
     """Tasks of one outer step."""
     outer_algorithm: OuterAlgorithmName = "exact"
-    """`exact`: the gradient of the meta-loss through the inner loop. `first_order`: the query loss's gradient at
-    the adapted weights. `reptile`: towards the adapted weights. `anil`: exact, but only the readout adapts.
-    `none`: no meta-training."""
+    """`exact` descends the gradient of the meta-loss through the inner loop; `first_order` descends the query loss's
+    gradient at the adapted weights; `reptile` moves towards the adapted weights; `anil` is exact, but only the readout
+    adapts; `none` trains nothing."""
     outer_rule: Literal["inner", "backprop"] = "inner"
     """How `first_order` sends query errors back: by the network's own rule, or by backprop."""
     outer_optimizer: OptimizerName = "adam"
@@ -153,10 +201,10 @@ class MetaPhase(TaskSettings):
     outer_momentum: Fraction = 0.0
     """The momentum of `sgd`."""
     outer_schedule: Literal["constant", "cosine"] = "constant"
-    """The outer learning rate: as it is, or falling to 0 along a cosine."""
+    """Whether the outer learning rate stays `constant` or falls to 0 along a `cosine`."""
     outer_weight_decay: Fraction | None = None
-    """The fraction that weights above the first layer, and feedback that follows them, lose each outer step; where
-    it is not said, 0.03 for the Kolen-Pollack rules, which align feedback by it, else 0."""
+    """The fraction that weights above the first layer, and feedback that follows them, lose each outer step. Default:
+    0.03 for the Kolen-Pollack rules, which align feedback by it; 0 for all others."""
     learn_inner_rates: bool = False
     """Whether `exact` and `anil` learn an inner learning rate for each layer and step along with the weights."""
     outer_steps: Steps
@@ -173,36 +221,67 @@ class MetaPhase(TaskSettings):
             raise mistake("`learn_inner_rates` needs `inner_steps`: each has a rate to learn, and there are none")
         return self
 
+    @property
+    def has_steps(self) -> bool:
+        return self.outer_steps > 0 and OUTER_ALGORITHMS[self.outer_algorithm].trains
+
+    @property
+    def learns_rates(self) -> bool:
+        return self.learn_inner_rates
+
+    def task_needs(self) -> list[TaskNeed]:
+        return [self.task_need("task_distribution", self.task_distribution, "training")]
+
+    def transports(self, rule: Rule) -> dict[str, str]:
+        algorithm = OUTER_ALGORITHMS[self.outer_algorithm]
+        outer_rule = rule if self.outer_rule == "inner" else RULES[self.outer_rule]
+        sends = algorithm.trains and algorithm.adapts == "all"
+        return {
+            f"{self.name}, inner loop": rule.transports if sends else "none",
+            f"{self.name}, outer loop": outer_rule.transports if algorithm.by_outer_rule else algorithm.transports,
+        }
+
 
 class EvaluatePhase(TaskSettings):
     """The adaptation curve on tasks of unseen classes, from 0 inner steps to `inner_steps`."""
+
+    evaluates = True
+    measures = ("meta_loss", "meta_accuracy", "generalization_error")
 
     phase: Literal["evaluate"]
     name: Name = "evaluate"
     """What the phase is called in settings and results."""
     task_distributions: Annotated[list[TaskDistributionName], Field(min_length=1)]
-    """Where the tasks come from; each is evaluated."""
+    """The task distributions that tasks are drawn from. Each of them is evaluated."""
     split: Literal["validation", "test"] = "test"
-    """Whose classes the tasks are made of."""
+    """The split whose classes the tasks are made of."""
     tasks: Size = 300
     """Tasks of each distribution, for every seed."""
     adapted_layers: Literal["all", "readout"] = "all"
-    """What adapts to a task: all layers, or, as in meta-training by `anil`, the readout alone."""
+    """The layers that adapt to a task: all of them, or, as in meta-training by `anil`, the readout alone."""
     learned_rates: bool = False
-    """Whether to adapt with the inner learning rates that the meta phase before learned, its last step's for any
-    further step, in place of `inner_learning_rate`."""
+    """Whether to adapt with the inner learning rates that the meta phase before has learned, in place of
+    `inner_learning_rate`. Steps beyond those of the meta phase take the rates of its last step."""
+
+    @property
+    def adapts(self) -> Literal["all", "readout"]:
+        return self.adapted_layers
+
+    @property
+    def takes_learned_rates(self) -> bool:
+        return self.learned_rates
+
+    def task_needs(self) -> list[TaskNeed]:
+        return [self.task_need("task_distributions", name, self.split) for name in self.task_distributions]
+
+    def tested_on(self, dataset: DatasetName | None) -> set[Inputs]:
+        return set(map(Inputs, self.task_distributions))
+
+    def transports(self, rule: Rule) -> dict[str, str]:
+        return {self.name: "none" if self.adapted_layers == "readout" else rule.transports}
 
 
-Phase = Annotated[
-    Annotated[NoisePhase, Tag("noise")]
-    | Annotated[SupervisedPhase, Tag("supervised")]
-    | Annotated[OutOfDistributionPhase, Tag("out_of_distribution")]
-    | Annotated[MetaPhase, Tag("meta")]
-    | Annotated[EvaluatePhase, Tag("evaluate")],
-    Discriminator(lambda value: value.get("phase") if isinstance(value, dict) else getattr(value, "phase", None)),
-]
-
-PHASES: dict[str, type[Settings]] = {
+PHASES: dict[str, type[PhaseSettings]] = {
     "noise": NoisePhase,
     "supervised": SupervisedPhase,
     "out_of_distribution": OutOfDistributionPhase,
@@ -211,20 +290,4 @@ PHASES: dict[str, type[Settings]] = {
 }
 
 
-def has_steps(phase: Phase) -> bool:
-    """Whether a phase trains at all."""
-    if isinstance(phase, MetaPhase):
-        return phase.outer_steps > 0 and OUTER_ALGORITHMS[phase.outer_algorithm].trains
-    return bool(getattr(phase, "steps", None) or getattr(phase, "epochs", None))
-
-
-TRAINS = ("noise", "supervised", "meta")  # the kinds of phases that train
-
-# What a kind of phase measures of its own, and what each that trains does besides; `metrics_of` has the rest.
-MEASURED: dict[str, tuple[str, ...]] = {
-    "noise": (),
-    "supervised": ("loss", "accuracy", "generalization_error", "expected_calibration_error"),
-    "out_of_distribution": ("loss", "accuracy", "expected_calibration_error", "readout_probability"),
-    "meta": (),
-    "evaluate": ("meta_loss", "meta_accuracy", "generalization_error"),
-}
+Phase = Annotated[PhaseSettings, OneOf(PHASES)]

@@ -38,8 +38,7 @@ def json_schema() -> dict[str, Any]:
     """The schema of a study file, as JSON Schema 2020-12."""
     schema = StudySettings.model_json_schema()
     definitions: dict[str, Any] = schema["$defs"]
-    kinds: dict[str, type[Settings]] = PHASES
-    searched: list[type[Settings]] = [*kinds.values(), NetworkSettings, MeasureSettings]
+    searched: list[type[Settings]] = [*PHASES.values(), NetworkSettings, MeasureSettings]
     for one in searched:
         _allow_spaces(definitions[one.__name__]["properties"])
     _allow_spaces({name: schema["properties"][name] for name in ("seed", "seeds")})
@@ -54,7 +53,7 @@ def json_schema() -> dict[str, Any]:
                 "if": {"properties": {"phase": {"const": kind}}},
                 "then": {"$ref": f"#/$defs/{settings.__name__}"},
             }
-            for kind, settings in kinds.items()
+            for kind, settings in PHASES.items()
         ],
     }
     schema["$defs"] = definitions | SPACES

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from metafa.studies.claims import ClaimSettings
-from metafa.studies.data import DATASET_CLASSES, DatasetName
+from metafa.studies.data import DATASETS, DatasetName
 from metafa.studies.fields import (
     MAX_CPUS,
     MAX_GPUS,
@@ -30,10 +30,10 @@ from metafa.studies.fields import (
     whole_gpus,
 )
 from metafa.studies.metrics import Direction, direction_of
-from metafa.studies.outlines import Outlines, datasets_of, lists_of, misfit, outline, pixels_of
-from metafa.studies.phases import ActivationName, Phase, RuleName, TaskSettings
+from metafa.studies.outlines import Outlines, datasets_of, lists_of, misfit, pixels_of
+from metafa.studies.phases import ActivationName, Phase, RuleName
 
-# Raised by whoever changes what the same settings compute, a default among them; part of every trial_id.
+# Increment when the same settings, defaults included, would give other results; part of every trial_id.
 NUMERICS = 5
 
 DIVERGED_TIMES_CHANCE = 1000.0  # a loss above so many times that of chance counts as diverged
@@ -49,22 +49,25 @@ class NetworkSettings(Settings):
     rule: RuleName = "feedback_alignment"
     """The credit assignment rule: how errors travel back, during noise pretraining and in the inner loop."""
     feedback_distribution: Literal["normal", "uniform"] = "normal"
-    """What feedback is drawn from; its mean is 0. Under sign symmetry its sizes alone matter."""
+    """The distribution that feedback is drawn from; its mean is 0. Under sign symmetry only the sizes of the entries
+    matter."""
     feedback_scale: Rate = 1.0
     """The standard deviation of feedback, in units of that of the weights at the start."""
     mirror_learning_rate: Annotated[float, Field(gt=0, le=1), AfterValidator(in_32_bits)] = 0.02
-    """For `weight_mirror`: how far feedback moves towards what it mirrors, a training step or an outer step."""
+    """For the rule `weight_mirror`: how far feedback moves towards what it mirrors with each training step or outer
+    step."""
     mirror_batch_size: Size = 64
-    """For `weight_mirror`: noise vectors of each of those moves."""
+    """For the rule `weight_mirror`: how many noise vectors each of those moves is estimated from."""
 
 
 class MeasureSettings(Settings):
     """What is measured while a phase trains."""
 
     points: Annotated[int, Field(ge=3, le=MAX_SIZE)] = 10
-    """Moments of each phase, evenly spaced in the logarithm of the step; its start, first step and end among them."""
+    """How many moments of each phase are measured. They are evenly spaced in the logarithm of the step, with the start,
+    the first step and the end among them."""
     tasks: Size = 100
-    """Tasks of each evaluated distribution for the meta-loss at those moments."""
+    """How many tasks of each evaluated distribution the meta-loss is measured on at those moments."""
     singular_values: bool = False
     """Whether to record every layer's singular values at the start and the end of each phase that trains."""
     weight_path: bool = False
@@ -78,17 +81,17 @@ class TrialSettings(Settings):
     seed: Count = 0
     """The study's seed, part of every random stream."""
     seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)] = 8
-    """Seeds of a trial, 0, 1, ... : a replica each, or one for each of several learning rates side by side.
-    Trials with the same seed share weights, feedback and tasks."""
+    """How many seeds a trial has, numbered from 0. Each has a replica, or one for each of several learning rates side
+    by side. In all trials, replicas of the same seed share weights, feedback and tasks."""
     network: NetworkSettings = NetworkSettings()
     phases: Annotated[list[Phase], Field(min_length=1)]
-    """What a trial does, in this order."""
+    """The phases of a trial, in the order in which they run."""
     measure: MeasureSettings = MeasureSettings()
 
     @property
     def outlines(self) -> Outlines:
         """The outline of each phase."""
-        return tuple(map(outline, self.phases))
+        return tuple(phase.outline for phase in self.phases)
 
     def datasets(self) -> dict[str, DatasetName]:
         """The dataset that each phase trains on or changes, by the phase's name."""
@@ -97,8 +100,8 @@ class TrialSettings(Settings):
     @property
     def outputs(self) -> int:
         """The network's outputs: as many as the widest task has ways, or a dataset classes."""
-        ways = [phase.ways for phase in self.phases if isinstance(phase, TaskSettings)]
-        return max([*ways, *(DATASET_CLASSES for _ in self.datasets())])
+        ways = [need.ways for phase in self.phases for need in phase.task_needs()]
+        return max([*ways, *(DATASETS[name].classes for name in self.datasets().values())])
 
     @property
     def divergence_bound(self) -> float:
@@ -135,19 +138,20 @@ class SearchSettings(Settings):
     are Optuna's samplers of those names, and propose where what they have seen of `objectives` promises most. `metafa
     check` says how many points they draw at random before; `cmaes` takes ranges alone."""
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
-    """Points to try; for all but `grid`. A study that adapts may be continued with more, and is done where its space
-    has no more."""
+    """How many points to try; for every method but `grid`. An adaptive search may be continued with more trials, and
+    ends early where its space has no more points."""
     objectives: list[Text] = []
-    """What an adaptive search is after: a phase and what is measured in it, such as `evaluate.meta_loss` (at the
-    phase's last step, the mean over seeds), or a setting such as `noise.steps`. `tpe` and `nsgaii` take several."""
+    """What an adaptive search optimises: a phase and a metric, such as `evaluate.meta_loss` (the mean over seeds at the
+    phase's last step), or a setting, such as `noise.steps`. `tpe` and `nsgaii` take several."""
     directions: list[Direction] = []
-    """For each objective; where they are not said, that in which its metric is better, and of a setting `minimize`."""
+    """The direction of each objective. Default: the direction in which its metric is better; `minimize` for a
+    setting."""
     batch: Positive = 8
     """Points that a synchronous adaptive search proposes at a time."""
     synchronous: bool = True
-    """Whether proposals of an adaptive search depend on whole batches alone: the same study then tries the same points
-    whatever the number of workers. If not, each depends on all that is done by then, and no worker ever waits; for
-    `tpe` and `gp`."""
+    """Whether an adaptive search proposes points only after whole batches: the same study then tries the same points
+    with any number of workers. Otherwise each proposal depends on all trials that are done by then, and no worker ever
+    waits; only `tpe` and `gp` can do so."""
 
     @property
     def sought(self) -> list[Direction]:
@@ -171,12 +175,12 @@ class EarlyStoppingSettings(Settings):
     metric: Text
     """A phase that trains, and what is measured there, such as `meta.meta_loss`: the mean over seeds."""
     direction: Direction | None = None
-    """Which is better; where it is not said, as the metric has it."""
+    """The direction that is better. Default: that of the metric."""
     grace_period: Positive = 1
     """The first step after which trials are judged; each further one is `reduction_factor` times as late, or, for
     `median`, twice."""
     reduction_factor: Annotated[float, Field(ge=1.1), AfterValidator(in_32_bits)] = 4.0
-    """For `asha`."""
+    """By which factor the steps grow at which `asha` judges."""
 
     @property
     def sought(self) -> Direction:
@@ -205,7 +209,7 @@ class ResourceSettings(Settings):
     cpus_per_trial: Annotated[int, Field(ge=1, le=MAX_CPUS)] = 1
     """CPU cores, and threads, of a trial."""
     gpus_per_trial: Annotated[float, Field(ge=0, le=MAX_GPUS), AfterValidator(whole_gpus)] = 0.0
-    """GPUs of a trial; a fraction shares one. With 0 it runs on the CPU."""
+    """GPUs of a trial. With a fraction, trials share a GPU; with 0, they run on the CPU."""
     checkpoint_seconds: Rate = 60.0
     """How long a trial trains before it writes a checkpoint, from which it goes on if it is interrupted."""
 
@@ -219,7 +223,7 @@ class StudySettings(TrialSettings):
     question: Text = ""
     """What the study asks, in a sentence."""
     claims: list[ClaimSettings] = []
-    """What it claims, and how its results are to be judged."""
+    """The claims that the study makes, and how its results are to be judged."""
     search: SearchSettings = SearchSettings()
     early_stopping: EarlyStoppingSettings | None = None
     """Whether and how trials are stopped early."""
@@ -227,7 +231,8 @@ class StudySettings(TrialSettings):
 
 
 def flatten(settings: TrialSettings) -> dict[str, Any]:
-    """Every setting of a trial under its dotted name, such as ``noise.steps``."""
+    """Every setting of a trial under its dotted name, such as ``noise.steps``, and every phase's kind, such as
+    ``noise.phase``."""
     flat: dict[str, Any] = {}
     for key, value in settings:
         if isinstance(value, Settings):
@@ -235,7 +240,7 @@ def flatten(settings: TrialSettings) -> dict[str, Any]:
         elif key == "phases":
             flat["phases"] = [phase.name for phase in value]
             for phase in value:
-                flat.update({f"{phase.name}.{name}": inner for name, inner in phase if name not in ("name", "phase")})
+                flat.update({f"{phase.name}.{name}": inner for name, inner in phase if name != "name"})
         else:
             flat[key] = value
     return flat

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from metafa.errors import StudyError
-from metafa.studies import checks, earlier, toml
+from metafa.studies import checks
 from metafa.studies import search as searches
 from metafa.studies.card import card
 from metafa.studies.claims import ClaimSettings
 from metafa.studies.maker import TrialMaker, trials_of
 from metafa.studies.mistakes import Mistakes
+from metafa.studies.parsing import checked_options, checked_spaces, tree_of
 from metafa.studies.settings import (
     ADAPTIVE,
     NUMERICS,
@@ -26,7 +26,7 @@ from metafa.studies.settings import (
     TrialSettings,
     flatten,
 )
-from metafa.studies.spaces import ABSENT, dotted_name, options, replaced, spaces_in
+from metafa.studies.spaces import ABSENT, dotted_name, replaced, spaces_in
 from metafa.studies.trial import Examples, Trial, distinct, hash_of
 from metafa.studies.values import listed, shown
 
@@ -189,8 +189,6 @@ def _shown_space(space: dict[str, Any]) -> str:
 
 MAX_BYTES = 2**20
 
-MAX_SPACES = 100
-
 
 def read(path: Path) -> Study:
     """Reads and checks a study file. Raises `StudyError` with every mistake, each with its place."""
@@ -225,56 +223,16 @@ def parse(text: str, default_name: str = "study", file: str = "study", has_resul
 
 
 def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
-    text = text.removeprefix("\ufeff")  # some editors begin a file with it
-    if toml.long_key(text) and (number := toml.long_key(toml.bare(text))):
-        raise StudyError([f"{file}:{number}: nested too deeply for a study file"])
-    try:
-        tree = tomllib.loads(text)
-    except ValueError as error:  # a number of thousands of digits among them
-        at, said = toml.not_toml(text, error)
-        raise StudyError([f"{file}{f':{at}' if at else ''}: not TOML: {said}".replace("\n", " ")]) from error
-    tree, renamed = earlier.with_new_names(tree) if has_results else (tree, frozenset[str]())
-    kept, named = text, "name" in tree
-    if not named:  # said in what is kept, so that whoever finds it knows what the study was called
-        tree["name"] = default_name
-        kept = f'name = "{default_name}"\n{text}'
-    spaces = dict(spaces_in(tree))
-    mistakes = Mistakes(file, text, tree, named)
-    checks.check_lists(mistakes, tree)
-    if len(spaces) > MAX_SPACES:
-        mistakes.add((), f"{len(spaces)} search spaces; at most {MAX_SPACES}")
-    mistakes.raise_if_any()
-    for path, space in spaces.items():
-        checks.check_space(mistakes, path, space)
-    mistakes.raise_if_any()
-    checks.check_size(mistakes, spaces)
-    mistakes.raise_if_any()
-
-    # each option of each space, the others at their first, is checked where it stands
+    tree, renamed, text_kept, mistakes = tree_of(text.removeprefix("\ufeff"), default_name, file, has_results)
+    spaces = checked_spaces(tree, mistakes)
     maker = TrialMaker(tree, spaces)
-    first = {path: options(space)[0] for path, space in spaces.items()}
-    settings = mistakes.validate(replaced(tree, first))
-    firsts = maker.at(first)
-    for part in (*firsts, *maker.parts):
-        mistakes.explained.add(part)  # as what is wrong with the whole
-    examples = [maker.trial(firsts, mistakes)]
-    for path in maker.names:
-        others = [part for part in firsts if part.place != maker.home(path)]
-        for option in options(spaces[path])[1:]:
-            part = maker.part(maker.home(path), first | {path: option})
-            mistakes.explain(part, {path: option})
-            if part.error is None:
-                examples.append(maker.trial([*others, part], mistakes))
-    mistakes.raise_if_any()
-    assert settings is not None
-
-    checked = Examples(tuple(example.values for example in examples if example is not None))
-    telling = distinct(checked)
+    settings, examples = checked_options(maker, mistakes, spaces)
+    telling = distinct(examples)
     checks.check_grid(mistakes, settings, spaces)
     checks.check_columns(mistakes, telling, spaces)
     if not has_results:
         checks.check_phases(mistakes, telling)
-        checks.check_whole(mistakes, settings, spaces, telling, checked)
+        checks.check_whole(mistakes, settings, spaces, telling, examples)
     mistakes.raise_if_any()
     unique = {trial.trial_id: trial for trial in trials_of(settings, spaces, maker, mistakes)}
     mistakes.raise_if_any()
@@ -282,14 +240,14 @@ def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
         settings.name,
         settings.question,
         settings.claims,
-        kept,
+        text_kept,
         settings.search,
         settings.early_stopping,
         settings.resources,
         settings.seed,
         tree,
         {dotted_name(path, tree): space for path, space in spaces.items()},
-        checked,
+        examples,
         tuple(unique.values()),
         renamed=renamed,
     )

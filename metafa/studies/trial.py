@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from metafa.studies.outlines import images_of, outline
-from metafa.studies.phases import has_steps
+from metafa.studies.data import DATASET_BEFORE
+from metafa.studies.outlines import images_of
 from metafa.studies.settings import TrialSettings
 
 PHASES_AT = list(TrialSettings.model_fields).index("phases")
@@ -41,7 +41,7 @@ class Trial:
 
     def over(self, digests: Mapping[str, str]) -> Trial:
         """The trial over images that have these digests."""
-        outlines = tuple(map(outline, self.values[PHASES_AT]))
+        outlines = tuple(phase.outline for phase in self.values[PHASES_AT])
         data = {name: digests[name] for name in images_of(outlines) if name in digests}
         return Trial(self.settings_id, self.values, self.varied, data)
 
@@ -84,7 +84,7 @@ def distinct(examples: Examples) -> list[TrialSettings]:
     for one in examples:
         for phase in one.phases:
             if id(phase) not in known:
-                known[id(phase)] = (outline(phase), has_steps(phase), tuple(getattr(phase, "shifts", ())))
+                known[id(phase)] = (phase.outline, phase.has_steps, frozenset(phase.tested_on(DATASET_BEFORE)))
         network, measure = one.network, one.measure
         key = (network.rule, len(network.hidden), measure.singular_values, measure.weight_path)
         found.setdefault((*key, *(known[id(phase)] for phase in one.phases)), one)

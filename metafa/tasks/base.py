@@ -1,4 +1,4 @@
-"""What a task distribution is: labelled images in three splits, and the learn2learn taskset over one."""
+"""Labelled images, the folder that they are kept in, and the learn2learn taskset over them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,23 +57,6 @@ class LabelledImages:
     def distinct(self) -> frozenset[bytes]:
         """A hash of every image, by which images of several parts or names are compared, once."""
         return frozenset(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.images)
-
-
-@dataclass(frozen=True)
-class TaskDistribution:
-    """A source of tasks: ``load(split, download)`` gives its images, or raises `DataAbsent` or `DataBroken`.
-
-    description: what it is, for `metafa tasks`.
-    downloads: whether loading fetches the data where it is not on this machine.
-    here: tells, without loading anything, whether it is.
-    may_share: the largest fraction of one split's images that may stand in another split too.
-    """
-
-    description: str
-    downloads: bool
-    load: Callable[[str, bool], LabelledImages]
-    here: Callable[[], bool]
-    may_share: float = 0.0
 
 
 def data_folder() -> Path:

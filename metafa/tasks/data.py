@@ -9,16 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from metafa.errors import DataAbsent, DataBroken, DataError
-from metafa.studies.data import DatasetNeed, TaskNeed
+from metafa.studies.data import DATASETS, TASK_DISTRIBUTIONS, DatasetNeed, TaskNeed
 from metafa.studies.needs import dataset_needs, image_needs, images_by_phase, task_needs
-from metafa.studies.outlines import outline
-from metafa.studies.phases import NoisePhase, has_steps
 from metafa.studies.settings import TrialSettings
+from metafa.tasks.base import SPLITS
 
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages
-
-COUNTS = ("ways", "shots", "queries", "training_images", "batch_size")  # of classes and images that a phase draws
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,8 @@ def _telling(needed: Sequence[TrialSettings]) -> list[TrialSettings]:
     for settings in needed:
         for phase in settings.phases:
             if id(phase) not in known:
-                counts = (getattr(phase, name, None) for name in COUNTS)
-                known[id(phase)] = () if isinstance(phase, NoisePhase) else (outline(phase), has_steps(phase), *counts)
+                needs = (*phase.task_needs(), *phase.dataset_needs())
+                known[id(phase)] = (phase.outline, phase.has_steps, *needs) if needs else ()
         found.setdefault(tuple(known[id(phase)] for phase in settings.phases), settings)
     return list(found.values())
 
@@ -73,9 +70,6 @@ def _telling(needed: Sequence[TrialSettings]) -> list[TrialSettings]:
 def _find(needed: Sequence[TrialSettings], download: bool, already: Mapping[str, LabelledImages], whole: bool) -> Found:
     """Loads images, each once. What is neither here nor to be downloaded is a problem where all are wanted, the
     ``whole`` of them."""
-    from metafa.tasks import SPLITS, TASK_DISTRIBUTIONS
-    from metafa.tasks.classification import DATASETS
-
     known: dict[str, Mapping[str, Any]] = {"tasks": TASK_DISTRIBUTIONS, "datasets": DATASETS}
     places: dict[str, str] = {}
     for settings in needed:

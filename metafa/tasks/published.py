@@ -1,5 +1,6 @@
 """Datasets read from the files that their authors published, where torchvision keeps them: MNIST and those made like
-it, USPS, CIFAR-10. A new one is a row of the table, and a reader where its files are of another format.
+it, USPS, CIFAR-10. A new one is a row of `PUBLISHED`, a reader where its files are of another format, and its row in
+`metafa/studies/data.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from metafa.errors import DataAbsent, DataBroken
-from metafa.studies.data import DATASET_CLASSES, DATASET_SHAPES
+from metafa.studies.data import DATASETS, Dataset
 from metafa.tasks.base import PARTS, LabelledImages, data_folder, quiet_download
 
 REMEDY = "replace it with the published file (one that metafa downloads may be deleted: it is downloaded anew)"
@@ -32,19 +33,22 @@ class Published:
         folder.
     read: ``read(dataset, part, files of the part)`` gives the images and the labels of a part, and
         the names of the classes.
-    shape: of an image: rows, columns, and channels where there are several.
-    downloads: whether what torchvision would download is the same dataset.
+    name: of its row in `DATASETS`.
     """
 
     torchvision_class: str
     files: dict[str, tuple[str, ...]]
     read: Read
-    shape: tuple[int, ...]
+    name: str
     folder: str = "."
-    downloads: bool = True
 
     def paths(self, *parts: str) -> list[Path]:
         return [data_folder() / self.folder / file for part in parts for file in self.files.get(part, ())]
+
+    @property
+    def facts(self) -> Dataset:
+        """Its row in `DATASETS`."""
+        return DATASETS[self.name]
 
     def missing(self) -> list[Path]:
         """The files that are not in the data folder."""
@@ -58,9 +62,9 @@ class Published:
         return getattr(torchvision.datasets, self.torchvision_class)
 
 
-def missing(name: str) -> list[Path]:
-    """The files of a published dataset that are not in the data folder."""
-    return PUBLISHED[name].missing()
+def here(name: str) -> bool:
+    """Whether the files of a published dataset are in the data folder."""
+    return not PUBLISHED[name].missing()
 
 
 def load(name: str, part: str, download: bool = True) -> LabelledImages:
@@ -71,7 +75,7 @@ def load(name: str, part: str, download: bool = True) -> LabelledImages:
         _download(name, dataset, absent, download)
     files = dataset.paths(part)
     images, labels, classes = dataset.read(dataset, part, files)
-    _check(files[0], images, files[-1], labels, dataset.shape)
+    _check(files[0], images, files[-1], labels, dataset.facts)
     return LabelledImages(images, labels, tuple(map(str, classes)))
 
 
@@ -86,7 +90,7 @@ def load_split(name: str, split: str, download: bool = True) -> LabelledImages:
 
 def _download(name: str, dataset: Published, absent: list[Path], download: bool) -> None:
     """Has torchvision download both parts. Raises `DataAbsent` where it is not to, or cannot."""
-    if not (download and dataset.downloads):
+    if not (download and dataset.facts.downloads):
         raise DataAbsent(_lacks(name, absent))
     try:
         with quiet_download(name, absent[0].parent):
@@ -136,7 +140,7 @@ def _read_usps(dataset: Published, part: str, files: list[Path]) -> Content:
         lines = bz2.decompress(content).splitlines()
     except (OSError, ValueError, EOFError) as error:
         raise DataBroken(path, f"is cut short or no bz2 archive ({error})", REMEDY) from error
-    values = np.zeros((len(lines), math.prod(dataset.shape)), np.float32)
+    values = np.zeros((len(lines), math.prod(dataset.facts.shape)), np.float32)
     labels = np.zeros(len(lines), np.int64)
     for i, line in enumerate(lines):
         try:
@@ -150,7 +154,8 @@ def _read_usps(dataset: Published, part: str, files: list[Path]) -> Content:
             labels[i], values[i, places - 1] = int(label) - 1, numbers
         except (ValueError, OverflowError) as error:
             raise DataBroken(path, f"line {i + 1} is not an image of USPS ({error})", REMEDY) from error
-    return ((values + 1) / 2 * 255).astype(np.uint8).reshape(-1, *dataset.shape), labels, range(DATASET_CLASSES)
+    images = ((values + 1) / 2 * 255).astype(np.uint8).reshape(-1, *dataset.facts.shape)
+    return images, labels, range(dataset.facts.classes)
 
 
 def _read_cifar10(dataset: Published, part: str, files: list[Path]) -> Content:
@@ -175,34 +180,34 @@ def _content(path: Path) -> bytes:
         raise DataBroken(path, f"cannot be read ({error.strerror})", REMEDY) from error
 
 
-def _check(images_at: Path, images: np.ndarray, labels_at: Path, labels: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Raises `DataBroken` where images and labels cannot be those of a dataset of that shape."""
+def _check(images_at: Path, images: np.ndarray, labels_at: Path, labels: np.ndarray, facts: Dataset) -> None:
+    """Raises `DataBroken` where images and labels cannot be those of a dataset with these facts."""
     if not len(images):
         raise DataBroken(images_at, "holds no image", REMEDY)
-    if images.shape[1:] != shape:
-        size, expected = (" x ".join(map(str, sides)) for sides in (images.shape[1:], shape))
+    if images.shape[1:] != facts.shape:
+        size, expected = (" x ".join(map(str, sides)) for sides in (images.shape[1:], facts.shape))
         raise DataBroken(images_at, f"holds images of {size} pixels, where those of its kind have {expected}", REMEDY)
     if len(labels) != len(images):
         wrong = f"holds {len(labels)} labels, but {images_at.name} {len(images)} images: they are not of the same part"
         raise DataBroken(labels_at, wrong, REMEDY)
-    if labels.min() < 0 or labels.max() >= DATASET_CLASSES:
-        raise DataBroken(labels_at, f"has labels other than those of {DATASET_CLASSES} classes", REMEDY)
+    if labels.min() < 0 or labels.max() >= facts.classes:
+        raise DataBroken(labels_at, f"has labels other than those of {facts.classes} classes", REMEDY)
 
 
-def _mnist_like(torchvision_class: str, name: str, folder: str = ".", downloads: bool = True) -> Published:
+def _mnist_like(torchvision_class: str, name: str, folder: str = ".") -> Published:
     files = {
         part: tuple(f"{torchvision_class}/raw/{begin}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1"))
         for part, begin in (("training", "train"), ("test", "t10k"))
     }
-    return Published(torchvision_class, files, _read_mnist, DATASET_SHAPES[name], folder, downloads)
+    return Published(torchvision_class, files, _read_mnist, name, folder)
 
 
 PUBLISHED = {
     "mnist": _mnist_like("MNIST", "mnist"),
-    "mnist10k": _mnist_like("MNIST", "mnist10k", folder="mnist10k", downloads=False),
+    "mnist10k": _mnist_like("MNIST", "mnist10k", folder="mnist10k"),
     "fashion-mnist": _mnist_like("FashionMNIST", "fashion-mnist"),
     "kmnist": _mnist_like("KMNIST", "kmnist"),
-    "usps": Published("USPS", {"training": ("usps.bz2",), "test": ("usps.t.bz2",)}, _read_usps, DATASET_SHAPES["usps"]),
+    "usps": Published("USPS", {"training": ("usps.bz2",), "test": ("usps.t.bz2",)}, _read_usps, "usps"),
     "cifar10": Published(
         "CIFAR10",
         {
@@ -211,6 +216,6 @@ PUBLISHED = {
             "both": ("cifar-10-batches-py/batches.meta",),
         },
         _read_cifar10,
-        DATASET_SHAPES["cifar10"],
+        "cifar10",
     ),
 }

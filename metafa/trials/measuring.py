@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from metafa.learning import credit, measures, meta, networks, supervised
+from metafa.learning.kinds import resolved
 from metafa.studies.data import NOISE, Inputs, images_of_tasks
+from metafa.studies.metrics import METRICS
 
 if TYPE_CHECKING:
     from metafa.trials.trial_run import TrialRun
@@ -101,9 +103,10 @@ def finite_replicas(tensor: Tensor) -> Tensor:
 
 def weight_measures(rule: credit.Rule, network: networks.Network) -> Iterator[tuple[str, int, Tensor]]:
     """What is measured of the weights: metric, layer, and the value of each replica."""
+    functions = {name: resolved(metric.function) for name, metric in METRICS.items() if metric.function is not None}
     for layer, weights in enumerate(network.weights, start=1):
-        yield "effective_dimensionality", layer, measures.effective_dimensionality(weights)
-        yield "effective_rank", layer, measures.effective_rank(weights)
+        for metric, function in functions.items():
+            yield metric, layer, function(weights)
     for layer, (path, sent_by) in enumerate(credit.alignment_pairs(rule, network), start=2):
         yield "alignment_angle", layer, measures.alignment_angle(path, sent_by)
 

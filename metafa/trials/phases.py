@@ -10,14 +10,13 @@ from torch import Tensor
 from metafa.learning import credit, measures, meta, noise, shifts, supervised
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
-from metafa.studies.data import DATASET_SHAPES, Inputs
+from metafa.studies.data import DATASETS, Inputs
 from metafa.studies.phases import (
     EvaluatePhase,
     MetaPhase,
     NoisePhase,
     OutOfDistributionPhase,
     SupervisedPhase,
-    has_steps,
 )
 from metafa.trials.measuring import adaptation_measures, measure_test_images
 from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, noise_of, rates_of
@@ -60,7 +59,7 @@ def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
 def run_out_of_distribution(trial: TrialRun, phase: OutOfDistributionPhase) -> None:
     """The loss, accuracy and calibration on each set of images; the same noise on them in every trial."""
     dataset = trial.settings.datasets()[phase.name]
-    (_, test), shape = trial.datasets[dataset], DATASET_SHAPES[dataset]
+    (_, test), shape = trial.datasets[dataset], DATASETS[dataset].shape
     images = _pictures(test.images, shape)
     measure_test_images(trial, phase.name, Inputs(dataset), test.images, test.labels)
     for shift, strength in phase.shifts:
@@ -71,7 +70,7 @@ def run_out_of_distribution(trial: TrialRun, phase: OutOfDistributionPhase) -> N
         if name == dataset:
             continue
         _, other = trial.datasets[name]
-        resized = shifts.resized(_pictures(other.images, DATASET_SHAPES[name]), (shape[0], shape[1]))
+        resized = shifts.resized(_pictures(other.images, DATASETS[name].shape), (shape[0], shape[1]))
         measure_test_images(trial, phase.name, Inputs(name), _flat(resized), other.labels)
     trial.advance(1.0)
 
@@ -86,7 +85,7 @@ def _flat(pictures: Tensor) -> Tensor:
 
 
 def run_meta(trial: TrialRun, phase: MetaPhase) -> None:
-    outer_steps = phase.outer_steps if has_steps(phase) else 0
+    outer_steps = phase.outer_steps if phase.has_steps else 0
     inner = trial.inner_loop(phase)
     if phase.learn_inner_rates:
         if trial.resume.steps and trial.learned_rates is not None:

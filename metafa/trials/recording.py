@@ -12,18 +12,7 @@ import torch
 from torch import Tensor
 
 from metafa.studies.data import NO_INPUTS, Inputs
-
-LOSSES = ("loss", "meta_loss")  # which count as diverged above `TrialSettings.divergence_bound`
-# By design no number of networks that are sound: of matrices that are all zeros, which have no direction and no
-# spectrum, as feedback has on a scale that float32 rounds to 0; and the path of weights that never moved. Where these
-# are none because weights or feedback are not finite, that is watched by itself.
-UNDEFINED = (
-    "alignment_angle",
-    "effective_dimensionality",
-    "effective_rank",
-    "weight_path",
-    "weight_path_variance",
-)
+from metafa.studies.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -89,7 +78,8 @@ class Recorder:
         component: int | None = None,
     ) -> None:
         """Adds a row for each replica's value, ``[replica]``, and notes which of the values show a divergence."""
-        highest = self._bound if metric in LOSSES else math.inf
+        facts = METRICS[metric]
+        highest = self._bound if facts.is_loss else math.inf
         rows = measured_rows(
             self.seeds,
             self.learning_rates,
@@ -102,7 +92,7 @@ class Recorder:
             component=component,
         )
         for replica, row in enumerate(rows):
-            if metric not in UNDEFINED and not (math.isfinite(row["value"]) and row["value"] <= highest):
+            if not facts.may_be_undefined and not (math.isfinite(row["value"]) and row["value"] <= highest):
                 self._note_divergence(replica, phase, step, metric)
         self.outcome.rows += rows
 

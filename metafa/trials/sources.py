@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,12 +11,10 @@ import torch
 from metafa.learning import episodes
 from metafa.learning.episodes import Source
 from metafa.learning.supervised import Labelled
-from metafa.studies.data import TaskNeed
+from metafa.studies.data import DATASETS, TASK_DISTRIBUTIONS, TaskNeed
 from metafa.studies.needs import dataset_needs, task_needs
 from metafa.studies.settings import TrialSettings
-
-if TYPE_CHECKING:
-    from metafa.tasks.base import LabelledImages
+from metafa.tasks.base import PARTS, LabelledImages
 
 
 @dataclass(frozen=True)
@@ -37,15 +34,12 @@ def load_sources(*trials: TrialSettings, images: Mapping[str, LabelledImages] | 
     """The task distributions that these trials draw from, each once, as an `episodes` source, and the datasets that
     they train on. ``images``: those that are loaded already, by the names of `settings.image_needs`; the others are
     loaded here. Raises `DataAbsent` and `DataBroken`."""
-    from metafa import tasks
-    from metafa.tasks.classification import DATASETS, PARTS
-
     loaded = images or {}
     sources: dict[tuple[str, str, int, int], Source] = {}
     for need in (need for settings in trials for need in task_needs(settings)):
         if source_key(need) not in sources:
             name = f"tasks/{need.distribution}/{need.split}"
-            found = loaded.get(name) or tasks.TASK_DISTRIBUTIONS[need.distribution].load(need.split, True)
+            found = loaded.get(name) or TASK_DISTRIBUTIONS[need.distribution].load(need.split, True)
             sources[source_key(need)] = episodes.from_images(
                 found.images, found.labels, need.ways, need.images_per_class
             )

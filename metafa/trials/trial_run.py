@@ -17,7 +17,8 @@ from metafa.learning.optimizers import Optimizer
 from metafa.learning.streams import Streams
 from metafa.learning.training import Learner, ResumePoint, State, Step
 from metafa.studies.data import BATCH
-from metafa.studies.phases import EvaluatePhase, NoisePhase, SupervisedPhase, TaskSettings
+from metafa.studies.needs import trained_datasets
+from metafa.studies.phases import EvaluatePhase, NoisePhase, TaskSettings
 from metafa.studies.settings import TrialSettings
 from metafa.trials.checkpoints import Checkpoint
 from metafa.trials.measuring import PROBE_IMAGES, finite_replicas, measure_network, measure_singular_values
@@ -50,8 +51,7 @@ class TrialRun:
     def __init__(self, settings: TrialSettings, sources: Sources, device: str, watch: Watch):
         self.settings = settings
         self.sources, self.datasets = sources.tasks, sources.datasets
-        trained = [phase.dataset for phase in settings.phases if isinstance(phase, SupervisedPhase)]
-        self.trained_on = list(dict.fromkeys(trained))
+        self.trained_on = trained_datasets(settings)
         # replicas that differ in a learning rate alone: all seeds with the first, then all with the next
         rates: list[float | None] = [*next(iter(settings.side_by_side.values()), [None])]
         seeds = tuple(range(settings.seeds)) * len(rates)
@@ -132,14 +132,13 @@ class TrialRun:
         return Learner(self.network, self.rule, self.streams, optimizer, config, self.resume)
 
     def inner_loop(self, phase: TaskSettings) -> meta.InnerLoop:
-        adapted_layers = phase.adapted_layers if isinstance(phase, EvaluatePhase) else "all"
-        if isinstance(phase, EvaluatePhase) and phase.learned_rates and self.learned_rates is not None:
+        if phase.takes_learned_rates and self.learned_rates is not None:
             learned = self.learned_rates.detach()
             steps = torch.arange(phase.inner_steps).clamp(max=learned.shape[1] - 1)
-            return meta.InnerLoop(self.rule, learned[:, steps], adapted_layers)
+            return meta.InnerLoop(self.rule, learned[:, steps], phase.adapts)
         rates = torch.tensor(rates_of(phase.inner_learning_rate))
         rates = rates.repeat_interleave(len(self.recorder.seeds) // len(rates))
-        return meta.inner_loop(self.network, self.rule, phase.inner_steps, rates, adapted_layers)
+        return meta.inner_loop(self.network, self.rule, phase.inner_steps, rates, phase.adapts)
 
     def source(self, phase: TaskSettings, distribution: str, split: str) -> Source:
         return self.sources[(distribution, split, phase.ways, phase.shots + phase.queries)]

@@ -1,13 +1,7 @@
 import numpy as np
 import pytest
 
-from metafa.studies import data
-from metafa.tasks import PARTS
-from metafa.tasks.classification import DATASETS
-
-
-def test_the_table_and_the_study_files_know_the_same_names() -> None:
-    assert set(DATASETS) == set(data.DATASET_SHAPES)
+from metafa.tasks import DATASETS, PARTS
 
 
 @pytest.mark.parametrize(
@@ -21,9 +15,9 @@ def test_datasets_are_as_study_files_suppose(name: str, sizes: tuple[int, int], 
     assert tuple(len(part.labels) for part in parts) == sizes
     for part in parts:
         assert part.images.dtype == np.uint8
-        assert part.images.shape[1:] == data.DATASET_SHAPES[name]
+        assert part.images.shape[1:] == DATASETS[name].shape
         assert part.images.max() == 255
-        assert len(part.class_names) == data.DATASET_CLASSES
+        assert len(part.class_names) == DATASETS[name].classes
         assert set(part.labels.tolist()) == set(range(10))
     training, test = ({image.tobytes() for image in part.images} for part in parts)
     assert not training & test, "no test image was trained on"

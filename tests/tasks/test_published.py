@@ -10,9 +10,8 @@ import pytest
 
 from metafa.errors import DataAbsent, DataBroken, DataError
 from metafa.studies import study
-from metafa.tasks import PARTS, SPLITS, TASK_DISTRIBUTIONS, data_folder
+from metafa.tasks import DATASETS, PARTS, SPLITS, TASK_DISTRIBUTIONS, data_folder
 from metafa.tasks import data as data_of
-from metafa.tasks.classification import DATASETS
 from metafa.tasks.published import PUBLISHED
 
 CIFAR10_FILES = [f"cifar-10-batches-py/{file}" for file in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")]
@@ -78,7 +77,7 @@ def test_usps_is_read_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytes
 
 def test_cifar10_is_read_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files in the dataset's own format, made here, of one image each: torchvision's checksums are passed over. Colours
-    come last, as `DATASET_SHAPES` says."""
+    come last, as `DATASETS` says."""
     import torchvision
 
     monkeypatch.setenv("METAFA_DATA", str(tmp_path))

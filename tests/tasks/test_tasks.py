@@ -5,12 +5,7 @@ from pathlib import Path
 import pytest
 
 from metafa.errors import DataAbsent
-from metafa.studies import data
 from metafa.tasks import TASK_DISTRIBUTIONS
-
-
-def test_the_table_and_the_study_files_know_the_same_names() -> None:
-    assert set(TASK_DISTRIBUTIONS) == set(data.TASK_DISTRIBUTION_NAMES)
 
 
 @pytest.mark.parametrize("name", ["omniglot", "omniglot-minimal", "mnist", "fashion-mnist", "kmnist"])

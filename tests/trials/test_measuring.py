@@ -11,7 +11,7 @@ from trial_runs import ON_DATA, ON_TASKS, run, settings_of, values
 from metafa.learning import credit
 from metafa.results import columns, parts
 from metafa.studies.data import BATCH, Inputs
-from metafa.studies.metrics import METRICS, OF_THE_BATCH
+from metafa.studies.metrics import METRICS, is_of
 from metafa.studies.needs import inputs_of, metrics_of
 from metafa.trials import trial
 
@@ -97,7 +97,7 @@ def test_what_each_phase_measures_is_known_before_it_runs(base: dict, every_sour
     for row in rows:
         inputs[row["phase"], row["metric"]].add(Inputs(row["inputs"], row["shift"], row["strength"]))
     for (phase, metric), found_on in inputs.items():
-        without = {BATCH} - found_on if metric in OF_THE_BATCH else set()  # after no step
+        without = {BATCH} - found_on if is_of(metric, "batch") else set()  # after no step
         assert found_on == inputs_of(settings, phase, metric) - without
     keys = [tuple(value for name, value in row.items() if name != "value") for row in rows]
     assert len(set(keys)) == len(keys), "no two numbers stand under one name"

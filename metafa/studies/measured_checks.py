@@ -1,0 +1,26 @@
+"""What is said where a study asks for a metric that is not measured, or has no direction."""
+
+from __future__ import annotations
+
+import difflib
+
+from metafa.studies.mistakes import Mistakes
+from metafa.studies.spaces import TreePath
+from metafa.studies.values import listed
+
+
+def undirected(name: str) -> str:
+    """Why a direction has to be said of a metric."""
+    return f"neither less nor more of {name!r} is better in itself"
+
+
+def check_measured(
+    mistakes: Mistakes, path: TreePath, place: str, metric: str, phase: str, measured: set[str], some: str = ""
+) -> None:
+    """``metric``, in the file after ``place``, is to be one of those ``measured`` in ``phase``."""
+    if metric in measured:
+        return
+    close = difflib.get_close_matches(metric, measured, 1)
+    hint = f"did you mean {place + close[0]!r}? " if close else ""
+    said = f"found {place + metric!r}, but {phase!r} does not measure {metric!r}{some}"
+    mistakes.add(path, f"{said}; {hint}it measures {listed(measured)}")
