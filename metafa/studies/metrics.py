@@ -8,13 +8,14 @@ Direction = Literal["minimize", "maximize"]
 
 
 class Metric(NamedTuple):
-    """What a metric is, its unit, which of two values is better, if either is, and whether a phase that trains measures
-    it at all of its moments, or only at some."""
+    """What a metric is, its unit, which of two values is better, if either is, whether a phase that trains measures
+    it at all of its moments, or only at some, and the axis on which its course is drawn."""
 
     meaning: str
     unit: str = ""
     better: Literal["lower", "higher"] | None = None
     throughout: bool = True
+    scale: Literal["linear", "log"] = "linear"
 
     @property
     def direction(self) -> Direction | None:
@@ -23,7 +24,9 @@ class Metric(NamedTuple):
 
 
 METRICS = {
-    "meta_loss": Metric("cross-entropy on the query sets, after adaptation to the support sets", "nats", "lower"),
+    "meta_loss": Metric(
+        "cross-entropy on the query sets, after adaptation to the support sets", "nats", "lower", scale="log"
+    ),
     "meta_accuracy": Metric("accuracy on the query sets, after adaptation to the support sets", better="higher"),
     "generalization_error": Metric(
         "the meta-loss less the loss on the support sets; of a dataset, the loss on test images less that on training "
