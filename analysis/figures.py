@@ -224,8 +224,8 @@ def draw_series(axis: plt.Axes, series: Series, panel: Panel) -> None:
     if series.kind == "curve":
         draw(axis, x, y, ends, colour, "o" + DASHES[series.dash])
     elif series.kind == "profile":
-        axis.plot(x, y, DASHES[series.dash], color=colour, drawstyle="steps-post")
-        axis.fill_between(x, *ends, color=colour, alpha=0.12, linewidth=0, step="post")
+        axis.plot(x, y, DASHES[series.dash], color=colour)
+        axis.fill_between(x, *ends, color=colour, alpha=0.12, linewidth=0)
     elif series.kind == "interval":
         axis.errorbar(x, y, xerr=[x - series.low, series.high - x], fmt="o", color=colour, markersize=4)
     elif series.kind == "front":
@@ -233,7 +233,7 @@ def draw_series(axis: plt.Axes, series: Series, panel: Panel) -> None:
     else:
         if panel.x.choices:  # beside each other
             x = x + np.random.default_rng(0).uniform(-0.15, 0.15, len(x))
-        axis.scatter(x, y, c=colour, s=14, alpha=0.6, linewidth=0, label=series.words)
+        axis.scatter(x, y, c=colour, s=14, alpha=series.opacity, linewidth=0, label=series.words)
 
 
 def draw_axis(axis_of: str, axis: plt.Axes, of_panel: Axis, series: Sequence[Series] = ()) -> None:

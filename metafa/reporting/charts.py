@@ -156,7 +156,7 @@ def _interval(series: Series, panel: Panel, shared: dict[str, Any]) -> list[go.S
 
 
 def _points(series: Series, panel: Panel, shared: dict[str, Any]) -> list[go.Scatter]:
-    marker = dict(color=series.colour, size=7, opacity=0.6)
+    marker = dict(color=series.colour, size=7, opacity=series.opacity)
     return [go.Scatter(x=series.x, y=series.y, mode="markers", marker=marker, **shared)]
 
 

@@ -60,6 +60,7 @@ class Series:
     seeds: np.ndarray | None = None
     texts: tuple[str, ...] = ()
     filled: bool = True
+    opacity: float = 1
     condition: int | None = None
 
 

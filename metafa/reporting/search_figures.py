@@ -94,7 +94,7 @@ def slices(points: pd.DataFrame, study: Study, objectives: Sequence[Objective], 
         outcomes = points[objective.name].to_numpy(float)
         for name in names:
             settings = places(points[name], name, study).to_numpy()
-            series = Series("trials", TRIAL, settings, outcomes, kind="points", texts=texts)
+            series = Series("trials", TRIAL, settings, outcomes, kind="points", texts=texts, opacity=0.6)
             panels.append(Panel(("",), setting_axis(name, study), y, (series,), note))
     return Figure(tuple(panels), len(names))
 
