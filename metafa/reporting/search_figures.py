@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from metafa.reporting.appearance import EVALUATORS, beyond, choice_labels, reach, short, ticks, value, with_room
-from metafa.reporting.figures import Axis, Figure, Panel, Series
+from metafa.reporting.figures import Axis, Figure, Kind, Panel, Series
 from metafa.reporting.objectives import Objective
 from metafa.studies.study import Study
 
@@ -102,20 +102,13 @@ def slices(points: pd.DataFrame, study: Study, objectives: Sequence[Objective], 
 def pareto(points: pd.DataFrame, front: Sequence[int], study: Study, objectives: Sequence[Objective]) -> Figure:
     """All trials by two objectives, and the ``front`` of those that no other is better than in both."""
     up, across = objectives
-    series = tuple(
-        Series(
-            words,
-            colour,
-            trials[across.name].to_numpy(float),
-            trials[up.name].to_numpy(float),
-            kind=kind,
-            texts=trial_texts(trials, objectives, list(study.spaces)),
-        )
-        for words, colour, kind, trials in (
-            ("trials", OTHERS, "points", points),
-            ("Pareto front", BEST, "front", points.loc[list(front)].sort_values(across.name)),
-        )
-    )
+
+    def shown(words: str, colour: str, kind: Kind, trials: pd.DataFrame) -> Series:
+        x, y = (trials[objective.name].to_numpy(float) for objective in (across, up))
+        return Series(words, colour, x, y, kind, texts=trial_texts(trials, objectives, list(study.spaces)))
+
+    best = points.loc[list(front)].sort_values(across.name)
+    series = (shown("trials", OTHERS, "points", points), shown("Pareto front", BEST, "front", best))
     note = note_of_beyond(points, up, across)
     return Figure((Panel(("",), objective_axis(points, across), objective_axis(points, up), series, note),), 1)
 
