@@ -12,11 +12,8 @@ import pandas as pd
 from figures import (
     SCREEN_ROWS,
     Output,
-    draw_line,
-    grid,
-    label,
+    drawn,
     legend,
-    of_losses,
     output_folder,
     parse_arguments,
     read,
@@ -26,10 +23,9 @@ from figures import (
 from rich.table import Table
 
 from metafa.errors import ResultsError
-from metafa.reporting import appearance, comparison
-from metafa.reporting.appearance import named, short, value
+from metafa.reporting import appearance, figures
+from metafa.reporting.appearance import short, value
 from metafa.reporting.conditions import EVALUATED, RULE, Tables
-from metafa.studies import metrics
 
 METRICS = ["meta_loss", "meta_accuracy"]
 
@@ -41,12 +37,11 @@ def main() -> None:
     where = tables.store.address
     if tables.adaptation.empty:
         raise ResultsError(f'{where}: no phase evaluated a meta-loss; give the study one with phase = "evaluate"')
-    keys = [*EVALUATED, "metric", "step"]
-    curves = comparison.curves(tables.of_shown(tables.adaptation), tables, keys)
+    curves = figures.adaptation_curves(tables)
     if curves.empty:
         raise ResultsError(f"{where}: every seed of every condition diverged: there is no adaptation to show")
     output = Output(arguments.output, output_folder(tables))
-    groups = [*tables.conditions, *keys]
+    groups = [*tables.conditions, *EVALUATED, "metric", "step"]
     every = tables.adaptation.groupby(groups, dropna=False)["value"].agg(mean="mean", deviation="std").reset_index()
     every = every.merge(curves[[*groups, "low", "high", "seeds"]], how="left", on=groups)
     output.table("adaptation", every, as_rich(curves, tables))
@@ -74,22 +69,13 @@ def as_rich(curves: pd.DataFrame, tables: Tables) -> Table:
 
 def plot(curves: pd.DataFrame, tables: Tables) -> plt.Figure:
     """A column an evaluation; a row a metric."""
-    evaluations = list(curves[EVALUATED].drop_duplicates().itertuples(index=False, name=None))
-    evaluations.sort(key=lambda one: (one[1], tables.phases.index(one[0])))
     lines = appearance.lines(tables)
-    figure, axes = grid(len(METRICS), len(evaluations), share=False)
-    for metric, row in zip(METRICS, axes, strict=True):
-        for (phase, inputs), axis in zip(evaluations, row, strict=True):
-            here = curves[(curves["metric"] == metric) & (curves["phase"] == phase) & (curves["inputs"] == inputs)]
-            for line in lines:
-                draw_line(axis, line, line.rows(here, tables.conditions))
-            axis.xaxis.get_major_locator().set_params(integer=True)
-            if metrics.METRICS[metric].scale == "log":
-                # a meta-trained network may be far off before its first inner step: equal ratios, equal lengths
-                of_losses(axis)
-            label(axis, f"{phase}\n{inputs}", "inner steps", named(metric))
-    legend(figure, lines, tables.excerpt)
-    return figure
+    by_metric = [figures.adaptation(curves, metric, tables, lines) for metric in METRICS]
+    panels = tuple(panel for figure in by_metric for panel in figure.panels)
+    columns = by_metric[0].columns
+    plot = drawn(figures.Figure(panels, columns), columns, share=False)
+    legend(plot, lines, tables.excerpt)
+    return plot
 
 
 if __name__ == "__main__":

@@ -14,10 +14,7 @@ import pandas as pd
 from figures import (
     SCREEN_ROWS,
     Output,
-    by_steps,
-    draw_line,
-    grid,
-    label,
+    drawn,
     legend,
     output_folder,
     parse_arguments,
@@ -28,12 +25,11 @@ from figures import (
 from rich.table import Table
 
 from metafa.errors import ResultsError
-from metafa.reporting import appearance, comparison
-from metafa.reporting.appearance import named, short, value
+from metafa.reporting import appearance, figures
+from metafa.reporting.appearance import short, value
 from metafa.reporting.conditions import RULE, Tables
 
 METRICS = ["alignment_angle", "effective_dimensionality", "readout_probability", "readout_deviation"]
-WHERE = ["layer", "inputs"]  # what a metric is of: one of the two
 MAX_ROWS = 6  # of a figure
 
 
@@ -42,25 +38,23 @@ def main() -> None:
     arguments = parse_arguments(__doc__)
     tables = read(arguments.results)
     where = tables.store.address
-    phases = [name for kind in ("noise", "supervised", "meta") for name in tables.phases_of(kind)]
-    phases = [name for name in tables.phases if name in phases]
-    keys = ["metric", *WHERE, "phase", "step"]
+    phases = figures.course_phases(tables)
     rows = tables.rows_of_shown(METRICS, phases)
-    curves = comparison.curves(rows, tables, keys)
+    curves = figures.course_curves(rows, tables)
     if curves.empty:
         if len(rows):
             raise ResultsError(f"{where}: every seed of every condition diverged: there is no alignment to show")
         raise ResultsError(f'{where}: no phase trained; give the study one with phase = "noise"')
     output = Output(arguments.output, output_folder(tables))
-    output.table("alignment", every_condition(tables, curves, phases, keys), as_rich(curves, tables))
+    output.table("alignment", every_condition(tables, curves, phases), as_rich(curves, tables))
     for metric in METRICS:
-        if len(here := curves[curves["metric"] == metric]):
-            output.figure(metric, plot(here, metric, tables, phases))
+        if (curves["metric"] == metric).any():
+            output.figure(metric, plot(curves, metric, tables))
 
 
-def every_condition(tables: Tables, curves: pd.DataFrame, phases: list[str], keys: list[str]) -> pd.DataFrame:
+def every_condition(tables: Tables, curves: pd.DataFrame, phases: list[str]) -> pd.DataFrame:
     """All conditions: means and standard deviations over seeds, with intervals where figures show them."""
-    groups = [*tables.conditions, *keys]
+    groups = [*tables.conditions, *figures.COURSE]
     if not tables.excerpt:
         return curves
     found = [
@@ -105,22 +99,14 @@ def as_rich(curves: pd.DataFrame, tables: Tables) -> Table:
     return shown
 
 
-def plot(curves: pd.DataFrame, metric: str, tables: Tables, phases: list[str]) -> plt.Figure:
+def plot(curves: pd.DataFrame, metric: str, tables: Tables) -> plt.Figure:
     """A row a layer, or what inputs the readout is of; a column a phase."""
-    where = "layer" if curves["layer"].notna().any() else "inputs"
-    places = sorted(curves[where].dropna().unique())[:MAX_ROWS]
-    figure, axes = grid(len(places), len(phases), share="row" if where == "layer" else "all")
     lines = appearance.lines(tables)
-    for place, row in zip(places, axes, strict=True):
-        for phase, axis in zip(phases, row, strict=True):
-            here = curves[(curves[where] == place) & (curves["phase"] == phase)]
-            for line in lines:
-                draw_line(axis, line, line.rows(here, tables.conditions))
-            by_steps(axis, here["step"])
-            of = f"layer {int(place)}" if where == "layer" else f"inputs: {place}"
-            label(axis, f"{phase}\n{of}", "steps of the phase", named(metric))
-    legend(figure, lines, tables.excerpt)
-    return figure
+    figure = figures.course(curves, metric, tables, lines, MAX_ROWS)
+    by_layer = curves.loc[curves["metric"] == metric, "layer"].notna().any()
+    plot = drawn(figure, figure.columns, share="row" if by_layer else "all")
+    legend(plot, lines, tables.excerpt)
+    return plot
 
 
 if __name__ == "__main__":

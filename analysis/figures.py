@@ -29,6 +29,7 @@ from metafa.errors import ResultsError
 from metafa.reporting import appearance, conditions
 from metafa.reporting.appearance import Line
 from metafa.reporting.conditions import Tables
+from metafa.reporting.figures import Axis, Figure, Panel, Series
 from metafa.results import damage, files
 from metafa.running import screens
 
@@ -180,17 +181,78 @@ def draw(axis: plt.Axes, x: pd.Index, y: pd.Series, bounds: Iterable, colour: st
     axis.fill_between(x, *bounds, color=colour, alpha=0.2, linewidth=0)
 
 
-def draw_line(axis: plt.Axes, line: Line, curve: pd.DataFrame, x: str = "step") -> None:
-    """A condition's ``curve``, with its columns value, low and high, against ``x``."""
-    draw(axis, curve[x], curve["value"], (curve["low"], curve["high"]), line.colour, "o" + DASHES[line.dash])
-
-
 def label(axis: plt.Axes, title: str, x: str, y: str) -> None:
     axis.set_title(appearance.wrapped(title), fontsize=10)
     axis.set_xlabel(x)
     axis.set_ylabel(y)
     axis.spines[["top", "right"]].set_visible(False)
     axis.yaxis.set_tick_params(labelleft=True)
+
+
+def drawn(figure: Figure, columns: int = 4, share: bool | str | None = None) -> plt.Figure:
+    """The panels of a figure of the package, as many in a row as it says, ``columns`` at most; ``share``, given, says
+    instead of the figure which panels have one y axis."""
+    columns = min(columns, max(1, figure.columns))
+    share = ("row" if figure.share_y else False) if share is None else share
+    plot, axes = grid(math.ceil(len(figure.panels) / columns), columns, share)
+    for axis in axes.flat[len(figure.panels) :]:
+        axis.set_visible(False)
+    for panel, axis in zip(figure.panels, axes.flat, strict=False):
+        draw_panel(axis, panel)
+    return plot
+
+
+def draw_panel(axis: plt.Axes, panel: Panel) -> None:
+    """A panel's series and axes."""
+    bars = [series for series in panel.series if series.kind == "bars"]
+    for series in panel.series:
+        if series.kind == "bars":
+            offset = 0.27 * (bars.index(series) - (len(bars) - 1) / 2)
+            axis.barh(series.y + offset, series.x, 0.25, color=series.colour, label=series.words)
+        else:
+            draw_series(axis, series, panel)
+    for axis_of, of_panel in (("x", panel.x), ("y", panel.y)):
+        draw_axis(axis_of, axis, of_panel, panel.series)
+    if panel.note:
+        axis.set_title(panel.note, loc="right", fontsize=7, color="#666666")
+    label(axis, "\n".join(panel.title), panel.x.label, panel.y.label)
+
+
+def draw_series(axis: plt.Axes, series: Series, panel: Panel) -> None:
+    """A series that is no bars."""
+    x, y, colour, ends = series.x, series.y, series.colour, (series.low, series.high)
+    if series.kind == "curve":
+        draw(axis, x, y, ends, colour, "o" + DASHES[series.dash])
+    elif series.kind == "profile":
+        axis.plot(x, y, DASHES[series.dash], color=colour)
+        axis.fill_between(x, *ends, color=colour, alpha=0.12, linewidth=0)
+    elif series.kind == "interval":
+        axis.errorbar(x, y, xerr=[x - series.low, series.high - x], fmt="o", color=colour, markersize=4)
+    elif series.kind == "front":
+        axis.plot(x, y, "o-", color=colour, markersize=5, label=series.words)
+    else:
+        if panel.x.choices:  # beside each other
+            x = x + np.random.default_rng(0).uniform(-0.15, 0.15, len(x))
+        axis.scatter(x, y, c=colour, s=14, alpha=series.opacity, linewidth=0, label=series.words)
+
+
+def draw_axis(axis_of: str, axis: plt.Axes, of_panel: Axis, series: Sequence[Series] = ()) -> None:
+    """The scale, ticks and limits of the x or the y axis."""
+    if of_panel.scale == "steps":
+        by_steps(axis, pd.Series(np.concatenate([[], *(one.x for one in series)])))
+    elif of_panel.scale == "whole":
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    elif of_panel.scale == "log" and not of_panel.ticks:
+        of_losses(axis)
+    elif of_panel.scale == "log":
+        getattr(axis, f"set_{axis_of}scale")("log")
+        getattr(axis, f"{axis_of}axis").set_minor_formatter(NullFormatter())
+    if of_panel.ticks:
+        small = {} if of_panel.scale == "log" else {"fontsize": 8}
+        texts = [appearance.wrapped(text, 34) for text in of_panel.tick_labels]
+        getattr(axis, f"set_{axis_of}ticks")(of_panel.ticks, texts, **small)
+    if of_panel.limits:
+        getattr(axis, f"set_{axis_of}lim")(*of_panel.limits)
 
 
 def by_steps(axis: plt.Axes, steps: pd.Series) -> None:

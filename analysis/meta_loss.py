@@ -19,16 +19,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from figures import (
-    DASHES,
     SCREEN_ROWS,
     Output,
     by_steps,
     draw,
+    drawn,
     grid,
     label,
     legend,
     output_folder,
-    panels,
     parse_arguments,
     read,
     screen_table,
@@ -38,7 +37,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metafa.errors import ResultsError
-from metafa.reporting import appearance, comparison, statistics
+from metafa.reporting import appearance, comparison, figures
 from metafa.reporting.appearance import named, short
 from metafa.reporting.comparison import bounds, significant
 from metafa.reporting.conditions import EVALUATED, NOISE, RULE, Tables
@@ -159,48 +158,24 @@ def plot_differences(tables: Tables, table: pd.DataFrame) -> plt.Figure:
     """What noise changed: each condition's difference to the same without noise, with its interval, a panel an
     evaluation."""
     compared = table[table["difference"].notna()]
-    evaluations = list(compared[EVALUATED].drop_duplicates().itertuples(index=False, name=None))
     lines = [line for line in appearance.lines(tables) if line.condition[tables.conditions.index(NOISE)]]
-    figure, placed = panels(evaluations)
-    figure.set_figheight(1.2 + 0.35 * max(3, len(lines)) * math.ceil(len(evaluations) / 4))
-    for (phase, inputs), axis in placed:
-        here = compared[(compared["phase"] == phase) & (compared["inputs"] == inputs)]
-        for place, line in enumerate(lines):
-            for _, row in line.rows(here, tables.conditions).iterrows():
-                ends = [[row["difference"] - row["difference_low"]], [row["difference_high"] - row["difference"]]]
-                axis.errorbar([row["difference"]], [place], xerr=ends, fmt="o", color=line.colour, markersize=4)
+    words = "difference of meta-loss\nto no noise (nats)"
+    figure = figures.intervals(compared, "difference", words, tables, lines)
+    plot = drawn(figure)
+    plot.set_figheight(1.2 + 0.35 * max(3, len(lines)) * math.ceil(len(figure.panels) / 4))
+    for axis in plot.axes:
         axis.axvline(0, color="grey", linewidth=0.8)
-        axis.set_yticks(range(len(lines)), [appearance.wrapped(line.words, 34) for line in lines], fontsize=8)
-        axis.set_ylim(len(lines) - 0.5, -0.5)
-        label(axis, f"{phase}\n{inputs}", "difference of meta-loss\nto no noise (nats)", "")
     if tables.excerpt:
-        figure.suptitle(f"shown: {tables.excerpt}", fontsize=9)
-    return figure
+        plot.suptitle(f"shown: {tables.excerpt}", fontsize=9)
+    return plot
 
 
 def plot_profile(tables: Tables) -> plt.Figure:
-    """Performance profiles (Agarwal et al. 2021): the fraction of runs, over seeds, whose meta-loss is at most so much;
-    a panel an evaluation, the bands 95% intervals (Clopper and Pearson 1934) at each point by itself."""
-    values = tables.final
-    values = values[np.isfinite(values["meta_loss"])]
-    evaluations = list(values[EVALUATED].drop_duplicates().itertuples(index=False, name=None))
+    """Performance profiles, a panel an evaluation."""
     lines = appearance.lines(tables)
-    figure, placed = panels(evaluations)
-    for (phase, inputs), axis in placed:
-        here = values[(values["phase"] == phase) & (values["inputs"] == inputs)]
-        drawn = [(line, line.rows(here, tables.conditions)["meta_loss"].to_numpy()) for line in lines]
-        every = np.concatenate([losses for _, losses in drawn])
-        if not len(every):
-            continue  # all of the conditions shown diverged
-        thresholds = np.linspace(*np.quantile(every, [0, 1]) + 0.03 * np.ptp(every) * np.array([-1, 1]), 200)
-        for line, losses in drawn:
-            if len(losses):
-                fraction, (low, high) = statistics.performance_profile(losses, thresholds)
-                axis.plot(thresholds, fraction, DASHES[line.dash], color=line.colour)
-                axis.fill_between(thresholds, low, high, color=line.colour, alpha=0.12, linewidth=0)
-        label(axis, f"{phase}\n{inputs}", named("meta_loss"), "fraction of runs at most this")
-    legend(figure, lines, tables.excerpt)
-    return figure
+    plot = drawn(figures.profile(tables, lines))
+    legend(plot, lines, tables.excerpt)
+    return plot
 
 
 if __name__ == "__main__":

@@ -23,16 +23,27 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import tomli_w
-from figures import SCREEN_ROWS, Output, grid, label, output_folder, panels, parser, read, screen_table, script
+from figures import (
+    SCREEN_ROWS,
+    Output,
+    draw_axis,
+    drawn,
+    grid,
+    label,
+    output_folder,
+    parser,
+    read,
+    screen_table,
+    script,
+)
 from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm
-from matplotlib.ticker import NullFormatter
 from matplotlib.tri import Triangulation
 from rich.table import Table
 
 from metafa.errors import ResultsError
-from metafa.reporting import importance
-from metafa.reporting.appearance import EVALUATORS, beyond, choice_labels, reach, short, ticks, value, with_room
+from metafa.reporting import importance, search_figures
+from metafa.reporting.appearance import EVALUATORS, short, value
 from metafa.reporting.objectives import Objective, chosen, front, points
 from metafa.results import preparation
 from metafa.studies.study import Study
@@ -63,7 +74,7 @@ def main() -> None:
     output.table("search", found, as_rich(found, best, study, objectives))
     save_best(output, study, found.loc[[best[0]]].to_dict("records")[0], objectives)
     if len(objectives) == 2:
-        output.figure("search_pareto", plot_pareto(found, best, objectives))
+        output.figure("search_pareto", plot_pareto(found, best, study, objectives))
     weights = importance.importances(study, objectives, found)
     objectives = [one for one in objectives if one.name not in study.spaces]
     if not objectives:
@@ -113,62 +124,16 @@ def save_best(output: Output, study: Study, row: dict[str, Any], objectives: lis
         output.say(line)
 
 
-def of_space(axis_of: str, axis: plt.Axes, name: str, study: Study, values: pd.Series) -> pd.Series:
-    """Makes an axis that of a setting; returns where on it each of ``values`` is."""
-    space = study.spaces[name]
-    if space.get("log"):
-        logarithmic(axis_of, axis, space["low"], space["high"])
-    if "choices" not in space:
-        return values.astype(float)
-    choices = space["choices"]
-    getattr(axis, f"set_{axis_of}ticks")(range(len(choices)), choice_labels(choices), fontsize=8)
-    getattr(axis, f"set_{axis_of}lim")(-0.5, len(choices) - 0.5)
-    return values.map(choices.index).astype(float)
-
-
-def of_objective(axis_of: str, axis: plt.Axes, found: pd.DataFrame, objective: Objective) -> None:
-    """Makes an axis that of an objective, and says how many trials lie beyond it."""
-    low, high = reach(found[objective.name], objective.maximize)
-    *ends, as_ratios = with_room(low, high)
-    if as_ratios:
-        logarithmic(axis_of, axis, low, high)
-    getattr(axis, f"set_{axis_of}lim")(*ends)
-    if off := beyond(found[objective.name], objective.maximize):
-        axis.set_title(f"{off} of {len(found)} beyond the axis", loc="right", fontsize=7, color="#666666")
-
-
-def logarithmic(axis_of: str, axis: plt.Axes, low: float, high: float) -> None:
-    getattr(axis, f"set_{axis_of}scale")("log")
-    said = ticks(low, high)
-    getattr(axis, f"set_{axis_of}ticks")(said, [f"{one:g}" for one in said])
-    getattr(axis, f"{axis_of}axis").set_minor_formatter(NullFormatter())
-
-
 def plot_importance(weights: pd.DataFrame, objectives: list[Objective]) -> plt.Figure:
-    figure, placed = panels([one.name for one in objectives], share=False)
-    for name, axis in placed:
-        here = weights[weights["objective"] == name].iloc[::-1]
-        places = np.arange(len(here))
-        for i, (evaluator, colour) in enumerate(EVALUATORS.items()):
-            axis.barh(places + 0.27 * (1 - i), here[evaluator], 0.25, color=colour, label=evaluator)
-        axis.set_yticks(places, [short(name) for name in here["setting"]], fontsize=8)
-        label(axis, name, "share of importance", "")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    return figure
+    plot = drawn(search_figures.importances(weights, objectives))
+    plot.legend(*plot.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return plot
 
 
 def plot_slices(found: pd.DataFrame, study: Study, objectives: list[Objective], ranked: list[str]) -> plt.Figure:
-    """A row an objective, a column a setting, the most important first; the later trials darker."""
-    figure, axes = grid(len(objectives), len(ranked))
-    for objective, row in zip(objectives, axes, strict=True):
-        for setting, axis in zip(ranked, row, strict=True):
-            places = of_space("x", axis, setting, study, found[setting])
-            if "choices" in study.spaces[setting]:  # beside each other
-                places = places + np.random.default_rng(0).uniform(-0.15, 0.15, len(places))
-            axis.scatter(places, found[objective.name], c="#0072B2", s=14, alpha=0.6, linewidth=0)
-            of_objective("y", axis, found, objective)
-            label(axis, "", short(setting), objective.words)
-    return figure
+    """A row an objective, a column a setting, the most important first."""
+    figure = search_figures.slices(found, study, objectives, ranked)
+    return drawn(figure, figure.columns)
 
 
 def plot_contours(found: pd.DataFrame, study: Study, objectives: list[Objective], ranked: list[str]) -> plt.Figure:
@@ -182,10 +147,15 @@ def plot_contours(found: pd.DataFrame, study: Study, objectives: list[Objective]
         colours = colormaps["viridis_r" if objective.maximize else "viridis"]
         norm = BoundaryNorm(levels, colours.N) if len(levels) > 1 else None
         for (across, up), axis in zip(pairs, row, strict=True):
-            x, y = of_space("x", axis, across, study, found[across]), of_space("y", axis, up, study, found[up])
+            x, y = (search_figures.places(found[name], name, study) for name in (across, up))
+            for axis_of, name in (("x", across), ("y", up)):
+                draw_axis(axis_of, axis, search_figures.setting_axis(name, study))
             if x.nunique() > 2 and y.nunique() > 2:
                 with contextlib.suppress(ValueError, RuntimeError):  # all on one line
-                    near = Triangulation(*(height(found[name], study.spaces[name]) for name in (across, up))).triangles
+                    heights = (
+                        search_figures.setting_coordinate(found[name], name, study).heights for name in (across, up)
+                    )
+                    near = Triangulation(*heights).triangles
                     axis.tricontourf(x, y, near, values, levels=levels, norm=norm, cmap=colours, alpha=0.5)
             points = axis.scatter(x, y, c=values, norm=norm, cmap=colours, s=22, edgecolor="black", linewidth=0.4)
             label(axis, "", short(across), short(up))
@@ -195,63 +165,34 @@ def plot_contours(found: pd.DataFrame, study: Study, objectives: list[Objective]
 
 def plot_parallel(found: pd.DataFrame, study: Study, objectives: list[Objective], ranked: list[str]) -> plt.Figure:
     """A line a trial, through the value of each setting and its objective: the best fifth in colour and in front."""
-    figure, axes = grid(len(objectives), 1, share=False)
-    figure.set_figwidth(2 + 1.9 * len(ranked))
+    plot, axes = grid(len(objectives), 1, share=False)
+    plot.set_figwidth(2 + 1.9 * len(ranked))
     for objective, axis in zip(objectives, axes[:, 0], strict=True):
         ordered = found.sort_values(objective.name, ascending=objective.maximize).tail(TRIALS)  # the best last
-        columns = [*ranked, objective.name]
-        heights = pd.DataFrame({name: height(ordered[name], study.spaces[name]) for name in ranked})
-        ranks = ordered[objective.name].rank()
-        heights[objective.name] = (ranks - 1) / max(1, len(ranks) - 1)
-        first = len(ordered) - max(1, math.ceil(SHARE * len(ordered)))
-        for place, line in enumerate(heights.to_numpy()):
-            best = place >= first
-            axis.plot(line, color="#D55E00" if best else "#999999", linewidth=0.8, alpha=0.9 if best else 0.35)
-        for place, name in enumerate(columns):
+        coordinates = search_figures.parallel(ordered, study, objective, ranked)
+        first_of_best = len(ordered) - max(1, math.ceil(SHARE * len(ordered)))
+        for place, heights in enumerate(np.stack([one.heights for one in coordinates], 1)):
+            best = place >= first_of_best
+            axis.plot(heights, color="#D55E00" if best else "#999999", linewidth=0.8, alpha=0.9 if best else 0.35)
+        for place, coordinate in enumerate(coordinates):
             axis.axvline(place, color="black", linewidth=0.8)
-            space = study.spaces.get(name) if name in ranked else None
-            for at, said in ends(ordered[name], space):
-                axis.annotate(said, (place, at), (4, 0), textcoords="offset points", fontsize=7, va="center")
-        axis.set_xticks(range(len(columns)), [*(short(name) for name in ranked), objective.words], fontsize=8)
+            ends = ((coordinate.low, value(coordinate.low)), (coordinate.high, value(coordinate.high)))
+            for tick, text in coordinate.ticks or ends:
+                height = (tick - coordinate.low) / ((coordinate.high - coordinate.low) or 1)
+                axis.annotate(text, (place, height), (4, 0), textcoords="offset points", fontsize=7, va="center")
+        axis.set_xticks(range(len(coordinates)), [one.label for one in coordinates], fontsize=8)
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
         axis.set_title(f"in colour the best {SHARE:.0%} by {objective.words}; its axis by rank", fontsize=10)
-    return figure
+    return plot
 
 
-def height(values: pd.Series, space: dict[str, Any]) -> pd.Series:
-    """Where on an axis from 0 to 1 each value of a setting is."""
-    if "choices" in space:
-        return values.map(space["choices"].index) / max(1, len(space["choices"]) - 1)
-    numbers, low, high = values.astype(float), space["low"], space["high"]
-    if space.get("log"):
-        numbers, low, high = np.log(numbers), math.log(low), math.log(high)
-    return (numbers - low) / (high - low)
-
-
-def ends(values: pd.Series, space: dict[str, Any] | None) -> list[tuple[float, str]]:
-    """What an axis says, and where; that of an objective is of ranks."""
-    if space is None:
-        return [(part, value(float(values.quantile(part)))) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    if "choices" in space:
-        number = max(1, len(space["choices"]) - 1)
-        return [(i / number, label) for i, label in enumerate(choice_labels(space["choices"]))]
-    return [(0.0, value(space["low"])), (1.0, value(space["high"]))]
-
-
-def plot_pareto(found: pd.DataFrame, best: list[int], objectives: list[Objective]) -> plt.Figure:
+def plot_pareto(found: pd.DataFrame, best: list[int], study: Study, objectives: list[Objective]) -> plt.Figure:
     """All trials, and those that no other is better than in both objectives."""
-    first, second = objectives
-    figure, ((axis,),) = grid(1, 1)
-    figure.set_figwidth(6)
-    axis.scatter(found[second.name], found[first.name], c="#999999", s=14, label="trials")
-    line = found.loc[best].sort_values(second.name)
-    axis.plot(line[second.name], line[first.name], "o-", color="#D55E00", markersize=5, label="Pareto front")
-    for axis_of, one in (("x", second), ("y", first)):
-        of_objective(axis_of, axis, found, one)
-    label(axis, "", second.words, first.words)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return figure
+    plot = drawn(search_figures.pareto(found, best, study, objectives))
+    plot.set_figwidth(6)
+    plot.legend(loc="outside lower center", ncols=2, frameon=False)
+    return plot
 
 
 if __name__ == "__main__":

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from metafa.errors import ResultsError
-from metafa.reporting import appearance, charts, claims, comparison, conditions, importance, objectives
+from metafa.reporting import (
+    appearance,
+    charts,
+    claims,
+    comparison,
+    conditions,
+    figures,
+    importance,
+    objectives,
+    search_figures,
+)
 from metafa.reporting.appearance import Line, named
 from metafa.reporting.conditions import EVALUATED, Tables
-from metafa.reporting.sections import Section
-from metafa.studies.data import BATCH
+from metafa.reporting.objectives import Objective
+from metafa.reporting.sections import Chart, Section, Table, table_of
 from metafa.studies.study import Study
 
-COURSES = ("alignment_angle", "effective_dimensionality", "readout_probability", "meta_loss", "accuracy")
-CAPTIONS = {
+CAPTIONS = {  # of the metrics whose course is drawn
     "alignment_angle": "The angle between weights and feedback, layer by layer; 90 degrees is no alignment.",
     "effective_dimensionality": "The participation ratio of each layer's squared singular values.",
     "readout_probability": "The mean of the largest readout probability; on noise, chance is one over the classes.",
@@ -32,14 +43,17 @@ def answering_sections(study: Study, tables: Tables, lines: list[Line]) -> list[
 def claims_section(study: Study, tables: Tables, lines: list[Line]) -> Section | None:
     if not study.claims:
         return None
-    section = Section("claims", "Claims", ["Judged by the rules that stand in the study file, written before it ran."])
     try:
         judged = claims.judge_all(tables, study.claims)
     except ResultsError as error:
-        return Section("claims", "Claims", warnings=[str(error)])
-    section.answer = claims.in_a_sentence(judged)
-    section.table(judged)
-    return section
+        return Section("claims", "Claims", warnings=(str(error),))
+    return Section(
+        "claims",
+        "Claims",
+        ("Judged by the rules that stand in the study file, written before it ran.",),
+        answer=claims.in_a_sentence(judged),
+        tables=(table_of(judged),),
+    )
 
 
 def meta_loss_section(study: Study, tables: Tables, lines: list[Line]) -> Section | None:
@@ -48,118 +62,121 @@ def meta_loss_section(study: Study, tables: Tables, lines: list[Line]) -> Sectio
     table = comparison.compare(tables)
     if table["meta_loss"].isna().all():
         answer = "No meta-loss is to be told: every seed of every condition diverged."
-        section = Section("meta-loss", "Meta-loss", [answer], answer)
-        section.table(table[[*EVALUATED, *tables.conditions, "seeds", "diverged"]])
-        return section
-    sentences = comparison.verdicts(table, tables.conditions)[: conditions.SHOWN]
+        counts = table_of(table[[*EVALUATED, *tables.conditions, "seeds", "diverged"]])
+        return Section("meta-loss", "Meta-loss", (answer,), answer, tables=(counts,))
     too_few = comparison.too_few(table)
-    section = Section(
+    return Section(
         "meta-loss",
         "Meta-loss",
-        sentences,
+        tuple(comparison.verdicts(table, tables.conditions)[: conditions.SHOWN]),
         answer=comparison.answer(table, tables.conditions),
-        warnings=[too_few] if too_few else [],
+        warnings=(too_few,) if too_few else (),
+        charts=_meta_loss_charts(table, tables, lines),
+        tables=_meta_loss_tables(table, tables),
     )
-    section.chart(
-        charts.meta_losses(table, tables, lines),
-        "After the last inner step",
-        "Means over seeds with 95% intervals; rings are without noise.",
+
+
+def _meta_loss_charts(table: pd.DataFrame, tables: Tables, lines: list[Line]) -> tuple[Chart, ...]:
+    last = figures.intervals(table, "meta_loss", named("meta_loss"), tables, lines)
+    curves = figures.adaptation_curves(tables)
+    return (
+        Chart(
+            charts.draw_rows(last, 26, 120),
+            "After the last inner step",
+            "Means over seeds with 95% intervals; rings are without noise.",
+        ),
+        *(
+            Chart(
+                charts.draw(figures.adaptation(curves, metric, tables, lines)),
+                f"Adaptation: {named(metric)}",
+                "Against inner steps on the support set; bands are 95% intervals of the mean over seeds.",
+            )
+            for metric in ("meta_loss", "meta_accuracy")
+        ),
+        Chart(
+            charts.draw(figures.profile(tables, lines)),
+            "Performance profiles",
+            "The fraction of seeds whose meta-loss is at most so much: the further left, the better.",
+        ),
     )
-    curves = comparison.curves(tables.of_shown(tables.adaptation), tables, [*EVALUATED, "metric", "step"])
-    losses = curves[curves["metric"] == "meta_loss"]
-    titles = {key: ", ".join(key) for key in losses[EVALUATED].drop_duplicates().itertuples(index=False, name=None)}
-    titles = dict(sorted(titles.items(), key=lambda item: tables.phases.index(item[0][0])))
-    for metric in ("meta_loss", "meta_accuracy"):
-        of_metric = curves[curves["metric"] == metric]
-        section.chart(
-            charts.by_steps(of_metric, tables, lines, titles, EVALUATED, metric, "inner steps", 3),
-            f"Adaptation: {named(metric)}",
-            "Against inner steps on the support set; bands are 95% intervals of the mean over seeds.",
-        )
-    section.chart(
-        charts.profile(tables, lines),
-        "Performance profiles",
-        "The fraction of seeds whose meta-loss is at most so much: the further left, the better.",
-    )
+
+
+def _meta_loss_tables(table: pd.DataFrame, tables: Tables) -> tuple[Table, ...]:
     means = ["of_pairs", "against_pairs"]
-    section.table(table.drop(columns=[*means, "pairs"]), "Conditions, and against the same without noise")
-    if len(pairs := comparison.pairs(tables)):
-        section.table(pairs.drop(columns=means), "Every pair of the conditions shown")
-    return section
+    against_no_noise = table_of(table.drop(columns=[*means, "pairs"]), "Conditions, and against the same without noise")
+    pairs = comparison.pairs(tables)
+    if pairs.empty:
+        return (against_no_noise,)
+    return against_no_noise, table_of(pairs.drop(columns=means), "Every pair of the conditions shown")
 
 
 def search_section(study: Study, tables: Tables, lines: list[Line]) -> Section | None:
     if len(study.spaces) < 2 and not study.adaptive:
         return None
     try:
-        sought = objectives.chosen(tables, study)
-        trials = objectives.points(tables, study, sought)
+        chosen = objectives.chosen(tables, study)
+        trials = objectives.points(tables, study, chosen)
     except ResultsError:
         return None
     if len(trials) < 3:
         return None
-    best = objectives.front(trials, sought)
+    best = objectives.front(trials, chosen)
     row = trials.loc[best[0]]
-    reached = ", ".join(f"{objective.words} {appearance.value(row[objective.name])}" for objective in sought)
-    others = [name for name in study.spaces if name not in [objective.name for objective in sought]]
+    reached = ", ".join(f"{objective.words} {appearance.value(row[objective.name])}" for objective in chosen)
+    others = [name for name in study.spaces if name not in [objective.name for objective in chosen]]
     at = appearance.in_words(others, [row[name] for name in others])
     answer = f"Of {len(trials)} trials the best has {reached}{f', at {at}' if at else ''}."
-    section = Section("search", "What the settings did", [answer], answer)
-    if len(sought) == 2:
-        section.chart(
-            charts.pareto(trials, best, sought, study),
+    return Section(
+        "search",
+        "What the settings did",
+        (answer,),
+        answer,
+        charts=tuple(_search_charts(study, chosen, trials, best)),
+        tables=(table_of(trials.loc[best], "The best" if len(chosen) == 1 else "The front"),),
+    )
+
+
+def _search_charts(study: Study, chosen: list[Objective], trials: pd.DataFrame, best: list[int]) -> Iterator[Chart]:
+    if len(chosen) == 2:
+        yield Chart(
+            charts.draw(search_figures.pareto(trials, best, study, chosen)),
             "Pareto front",
-            "Trials that no other is better than in both." + _off(trials, sought),
+            "Trials that no other is better than in both." + _beyond_the_axes(trials, chosen),
         )
     names = list(study.spaces)
-    if len(trials) >= EXPLAINED and len(shares := importance.importances(study, sought, trials)):
+    if len(trials) >= EXPLAINED and len(shares := importance.importances(study, chosen, trials)):
         names = importance.ranked(shares)
-        section.chart(
-            charts.importances(shares, sought),
+        yield Chart(
+            charts.draw_bars(search_figures.importances(shares, chosen)),
             "Importance",
             "How much of what came out each setting accounts for, by three evaluators: shares of what they explain.",
         )
-    section.chart(
-        charts.slices(trials, study, sought, names),
+    yield Chart(
+        charts.draw(search_figures.slices(trials, study, chosen[:1], names)),
         "Slices",
-        "Every trial's objective against each setting." + _off(trials, sought[:1]),
+        "Every trial's objective against each setting." + _beyond_the_axes(trials, chosen[:1]),
     )
     if len(study.spaces) > 2:
-        section.chart(
-            charts.parallel(trials, study, sought),
+        yield Chart(
+            charts.parallel(search_figures.parallel(trials, study, chosen[0], list(study.spaces)), chosen[0]),
             "Parallel coordinates",
             "A line a trial; drag along an axis to keep those that pass there.",
         )
-    section.table(trials.loc[best], "The best" if len(sought) == 1 else "The front")
-    return section
 
 
-def _off(trials: pd.DataFrame, sought: list[objectives.Objective]) -> str:
+def _beyond_the_axes(trials: pd.DataFrame, chosen: list[Objective]) -> str:
     """What the axes of objectives leave out, in words."""
-    off = max(appearance.beyond(trials[objective.name], objective.maximize) for objective in sought)
-    return f" {off} of {len(trials)} lie beyond the axis; a double click shows them." if off else ""
+    number = max(appearance.beyond(trials[objective.name], objective.maximize) for objective in chosen)
+    return f" {number} of {len(trials)} lie beyond the axis; a double click shows them." if number else ""
 
 
 def course_section(study: Study, tables: Tables, lines: list[Line]) -> Section | None:
-    trained = [name for kind in ("noise", "supervised", "meta") for name in tables.phases_of(kind)]
-    trained = [name for name in tables.phases if name in trained]
-    section = Section("course", "Through the phases")
-    where = ["phase", "layer", "inputs"]
-    for metric in COURSES:
-        rows = tables.rows_of_shown([metric], trained)
-        if metric == "accuracy":  # of the batch trained on it says little
-            rows = rows[rows["inputs"] != BATCH.inputs]
-        if rows.empty:
-            continue
-        curves = comparison.curves(rows, tables, [*where, "step"])
-        if curves.empty:  # all diverged
-            continue
-        of = curves["layer"].map(lambda layer: f"layer {layer:.0f}").where(curves["layer"].notna(), curves["inputs"])
-        curves = curves.assign(of=of)
-        keys = set(zip(curves["of"], curves["phase"], strict=True))
-        titles = {key: f"{key[1]}, {key[0]}" for key in sorted(keys, key=lambda key: (key[0], trained.index(key[1])))}
-        figure = charts.by_steps(
-            curves, tables, lines, titles, ["of", "phase"], metric, "steps of the phase", len(trained)
-        )
-        section.chart(figure, named(metric), CAPTIONS[metric])
-    return section if section.charts else None
+    rows = tables.rows_of_shown(list(CAPTIONS), figures.course_phases(tables))
+    curves = figures.course_curves(rows, tables)
+    columns = len(figures.course_phases(tables))
+    drawn = tuple(
+        Chart(charts.draw(figures.course(curves, metric, tables, lines), columns), named(metric), caption)
+        for metric, caption in CAPTIONS.items()
+        if (curves["metric"] == metric).any()
+    )
+    return Section("course", "Through the phases", charts=drawn) if drawn else None

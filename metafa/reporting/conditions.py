@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from metafa.errors import ResultsError
-from metafa.reporting.trial_table import divergences_of, is_list, phase_kinds
+from metafa.reporting.trial_table import alike, divergences_of, every_trial, has_holder, is_list, phase_kinds, plain
 from metafa.results import addresses, damage, tables
 from metafa.results.columns import MEASUREMENTS
 from metafa.results.statuses import ANALYSED
@@ -240,22 +239,17 @@ def of_trials(store: Store, trials: pd.DataFrame) -> Tables:
     return Tables(store, trials, *_with_conditions(store, ended))
 
 
-def as_frame(trials: pa.Table) -> pd.DataFrame:
-    """The table of trials as a data frame, in which whole numbers stay whole where some have none."""
-    return trials.to_pandas(integer_object_nulls=True)
-
-
 def read_trials(store: Store) -> pd.DataFrame:
-    """The table of trials. Raises `ResultsError`."""
+    """The table of trials. Raises `ResultsError` where there is none, or no trial in it."""
     try:
-        if (table := tables.read_table(store, "trials")).num_rows:
-            return as_frame(table)
-        said = "no trial has ended yet"
+        if len(trials := every_trial(store)):
+            return trials
+        reason = "no trial has ended yet"
     except OSError as error:
-        said = damage.reason(error)
+        reason = damage.reason(error)
     raise ResultsError(
-        f"{store.address}: no tables `trials` and `measurements` of metafa here ({said}); give what `metafa run` calls "
-        "results, such as results/quickstart"
+        f"{store.address}: no tables `trials` and `measurements` of metafa here ({reason}); give what `metafa run` "
+        "calls results, such as results/quickstart"
     )
 
 
@@ -275,20 +269,20 @@ def _with_conditions(store: Store, trials: pd.DataFrame) -> tuple[pd.DataFrame, 
     apart = {*lists, RULE, *(f"{phase}.phase" for phase in kinds)}  # no conditions, or named otherwise
     # a setting goes by its dotted name
     settings = [name for name in trials if (name in RENAMED.values() or "." in name) and name not in apart]
-    holders = {holder: _has(trials, holder) for holder in {name.rpartition(".")[0] for name in settings}}
+    holders = {holder: has_holder(trials, holder) for holder in {name.rpartition(".")[0] for name in settings}}
     differing = [
         name for name in settings if trials.loc[holders[name.rpartition(".")[0]], name].map(repr).nunique() > 1
     ]
     if len(told := set(steps) & set(differing)) == 1:  # their sum tells them apart
         differing = [name for name in differing if name not in told]
-    trials = trials.assign(**{name: trials[name].map(_plain) for name in differing})
+    trials = trials.assign(**{name: trials[name].map(plain) for name in differing})
     if lists:
         trials = trials.assign(**{RATE: trials[lists[0]]})
     conditions = [RULE, NOISE, *differing, *([RATE] if lists else [])]
-    if _alike(trials, conditions).any():
-        trials = trials.assign(**{ORDER: trials["phases"].map(_plain)})
+    if alike(trials, conditions).any():
+        trials = trials.assign(**{ORDER: trials["phases"].map(plain)})
         conditions.append(ORDER)
-    if (twice := _alike(trials, conditions)).any():
+    if (twice := alike(trials, conditions)).any():
         raise ResultsError(
             f"{store.address}: trials {' and '.join(trials['trial_id'][twice].head(2))} stand for the same condition; "
             "one of them is a copy, or not of this study"
@@ -297,20 +291,5 @@ def _with_conditions(store: Store, trials: pd.DataFrame) -> tuple[pd.DataFrame, 
     return trials, conditions, of_noise + ([RATE] if lists and lists[0].rpartition(".")[0] in noises else [])
 
 
-def _has(trials: pd.DataFrame, holder: str) -> pd.Series:
-    """Whether each trial has what a setting is of: a phase, or what all have."""
-    found = trials["phases"].map(lambda phases: holder in phases)
-    return found if found.any() else ~found
-
-
-def _alike(trials: pd.DataFrame, conditions: list[str]) -> pd.Series:
-    """Which trials have a condition that another has too."""
-    return trials[conditions].map(repr).duplicated(keep=False)
-
-
 def _strings(values: Iterable[str]) -> pa.Array:
     return pa.array(sorted(values), pa.string())
-
-
-def _plain(value: Any) -> Any:
-    return ", ".join(map(str, value)) if is_list(value) else value

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from metafa.reporting import appearance
-from metafa.reporting.sections import TABLE_ROWS, Section
+from metafa.reporting.sections import TABLE_ROWS, Section, table_of
 from metafa.results.columns import RUN_COLUMNS
 from metafa.results.store import Store
 from metafa.studies.settings import flatten
@@ -22,9 +22,8 @@ def problems_section(trials: pd.DataFrame) -> Section:
     """Every trial that failed, diverged or was stopped."""
     bad = trials[~trials["status"].isin(["done"])]
     if bad.empty:
-        return Section("problems", "Failed, diverged, stopped", ["None: every trial that ended ran to its end."])
+        return Section("problems", "Failed, diverged, stopped", ("None: every trial that ended ran to its end.",))
     counts = ", ".join(f"{number} {status}" for status, number in bad["status"].value_counts().items())
-    section = Section("problems", "Failed, diverged, stopped", [counts + "."])
     rows = [
         {
             "trial_id": row["trial_id"],
@@ -35,13 +34,14 @@ def problems_section(trials: pd.DataFrame) -> Section:
         }
         for _, row in bad.iterrows()
     ]
-    section.table(pd.DataFrame(rows))
-    section.texts = [
+    texts = tuple(
         (f"{row['trial_id']}: the whole error", "\n".join(_error(row)))
         for _, row in bad.head(20).iterrows()
         if len(_error(row)) > 1
-    ]
-    return section
+    )
+    return Section(
+        "problems", "Failed, diverged, stopped", (counts + ".",), tables=(table_of(pd.DataFrame(rows)),), texts=texts
+    )
 
 
 def _error(row: pd.Series) -> list[str]:
@@ -63,24 +63,25 @@ def _point(row: pd.Series) -> str:
 
 
 def trials_section(study: Study, trials: pd.DataFrame) -> Section:
-    section = Section("trials", "Trials", [f"{study.fewer[0].upper()}{study.fewer[1:]}."] if study.fewer else [])
-    if len(trials):
-        frame = pd.DataFrame({"trial_id": trials["trial_id"], "status": trials["status"]})
-        points = trials["point"].map(lambda text: json.loads(text or "{}"))
-        for name in study.spaces:
-            frame[name] = points.map(lambda point, name=name: appearance.value(point.get(name)))
-            if all(type(point.get(name)) in (int, float) for point in points):
-                frame[name] = points.map(lambda point, name=name: point[name])
-        for name in ("seconds", "host", "device"):
-            frame[name] = trials[name]
-        section.table(frame)
-        if len(frame) > TABLE_ROWS:
-            section.sentences.append(f"The first {TABLE_ROWS} of {len(frame)}.")
-    return section
+    fewer = (f"{study.fewer[0].upper()}{study.fewer[1:]}.",) if study.fewer else ()
+    if trials.empty:
+        return Section("trials", "Trials", fewer)
+    first = (f"The first {TABLE_ROWS} of {len(trials)}.",) if len(trials) > TABLE_ROWS else ()
+    return Section("trials", "Trials", (*fewer, *first), tables=(table_of(_trials(study, trials)),))
+
+
+def _trials(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
+    frame = pd.DataFrame({"trial_id": trials["trial_id"], "status": trials["status"]})
+    points = trials["point"].map(lambda text: json.loads(text or "{}"))
+    for name in study.spaces:
+        frame[name] = points.map(lambda point, name=name: appearance.value(point.get(name)))
+        if all(type(point.get(name)) in (int, float) for point in points):
+            frame[name] = points.map(lambda point, name=name: point[name])
+    return frame.assign(**{name: trials[name] for name in ("seconds", "host", "device")})
 
 
 def study_file_section(study: Study) -> Section:
-    return Section("study", "Study file", texts=[("", study.text.strip())])
+    return Section("study", "Study file", texts=(("", study.text.strip()),))
 
 
 def provenance_section(store: Store, study: Study, trials: pd.DataFrame) -> Section:
@@ -95,10 +96,12 @@ def provenance_section(store: Store, study: Study, trials: pd.DataFrame) -> Sect
         rows += [("last trial ended", f"{ends.max():%Y-%m-%d %H:%M} UTC")]
         rows += [("time in trials", f"{trials['seconds'].sum() / 3600:.2f} hours")]
     rows += [("this report", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC")]
-    section = Section("provenance", "Provenance")
-    section.table(pd.DataFrame(rows, columns=["what", "value"]))
     settings = flatten(study.examples[0])
     shown_otherwise = {*study.spaces, *(f"{phase}.phase" for phase in settings["phases"])}
-    fixed = [f"{name} = {value}" for name, value in settings.items() if name not in shown_otherwise]
-    section.texts = [("every setting that the study does not vary, defaults included", "\n".join(fixed))]
-    return section
+    fixed = "\n".join(f"{name} = {value}" for name, value in settings.items() if name not in shown_otherwise)
+    return Section(
+        "provenance",
+        "Provenance",
+        tables=(table_of(pd.DataFrame(rows, columns=["what", "value"])),),
+        texts=(("every setting that the study does not vary, defaults included", fixed),),
+    )

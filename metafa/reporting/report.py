@@ -17,10 +17,10 @@ from metafa.reporting.origin_sections import (
     study_file_section,
     trials_section,
 )
+from metafa.reporting.trial_table import every_trial
 from metafa.results import heartbeat, preparation
 from metafa.results.statuses import ANALYSED
 from metafa.results.store import Store
-from metafa.results.tables import read_table
 from metafa.studies.study import Study
 
 DASHES = {"solid": "", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3"}  # of a condition's mark, in pixels
@@ -29,29 +29,32 @@ DASHES = {"solid": "", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3"}  # of 
 def render(store: Store) -> str:
     """The report of the results in ``store``, as HTML that needs nothing else. Raises `ResultsError`."""
     study = preparation.read_study(store)
-    trials = _trials(store)
+    trials = every_trial(store)
     tables = conditions.of_trials(store, trials) if trials["status"].isin(ANALYSED).any() else None
     lines = appearance.lines(tables) if tables is not None else []
     answering = answering_sections(study, tables, lines) if tables is not None else []
-    answers = [section.answer for section in answering if section.answer]
-    warnings = tables.remarks if tables is not None else []
-    warnings += [warning for section in answering for warning in section.warnings]
-    sections = [section for section in answering if section.shown]
-    sections += [
+    sections = [
+        *(section for section in answering if section.shown),
         problems_section(trials),
         trials_section(study, trials),
         study_file_section(study),
         provenance_section(store, study, trials),
     ]
+    answers = [section.answer for section in answering if section.answer]
+    remarks = tables.remarks if tables is not None else []
     running = _running(store, study, trials)
-    figures = {chart["id"]: chart["figure"].to_plotly_json() for section in sections for chart in section.charts}
+    figures = {
+        f"{section.id}-{number}": chart.figure.to_plotly_json()
+        for section in sections
+        for number, chart in enumerate(section.charts)
+    }
     return _template().render(
         name=study.name,
         question=study.question,
         state=f"{len(trials)} of {study.total} trials" if running else f"done, {len(trials)} trials",
         running=running,
         answer=answers[0] if answers else "Nothing to say yet: no trial has ended that is compared with another.",
-        warnings=warnings,
+        warnings=[*remarks, *(warning for section in answering for warning in section.warnings)],
         contents=[(section.id, section.title) for section in sections],
         lines=lines,
         dashes=DASHES,
@@ -91,18 +94,12 @@ def _without_template(layout: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in layout.items() if key != "template"}
 
 
-def _trials(store: Store) -> pd.DataFrame:
-    """The table of trials, which may be empty while a study is young."""
-    table = read_table(store, "trials")
-    return conditions.as_frame(table) if table.num_rows else pd.DataFrame({"trial_id": [], "status": []}, dtype=str)
-
-
 def _running(store: Store, study: Study, trials: pd.DataFrame) -> str:
     """How far a study is that is not done; empty where it is."""
     left = study.total - len(trials)
     if left <= 0:
         return ""
-    said = f"{left} of {study.total} trials are still to do"
+    to_do = f"{left} of {study.total} trials are still to do"
     drivers, now = heartbeat.look(store), datetime.datetime.now(datetime.UTC)
-    told = "; ".join(heartbeat.sentences(drivers, now))
-    return f"{said}; as of {now:%Y-%m-%d %H:%M} UTC: {told}." if told else f"{said}."
+    of_drivers = "; ".join(heartbeat.sentences(drivers, now))
+    return f"{to_do}; as of {now:%Y-%m-%d %H:%M} UTC: {of_drivers}." if of_drivers else f"{to_do}."

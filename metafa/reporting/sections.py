@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -25,45 +25,63 @@ class Cell:
     kind: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
+class Chart:
+    """A figure of a section, with what stands above and below it."""
+
+    figure: go.Figure
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, and whether it is of numbers."""
+
+    name: str
+    number: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a section as it is shown."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the report, with what it holds in the order it is shown; one that only warns is not shown.
 
-    answer: what it says to the study's question in a sentence, empty where it does not; the first answer of all
-        sections stands at the report's top.
+    answer: its answer to the study's question, a sentence; empty where it has none. The first answer of all sections
+        stands at the report's top.
     warnings: what has to be known before any number is read, at the report's top as well.
+    texts: each with a title, behind which it is folded away where there is one.
     """
 
     id: str
     title: str
-    sentences: list[str] = field(default_factory=list)
+    sentences: tuple[str, ...] = ()
     answer: str = ""
-    warnings: list[str] = field(default_factory=list)
-    charts: list[dict[str, Any]] = field(default_factory=list)
-    tables: list[dict[str, Any]] = field(default_factory=list)
-    texts: list[tuple[str, str]] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    texts: tuple[tuple[str, str], ...] = ()
 
     @property
     def shown(self) -> bool:
         return bool(self.sentences or self.charts or self.tables or self.texts)
 
-    def chart(self, figure: go.Figure, title: str, caption: str) -> None:
-        self.charts.append(
-            {"id": f"{self.id}-{len(self.charts)}", "title": title, "caption": caption, "figure": figure}
-        )
 
-    def table(self, frame: pd.DataFrame, title: str = "") -> None:
-        self.tables.append(_table(frame, f"{self.id}-table-{len(self.tables)}", title))
-
-
-def _table(frame: pd.DataFrame, id_: str, title: str) -> dict[str, Any]:
+def table_of(frame: pd.DataFrame, title: str = "") -> Table:
+    """The first `TABLE_ROWS` rows of ``frame`` as they are shown, each interval beside its estimate."""
     numbers = {name: pd.api.types.is_numeric_dtype(frame[name]) for name in frame}
-    # an interval stands beside what it is of
     names = [name for name in frame if not (str(name).endswith(("_low", "_high")) and numbers[name])]
-    columns = [{"name": appearance.short(str(name)), "number": numbers[name]} for name in names]
+    columns = tuple(Column(appearance.short(str(name)), numbers[name]) for name in names)
     shown = frame.head(TABLE_ROWS).to_dict("records")
-    rows = [[_cell(row, str(name), numbers[name]) for name in names] for row in shown]
-    return {"id": id_, "title": title, "columns": columns, "rows": rows}
+    return Table(title, columns, tuple(tuple(_cell(row, str(name), numbers[name]) for name in names) for row in shown))
 
 
 def _cell(row: Mapping[str, Any], name: str, number: bool) -> Cell:

@@ -1,4 +1,4 @@
-"""What rows of the table of trials say, those of earlier versions too: kinds of phases, and what diverged."""
+"""The table of trials, and what its rows say, those of earlier versions too: kinds of phases, and what diverged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metafa.results.store import Store
+from metafa.results.tables import read_table
+
 # Results of before do not say which kind a phase is of: there its kind is that of the one setting which no other has.
 OWN_SETTING = {
     "noise": "inputs",
@@ -16,6 +19,15 @@ OWN_SETTING = {
     "evaluate": "task_distributions",
     "out_of_distribution": "translation",
 }
+
+
+def every_trial(store: Store) -> pd.DataFrame:
+    """The table of trials, which is empty while a study is young; whole numbers stay whole where some trials have
+    none."""
+    table = read_table(store, "trials")
+    if not table.num_rows:
+        return pd.DataFrame({"trial_id": [], "status": []}, dtype=str)
+    return table.to_pandas(integer_object_nulls=True)
 
 
 def phase_kinds(trials: pd.DataFrame) -> dict[str, set[str]]:
@@ -47,3 +59,18 @@ def divergences_of(trial: pd.Series) -> list[dict[str, Any]]:
 def is_list(value: Any) -> bool:
     """Whether a cell holds a list, as which it is read."""
     return isinstance(value, list | np.ndarray)
+
+
+def has_holder(trials: pd.DataFrame, holder: str) -> pd.Series:
+    """Whether each trial has what a setting is of: a phase, or what all have."""
+    found = trials["phases"].map(lambda phases: holder in phases)
+    return found if found.any() else ~found
+
+
+def alike(trials: pd.DataFrame, conditions: list[str]) -> pd.Series:
+    """Which trials have a condition that another has too."""
+    return trials[conditions].map(repr).duplicated(keep=False)
+
+
+def plain(value: Any) -> Any:
+    return ", ".join(map(str, value)) if is_list(value) else value

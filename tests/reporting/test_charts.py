@@ -8,8 +8,7 @@ import pytest
 import synthetic_results
 from synthetic_results import EVALUATE, NOISE, study_of
 
-from metafa.reporting import appearance, charts, comparison, conditions
-from metafa.reporting.conditions import EVALUATED
+from metafa.reporting import appearance, charts, conditions, figures
 
 
 def test_bands_stay_on_a_logarithmic_axis(tmp_path: Path) -> None:
@@ -22,10 +21,9 @@ def test_bands_stay_on_a_logarithmic_axis(tmp_path: Path) -> None:
         lambda _: [row | {"seed": s, "step": n, "value": 1.5 + s} for s in (0, 1) for n in (0, 1)],
     )
     tables = conditions.read(tmp_path / "made")
-    curves = comparison.curves(tables.adaptation, tables, [*EVALUATED, "metric", "step"])
+    curves = figures.adaptation_curves(tables)
     assert (curves["low"] < 0).all()
-    titles, lines = {("evaluate", "glyphs"): "glyphs"}, appearance.lines(tables)
-    figure = charts.by_steps(curves, tables, lines, titles, EVALUATED, "meta_loss", "inner steps", 3)
+    figure = charts.draw(figures.adaptation(curves, "meta_loss", tables, appearance.lines(tables)))
     for band in figure.data[::2]:
         assert min(band.y) == 2.0 / 2, "half of the least value shown"
         assert max(band.y) == pytest.approx(curves["high"].iloc[0])
