@@ -71,7 +71,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 @pytest.fixture
 def matplotlibs(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(made.ANALYSIS))
+    monkeypatch.syspath_prepend(str(synthetic_results.ANALYSIS))
     return importlib.import_module("figures")
 
 
