@@ -18,27 +18,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import psutil
+import tomli_w
 
 from metafa.results import addresses, columns, continuing, preparation, publishing, tables, upkeep
 from metafa.studies import study
 from metafa.studies.settings import NUMERICS, flatten
 
 METAFA = str(Path(sys.executable).with_name("metafa"))
-LITTLE = """\
-seeds = 1
-[network]
-hidden = [4]
-feedback_scale = {{ low = 0.5, high = 2.0 }}
-[[phases]]
-phase = "supervised"
-dataset = "digits"
-steps = 1
-[measure]
-points = 3
-[search]
-method = "random"
-trials = {trials}
-"""
+
+
+def little(feedback_scale: object, search: dict | None = None, **supervised: object) -> str:
+    """A study of almost no work, whose network's feedback has these scales."""
+    settings = {
+        "seeds": 1,
+        "network": {"hidden": [4], "feedback_scale": feedback_scale},
+        "phases": [{"phase": "supervised", "dataset": "digits", "steps": 1} | supervised],
+        "measure": {"points": 3},
+    }
+    return tomli_w.dumps(settings | ({"search": search} if search else {}))
+
+
+def drawn(trials: int) -> str:
+    """So many trials of almost no work."""
+    return little({"low": 0.5, "high": 2.0}, {"method": "random", "trials": trials})
+
+
 REAL = """\
 seeds = 8
 [network]
@@ -64,14 +68,14 @@ def run(folder: Path, text: str, *options: str) -> float:
 def cost(folder: Path) -> None:
     """1,000 trials of almost no work, two at a time; then the same through Ray Tune's function API."""
     trials = 1000
-    whole = run(folder, LITTLE.format(trials=trials), "--workers", "2")
+    whole = run(folder, drawn(trials), "--workers", "2")
     rows = tables.load(folder / "results/study").trials
     span = (rows["started"].max() - rows["started"].min()).total_seconds()
     work = rows["seconds"].sum() / 2
     over, all_over = 1000 * (span - work) / trials, 1000 * (whole - work) / trials
     print(f"metafa: {whole:.1f} s in all, {span:.1f} s from the first trial to the last, {work:.1f} s of them work:")
     print(f"        {over:.1f} ms a trial over the work, {all_over:.1f} with starting and compaction", flush=True)
-    script = TUNE.format(trials=trials, text=LITTLE.format(trials=trials), folder=str(folder / "tune"))
+    script = TUNE.format(trials=trials, text=drawn(trials), folder=str(folder / "tune"))
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_NEW_OUTPUT": "0"}
     environment.pop("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", None)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
@@ -165,8 +169,7 @@ def _plain(number: int) -> float:
 
 def rows(folder: Path) -> None:
     """Ten million measurements: written by 1,000 trials, compacted, read; and what Tune's loggers make of the same."""
-    text = LITTLE.format(trials=1000).replace("{ low = 0.5, high = 2.0 }", "{ choices = SCALES }")
-    text = text.partition("[search]")[0].replace("SCALES", str([1 + i / 1000 for i in range(1000)]))
+    text = little({"choices": [1 + i / 1000 for i in range(1000)]})
     checked, place = study.parse(text), addresses.at(folder / "rows")
     preparation.prepare(place, checked)
     schema, random = columns.trials_schema(checked), np.random.default_rng(0)
@@ -248,7 +251,7 @@ print(time.perf_counter() - began)
 def memory(folder: Path) -> None:
     """The driver's memory over 5,000 trials."""
     trials = 5000
-    (folder / "study.toml").write_text(LITTLE.format(trials=trials))
+    (folder / "study.toml").write_text(drawn(trials))
     driver = subprocess.Popen([METAFA, "run", "study.toml"], cwd=folder, stdout=subprocess.PIPE, text=True)
     found: list[tuple[int, int]] = []
     for line in driver.stdout:
@@ -266,7 +269,7 @@ LARGE = """\
 seeds = 16
 [network]
 rule = { choices = ["feedback_alignment", "backprop"] }
-feedback_scale = { choices = SCALES }
+feedback_scale = { choices = %s }
 [[phases]]
 phase = "noise"
 steps = { choices = [0, 1000, 2000, 4000] }
@@ -290,7 +293,7 @@ claim = 8
 statement = "Noise lowers the meta-loss through meta-training"
 metric = "meta_loss"
 phase = "meta"
-task = "glyphs"
+inputs = "glyphs"
 step = "mean"
 expect = "lower"
 """
@@ -310,7 +313,7 @@ OF_TRAINING = [
 
 def make_large(folder: Path) -> None:
     """Ten million measurements of 1,000 trials, 16 seeds each."""
-    checked = study.parse(LARGE.replace("SCALES", str([round(0.5 + i / 80, 4) for i in range(125)])), "large")
+    checked = study.parse(LARGE % [round(0.5 + i / 80, 4) for i in range(125)], "large")
     place = addresses.at(folder / "large")
     preparation.prepare(place, checked)
     schema, random, total = columns.trials_schema(checked), np.random.default_rng(0), 0
@@ -365,9 +368,8 @@ def analysis(folder: Path) -> None:
 
 def parts(folder: Path) -> None:
     """5,000 trials that nobody has compacted: what a run does before its first trial, beside pandas reading them."""
-    choices = ", ".join(str(1 + number / 1000) for number in range(2500))
-    text = LITTLE.partition("[search]")[0].format().replace("{ low = 0.5, high = 2.0 }", f"{{ choices = [{choices}] }}")
-    checked = study.parse(text.replace("steps = 1", "steps = { choices = [1, 2] }"), default_name="parts")
+    text = little({"choices": [1 + number / 1000 for number in range(2500)]}, steps={"choices": [1, 2]})
+    checked = study.parse(text, default_name="parts")
     place = addresses.at(folder / "parts")
     preparation.prepare(place, checked)
     schema = columns.trials_schema(checked)
@@ -404,13 +406,9 @@ def parts(folder: Path) -> None:
 
 def grid(folder: Path) -> None:
     """`metafa check` of a grid of 100,000 trials."""
-    rates = ", ".join(f"{1e-4 * (1 + number / 100):.6f}" for number in range(100))
-    scales = ", ".join(f"{0.5 + number / 100:.2f}" for number in range(100))
-    text = LITTLE.partition("[search]")[0].format()
-    text = text.replace("{ low = 0.5, high = 2.0 }", f"{{ choices = [{scales}] }}")
-    text = text.replace(
-        "steps = 1", f"steps = {{ choices = {list(range(1, 11))} }}\nlearning_rate = {{ choices = [{rates}] }}"
-    )
+    rates = [round(1e-4 * (1 + number / 100), 6) for number in range(100)]
+    scales = [round(0.5 + number / 100, 2) for number in range(100)]
+    text = little({"choices": scales}, steps={"choices": list(range(1, 11))}, learning_rate={"choices": rates})
     (folder / "grid.toml").write_text(text)
     began = time.perf_counter()
     running = subprocess.Popen([METAFA, "check", "grid.toml"], cwd=folder, stdout=subprocess.PIPE, text=True)
