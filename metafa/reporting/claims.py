@@ -58,7 +58,7 @@ def of_claim(tables: Tables, claim: ClaimSettings) -> pd.DataFrame:
     if is_of(claim.metric, "tasks"):
         return rows
     of_dataset = (rows["inputs"] == rows["trial_id"].map(datasets(tables, claim.phase))) & rows["shift"].isna()
-    if claim.phase in tables.phases_of("out_of_distribution"):
+    if claim.phase in tables.phases_with(lambda kind: kind.skips_own_dataset):
         return rows[~of_dataset]
     if of_dataset.any():
         return rows[of_dataset]
@@ -66,10 +66,12 @@ def of_claim(tables: Tables, claim: ClaimSettings) -> pd.DataFrame:
 
 
 def datasets(tables: Tables, phase: str) -> pd.Series:
-    """The dataset that ``phase`` trains on or changes, by trial: its own, or that of the last supervised phase."""
+    """The dataset that ``phase`` trains on or changes, by trial: its own, or that of the last phase that
+    trains on one."""
     trials = tables.ended.set_index("trial_id")
     found = pd.Series(None, trials.index, dtype=object)
-    for name in (*tables.phases_of("supervised")[-1:], phase):
+    trained = [name for name in tables.phases_with(lambda kind: kind.trains) if f"{name}.dataset" in trials]
+    for name in (*trained[-1:], phase):
         if f"{name}.dataset" in trials:
             found = trials[f"{name}.dataset"].fillna(found)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from metafa.results import addresses, damage, tables
 from metafa.results.columns import MEASUREMENTS
 from metafa.results.statuses import ANALYSED
 from metafa.results.store import Store
-from metafa.studies.phase_settings import learning_rates_of
+from metafa.studies.phase_settings import PhaseSettings, learning_rates_of
 from metafa.studies.phases import PHASES
 from metafa.studies.settings import NUMERICS
 
@@ -73,6 +73,11 @@ class Tables:
     def phases_of(self, kind: str) -> list[str]:
         """The phases of a kind, such as ``evaluate``, in their order."""
         return [name for name in self.phases if kind in self._phase_kinds.get(name, ())]
+
+    def phases_with(self, fact: Callable[[type[PhaseSettings]], bool]) -> list[str]:
+        """The phases of kinds for which a ``fact`` holds, in their order."""
+        kinds = [kind for kind, settings in PHASES.items() if fact(settings)]
+        return [name for name in self.phases if not self._phase_kinds.get(name, set()).isdisjoint(kinds)]
 
     @cached_property
     def _phase_kinds(self) -> dict[str, set[str]]:
@@ -165,11 +170,16 @@ class Tables:
         named = [name for name in self.conditions if name != RATE]
         return rows.merge(self.ended[["trial_id", *named]], on="trial_id")
 
+    @property
+    def evaluations(self) -> list[str]:
+        """The phases that evaluate a meta-loss, in their order."""
+        return self.phases_with(lambda kind: kind.evaluates)
+
     @cached_property
     def adaptation(self) -> pd.DataFrame:
         """The adaptation curves: meta-loss and meta-accuracy of the phases that evaluate, whose steps are inner
         steps."""
-        return self.rows(["meta_loss", "meta_accuracy"], self.phases_of("evaluate"))
+        return self.rows(["meta_loss", "meta_accuracy"], self.evaluations)
 
     @cached_property
     def final(self) -> pd.DataFrame:
@@ -190,7 +200,7 @@ class Tables:
             keys = keys.explode(RATE, ignore_index=True).astype({RATE: float})
         if len(keys) <= SHOWN:
             return keys
-        last = self.phases_of("evaluate")[-1:]
+        last = self.evaluations[-1:]
         found = self.adaptation[(self.adaptation["metric"] == "meta_loss") & self.adaptation["phase"].isin(last)]
         found = found[found["step"] == found.groupby("trial_id")["step"].transform("max")]
         # a condition of which a seed diverged is worse than any of which none did

@@ -140,8 +140,7 @@ def adaptation(curves: pd.DataFrame, metric: str, tables: Tables, lines: Sequenc
 
 def course_phases(tables: Tables) -> list[str]:
     """The phases that train, in the order they ran."""
-    trained = {name for kind in ("noise", "supervised", "meta") for name in tables.phases_of(kind)}
-    return [name for name in tables.phases if name in trained]
+    return tables.phases_with(lambda kind: kind.trains)
 
 
 def course_curves(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:

@@ -36,7 +36,10 @@ def chosen(tables: Tables, study: Study, asked: list[str] | None = None) -> list
     if not asked and sought:
         return [Objective(name, direction == "maximize") for name, direction in sought.items()]
     if not asked:
-        evaluated, trained = tables.phases_of("evaluate"), tables.phases_of("supervised")
+        evaluated, trained = (
+            tables.evaluations,
+            tables.phases_with(lambda kind: kind.trains and "accuracy" in kind.measures),
+        )
         if not evaluated and not trained:
             raise ResultsError(
                 f"{tables.store.address}: no phase evaluates or tests; say what to look at with --objective"
