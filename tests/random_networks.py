@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import torch
 
-from metafa.learning import credit, feedback, networks
+from metafa.learning import feedback, networks
 from metafa.learning.episodes import Episodes, EpisodeSource
 from metafa.learning.feedback import FeedbackConfig
 from metafa.learning.networks import Network
+from metafa.learning.rules import RULES
 from metafa.learning.streams import Streams
 
 
@@ -19,7 +20,7 @@ def initialise(
 ) -> Network:
     """A network with its feedback, as a trial starts with."""
     network = networks.initialise(networks.perceptron(sizes, activation), streams)
-    return feedback.initialise(network, credit.RULES[rule], FeedbackConfig(), streams)
+    return feedback.initialise(network, RULES[rule], FeedbackConfig(), streams)
 
 
 def random_network(

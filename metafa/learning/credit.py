@@ -19,7 +19,6 @@ from metafa.learning.kinds import resolved
 from metafa.learning.layers.base import Cache, Layer, Parameters, times
 from metafa.learning.losses import Loss
 from metafa.learning.networks import Activity, Network
-from metafa.learning.rules import RULES as RULES
 from metafa.learning.rules import Rule
 
 Errors = Sequence[Tensor | None]

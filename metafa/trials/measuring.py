@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metafa.learning import credit, measures, meta, networks, supervised
 from metafa.learning.kinds import resolved
+from metafa.learning.rules import Rule
 from metafa.studies.data import NOISE, Inputs, images_of_tasks
 from metafa.studies.metrics import METRICS
 
@@ -101,7 +102,7 @@ def finite_replicas(tensor: Tensor) -> Tensor:
     return tensor.isfinite().flatten(1).all(1)
 
 
-def weight_measures(rule: credit.Rule, network: networks.Network) -> Iterator[tuple[str, int, Tensor]]:
+def weight_measures(rule: Rule, network: networks.Network) -> Iterator[tuple[str, int, Tensor]]:
     """What is measured of the weights: metric, layer, and the value of each replica."""
     functions = {name: resolved(metric.function) for name, metric in METRICS.items() if metric.function is not None}
     for layer, weights in enumerate(network.weights, start=1):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from metafa.learning import credit, measures, meta, noise, shifts, supervised
+from metafa.learning import measures, meta, noise, shifts, supervised
 from metafa.learning.optimizers import Optimizer
+from metafa.learning.rules import RULES
 from metafa.learning.streams import Streams
 from metafa.studies.data import DATASETS, Inputs
 from metafa.studies.phases import (
@@ -105,7 +106,7 @@ def run_meta(trial: TrialRun, phase: MetaPhase) -> None:
         shots=phase.shots,
         tasks_per_batch=phase.tasks_per_batch,
         outer_algorithm=phase.outer_algorithm,
-        outer_rule=trial.rule if phase.outer_rule == "inner" else credit.RULES["backprop"],
+        outer_rule=trial.rule if phase.outer_rule == "inner" else RULES["backprop"],
         outer_steps=outer_steps,
     )
     trial.train(phase.name, outer_steps, steps)

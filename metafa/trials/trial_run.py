@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metafa.learning import credit, feedback, meta, networks, noise
+from metafa.learning import feedback, meta, networks, noise
 from metafa.learning.episodes import Episodes, Source
 from metafa.learning.feedback import FeedbackConfig
 from metafa.learning.optimizers import Optimizer
+from metafa.learning.rules import RULES, Rule
 from metafa.learning.streams import Streams
 from metafa.learning.training import Learner, ResumePoint, State, Step
 from metafa.studies.data import BATCH
@@ -58,7 +59,7 @@ class TrialRun:
         rate_of_each = [rate for rate in rates for _ in range(settings.seeds)]
         self.streams = Streams(settings.seed, seeds, device)
         self.recorder = Recorder(seeds, rate_of_each, settings.divergence_bound, device)
-        self.rule = credit.RULES[settings.network.rule]
+        self.rule = RULES[settings.network.rule]
         pixels = next(iter(settings.pixels.values()))
         sizes = [pixels, *settings.network.hidden, settings.outputs]
         layers = networks.perceptron(sizes, settings.network.activation)
@@ -206,7 +207,7 @@ def rates_of(value: float | list[float]) -> tuple[float, ...]:
     return tuple(value) if isinstance(value, list) else (value,)
 
 
-def weight_decay(rule: credit.Rule, decay: float | None, usual_decay: float) -> float:
+def weight_decay(rule: Rule, decay: float | None, usual_decay: float) -> float:
     """The weight decay ``decay``; where that is None, ``usual_decay`` for feedback that follows the weights, else 0."""
     if decay is not None:
         return decay

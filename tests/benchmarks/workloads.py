@@ -17,12 +17,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from metafa import tasks
-from metafa.learning import credit, meta, noise, outer, tasksets
+from metafa.learning import meta, noise, outer, tasksets
 from metafa.learning.episodes import Episodes, EpisodeSource
 from metafa.learning.kinds import OUTER_ALGORITHMS
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.outer import OuterProblem
+from metafa.learning.rules import RULES
 from metafa.learning.streams import Streams
 from metafa.learning.training import Learner
 from metafa.tasks.base import import_learn2learn
@@ -30,7 +31,7 @@ from metafa.tasks.base import import_learn2learn
 QUERIES, INNER_STEPS, RATE = 10, 5, 0.1
 HIDDEN, PIXELS = 100, 784
 BATCH = 64
-BACKPROP = credit.RULES["backprop"]
+BACKPROP = RULES["backprop"]
 PRODUCT = 2 * PIXELS * HIDDEN  # floating-point operations of one image in the first layer, forwards or backwards
 
 
@@ -259,7 +260,7 @@ def _noise_of(streams: Streams) -> Callable[[], tuple[Tensor, Tensor]]:
 
 
 def _pretrain(network: Network, streams: Streams, steps: int):
-    learner = Learner(network, credit.RULES["feedback_alignment"], streams, Optimizer("adam", (2e-4,)))
+    learner = Learner(network, RULES["feedback_alignment"], streams, Optimizer("adam", (2e-4,)))
     return noise.pretrain(learner, noise.Noise(), steps=steps, batch_size=BATCH)
 
 

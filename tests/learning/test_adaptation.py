@@ -6,7 +6,8 @@ from oracles import Perceptron, replica_of, slowly_adapted
 from random_networks import randn, random_episodes, random_network
 from torch.nn.functional import cross_entropy
 
-from metafa.learning import adaptation, credit, episodes, networks
+from metafa.learning import adaptation, episodes, networks
+from metafa.learning.rules import RULES
 from metafa.tasks.base import import_learn2learn
 
 
@@ -28,12 +29,12 @@ def adapt(network, rule, tasks, rates, adapted_layers="all"):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("sizes", [[8, 6, 3], [8, 6, 5, 3]])
-@pytest.mark.parametrize("rule", credit.RULES)
+@pytest.mark.parametrize("rule", RULES)
 def test_the_dual_equals_updating_every_weight(rule: str, sizes: list[int], activation: str) -> None:
     """Against the slow reference, with a learning rate for each replica, step and layer."""
     network, tasks = random_network(sizes, rule=rule, activation=activation), random_episodes(sizes[0])
     rates = randn(2, 3, len(sizes) - 1, seed=7).exp() * 0.3
-    logits, adapted = adapt(network, credit.RULES[rule], tasks, rates)
+    logits, adapted = adapt(network, RULES[rule], tasks, rates)
     for replica in range(2):
         for task in range(3):
             images, labels = tasks.images[tasks.support[replica, task]], tasks.support_labels[replica, task]
@@ -53,7 +54,7 @@ def test_the_dual_equals_updating_every_weight(rule: str, sizes: list[int], acti
             for found, wanted in zip(upper_weights(adapted), expected.weights[1:], strict=True):
                 torch.testing.assert_close(found[where], wanted[0], rtol=1e-10, atol=1e-12)
             for found, wanted in zip(adapted.feedback, expected.feedback, strict=True):
-                found = found[where if credit.RULES[rule].nested else replica]
+                found = found[where if RULES[rule].nested else replica]
                 torch.testing.assert_close(found, wanted[0], rtol=1e-10, atol=1e-12)
 
 
@@ -61,20 +62,20 @@ def test_nested_kolen_pollack_keeps_the_difference_of_weights_and_feedback_withi
     """W and B take the same steps, so that B - W stays what it was; with B = W at the start it is backprop."""
     network, tasks = random_network([8, 6, 5, 3]), random_episodes(8)
     rates = one_rate(network, 4, 0.5)
-    _, adapted = adapt(network, credit.RULES["nested_kolen_pollack"], tasks, rates)
+    _, adapted = adapt(network, RULES["nested_kolen_pollack"], tasks, rates)
     for w, b, v, c in zip(upper_weights(adapted), adapted.feedback, network.weights[1:], network.feedback, strict=True):
         torch.testing.assert_close((b - w).view(2, 3, *v.shape[1:]), (c - v).unsqueeze(1).expand(-1, 3, -1, -1))
         assert not torch.allclose(b, c.repeat_interleave(3, 0)), "the feedback moved"
     aligned = replace(network, feedback=network.weights[1:])
-    one, _ = adapt(aligned, credit.RULES["nested_kolen_pollack"], tasks, rates)
-    two, _ = adapt(aligned, credit.RULES["backprop"], tasks, rates)
+    one, _ = adapt(aligned, RULES["nested_kolen_pollack"], tasks, rates)
+    two, _ = adapt(aligned, RULES["backprop"], tasks, rates)
     torch.testing.assert_close(one[-1], two[-1], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("sizes", [[8, 6, 3], [8, 6, 5, 3]])
 def test_where_the_readout_alone_adapts_it_does_so_by_gradient_descent_on_fixed_features(sizes: list[int]) -> None:
     network, tasks = random_network(sizes), random_episodes(8)
-    logits, _ = adapt(network, credit.RULES["feedback_alignment"], tasks, one_rate(network, 4, 0.5), "readout")
+    logits, _ = adapt(network, RULES["feedback_alignment"], tasks, one_rate(network, 4, 0.5), "readout")
     for replica in range(2):
         for task in range(3):
             features = [
@@ -100,7 +101,7 @@ def test_gathering_from_all_images_equals_computing_for_each_task() -> None:
         shared, tasks.support, tasks.support_labels, tasks.query, tasks.query_labels, shared @ shared.T + 1
     )
     base = adaptation.base_of_all(network, shared)
-    rule = credit.RULES["feedback_alignment"]
+    rule = RULES["feedback_alignment"]
     expected = adaptation.prepare(network, rule, tasks)
     images = expected.support.layers[0].images
     assert torch.equal(images[:, :, :6], shared[tasks.support])
@@ -122,7 +123,7 @@ def test_the_inner_loop_equals_learn2learns(rule: str) -> None:
     l2l = import_learn2learn()
     network = random_network([784, 100, 5], dtype=torch.float32)
     tasks = random_episodes(784, ways=5, shots=5, queries=10, dtype=torch.float32)
-    logits, _ = adapt(network, credit.RULES[rule], tasks, one_rate(network, 5, 0.1))
+    logits, _ = adapt(network, RULES[rule], tasks, one_rate(network, 5, 0.1))
     for replica in range(2):
         for task in range(3):
             maml = l2l.algorithms.MAML(Perceptron(network, replica, align=rule != "backprop"), lr=0.1, first_order=True)

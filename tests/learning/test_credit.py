@@ -7,15 +7,16 @@ from random_networks import randn, random_network, with_tensors
 
 from metafa.learning import credit, losses, networks
 from metafa.learning.layers.base import flat
+from metafa.learning.rules import RULES
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("sizes", [[6, 5, 3], [6, 5, 4, 3], [6, 3, 5, 4, 3]])
-@pytest.mark.parametrize("rule", credit.RULES)
+@pytest.mark.parametrize("rule", RULES)
 def test_gradients_equal_the_slow_reference(rule: str, sizes: list[int], activation: str) -> None:
     network = random_network(sizes, rule=rule, activation=activation)
     inputs, targets = randn(2, 7, sizes[0], seed=3), torch.softmax(randn(2, 7, 3, seed=4), -1)
-    gradients = flat(credit.gradients(credit.RULES[rule], network, networks.forward(network, inputs), inputs, targets))
+    gradients = flat(credit.gradients(RULES[rule], network, networks.forward(network, inputs), inputs, targets))
     layers = len(sizes) - 1
     for replica in range(2):
         weights, biases = slow_gradients(network, replica, inputs[replica], targets[replica], rule)
@@ -37,7 +38,7 @@ def test_backprop_is_the_gradient(activation: str) -> None:
     loss = losses.cross_entropy(networks.forward(live, inputs).logits, targets)
     expected = torch.autograd.grad(loss.sum(), parameters)
     activity = networks.forward(network, inputs)
-    found = credit.gradients(credit.RULES["backprop"], network, activity, inputs, targets)
+    found = credit.gradients(RULES["backprop"], network, activity, inputs, targets)
     torch.testing.assert_close(flat(found), expected, rtol=1e-12, atol=1e-14)
 
 
@@ -60,10 +61,10 @@ def errors_with(rule: str, weights: tuple[torch.Tensor, ...]) -> list[torch.Tens
     batch = credit.Pass(
         shown.layers, shown.parameters, shown.feedback, shown.loss, inputs, error, activity, shown.learning[0]
     )
-    return [e for e in credit.errors(credit.RULES[rule], batch, error) if e is not None]
+    return [e for e in credit.errors(RULES[rule], batch, error) if e is not None]
 
 
-@pytest.mark.parametrize("rule", credit.RULES)
+@pytest.mark.parametrize("rule", RULES)
 def test_a_rule_transports_of_the_weights_what_it_says_and_no_more(rule: str) -> None:
     """The audit: other weights above, activities and output error held fixed, must leave the errors as they are."""
     weights = random_network([6, 5, 4, 3]).weights[1:]
@@ -76,7 +77,7 @@ def test_a_rule_transports_of_the_weights_what_it_says_and_no_more(rule: str) ->
         name: all(torch.equal(a, b) for a, b in zip(one, errors_with(rule, other), strict=True))
         for name, other in others.items()
     }
-    transport = credit.RULES[rule].transports
+    transport = RULES[rule].transports
     assert unchanged["other weights"] == (transport == "none")
     assert unchanged["other sizes, the same signs"] == (transport != "weights")
     if transport == "signs":  # and the signs of each layer are read
@@ -88,13 +89,13 @@ def test_a_rule_transports_of_the_weights_what_it_says_and_no_more(rule: str) ->
 def test_what_the_alignment_angle_is_between() -> None:
     network = random_network([6, 5, 4, 3], rule="direct_feedback_alignment")
     second, readout = network.weights[1:]
-    (path, sent), (last, sent_last) = credit.alignment_pairs(credit.RULES["direct_feedback_alignment"], network)
+    (path, sent), (last, sent_last) = credit.alignment_pairs(RULES["direct_feedback_alignment"], network)
     torch.testing.assert_close(path, torch.einsum("soh,shi->soi", readout, second))
     assert torch.equal(last, readout)
     assert torch.equal(sent, network.feedback[0])
     assert torch.equal(sent_last, network.feedback[1])
     network = random_network([6, 5, 4, 3], rule="sign_symmetry_fixed")
-    for path, sent in credit.alignment_pairs(credit.RULES["sign_symmetry_fixed"], network):
+    for path, sent in credit.alignment_pairs(RULES["sign_symmetry_fixed"], network):
         assert torch.equal(path.sign(), sent.sign())
 
 

@@ -6,10 +6,11 @@ from oracles import replica_of, slow_gradients
 from random_networks import initialise, random_network, with_tensors
 from scipy import stats
 
-from metafa.learning import credit, feedback, measures, networks, noise, rules
+from metafa.learning import feedback, measures, networks, noise, rules
 from metafa.learning.feedback import FeedbackConfig
 from metafa.learning.noise import Noise
 from metafa.learning.optimizers import Optimizer
+from metafa.learning.rules import RULES
 from metafa.learning.streams import Streams
 from metafa.learning.training import Learner
 
@@ -18,7 +19,7 @@ from metafa.learning.training import Learner
 def test_feedback_is_drawn_from_the_distribution_asked_for(activation: str) -> None:
     streams, gain = Streams(0, (0, 1)), {"relu": 2, "tanh": 1}[activation]
     network = networks.initialise(networks.perceptron([8, 100, 50], activation), streams)
-    rule, deviation = credit.RULES["feedback_alignment"], 3 * (gain / 100) ** 0.5
+    rule, deviation = RULES["feedback_alignment"], 3 * (gain / 100) ** 0.5
     normal = feedback.initialise(network, rule, FeedbackConfig(scale=3.0), streams).feedback[0]
     assert stats.kstest(normal[0].flatten().numpy(), stats.norm(0, deviation).cdf).pvalue > 1e-4
     assert abs(stats.pearsonr(normal[0].flatten().numpy(), normal[1].flatten().numpy()).statistic) < 0.06
@@ -26,7 +27,7 @@ def test_feedback_is_drawn_from_the_distribution_asked_for(activation: str) -> N
     # of that standard deviation: from -sqrt(3) to sqrt(3) of them
     expected = stats.uniform(-deviation * 3**0.5, 2 * deviation * 3**0.5)
     assert stats.kstest(uniform[1].flatten().numpy(), expected.cdf).pvalue > 1e-4
-    equal = credit.RULES["sign_symmetry_uniform"]
+    equal = RULES["sign_symmetry_uniform"]
     constant = feedback.initialise(network, equal, FeedbackConfig(3.0), streams).feedback[0]
     torch.testing.assert_close(constant, torch.full((2, 50, 100), deviation))
 
@@ -40,16 +41,16 @@ def trained(rule: str, steps: int, sizes: list[int], **how: float) -> tuple[netw
     """A network before and after noise pretraining by SGD at 0.1, in batches of 16."""
     streams = Streams(3, (4, 5))
     network, before = initialise(sizes, streams, rule), initialise(sizes, streams, rule)
-    learner = Learner(network, credit.RULES[rule], streams, Optimizer("sgd", (0.1,)), FeedbackConfig(**how))
+    learner = Learner(network, RULES[rule], streams, Optimizer("sgd", (0.1,)), FeedbackConfig(**how))
     for _ in noise.pretrain(learner, Noise(), steps=steps, batch_size=16):
         pass
     return before, network
 
 
-@pytest.mark.parametrize("rule", credit.RULES)
+@pytest.mark.parametrize("rule", RULES)
 def test_feedback_learns_as_its_rule_says_and_no_other_does(rule: str) -> None:
     before, after = trained(rule, 5, [20, 12, 8, 5])
-    learns = credit.RULES[rule].learning != rules.FIXED
+    learns = RULES[rule].learning != rules.FIXED
     assert learns == (rule in {"sign_symmetry_random", "kolen_pollack", "nested_kolen_pollack", "weight_mirror"})
     for old, new in zip(before.feedback, after.feedback, strict=True):
         assert torch.equal(old, new) != learns
@@ -93,7 +94,7 @@ def test_the_weight_mirror_comes_to_mirror_the_weights() -> None:
     how = FeedbackConfig(mirror_learning_rate=0.01, mirror_batch_size=256)
     mean = [torch.zeros_like(b) for b in network.feedback]
     for step in range(1500):
-        feedback.learn(network, credit.RULES["weight_mirror"], how, generators)
+        feedback.learn(network, RULES["weight_mirror"], how, generators)
         if step >= 500:  # after five time constants, averaged over ten
             mean = [m + b / 1000 for m, b in zip(mean, network.feedback, strict=True)]
     for weights, matrix, factor in zip(network.weights[1:], mean, (0.5, 1.0), strict=True):
@@ -106,7 +107,7 @@ def test_the_weight_mirror_moves_by_its_learning_rate() -> None:
     network = initialise([20, 30, 5], Streams(0, (0, 1)), "weight_mirror")
     old = network.feedback[0].clone()
     how = FeedbackConfig(mirror_learning_rate=0.3, mirror_batch_size=64)
-    feedback.learn(network, credit.RULES["weight_mirror"], how, Streams(1, (0, 1)).generators("m"))
+    feedback.learn(network, RULES["weight_mirror"], how, Streams(1, (0, 1)).generators("m"))
     for replica, generator in enumerate(Streams(1, (0, 1)).generators("m")):
         x = torch.randn(64, 30, generator=generator).double()
         w = network.weights[1][replica].double()
@@ -119,7 +120,7 @@ def test_random_magnitudes_are_drawn_anew_for_every_batch() -> None:
     generators, how = Streams(0, (0, 1)).generators("f"), FeedbackConfig(scale=2.0)
     seen = [network.feedback[0].clone()]
     for _ in range(20):
-        feedback.learn(network, credit.RULES["sign_symmetry_random"], how, generators)
+        feedback.learn(network, RULES["sign_symmetry_random"], how, generators)
         seen.append(network.feedback[0].clone())
     drawn = torch.stack(seen[1:])[:, 0].flatten().numpy()
     assert stats.kstest(drawn, stats.norm(0, 2 * (2 / 30) ** 0.5).cdf).pvalue > 1e-4
@@ -128,7 +129,7 @@ def test_random_magnitudes_are_drawn_anew_for_every_batch() -> None:
 
 def test_feedback_that_follows_takes_no_forward_weight_into_account() -> None:
     """The audit of what feedback learns: other forward weights, the same gradients, the same feedback to the bit."""
-    rule, how = credit.RULES["kolen_pollack"], FeedbackConfig(weight_decay=0.1)
+    rule, how = RULES["kolen_pollack"], FeedbackConfig(weight_decay=0.1)
     one = random_network([6, 5, 4, 3])
     other = with_tensors(one, (*random_network([6, 5, 4, 3], seed=9).weights, *one.biases))
     moves = tuple({name: torch.full_like(p, 0.5) for name, p in own.items()} for own in one.parameters)

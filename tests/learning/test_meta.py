@@ -6,11 +6,12 @@ from oracles import Perceptron, slow_gradients, slowly_adapted
 from random_networks import initialise, random_episodes, random_network, random_source, with_tensors
 from torch.nn.functional import cross_entropy
 
-from metafa.learning import adaptation, credit, episodes, meta, noise, outer, tasksets
+from metafa.learning import adaptation, episodes, meta, noise, outer, tasksets
 from metafa.learning.kinds import OUTER_ALGORITHMS, resolved
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.outer import OuterProblem
+from metafa.learning.rules import RULES, Rule
 from metafa.learning.streams import Streams
 from metafa.learning.training import Learner
 from metafa.tasks.base import import_learn2learn
@@ -24,7 +25,7 @@ def outer_gradient(algorithm, network, inner, outer_rule, tasks):
     return resolved(OUTER_ALGORITHMS[algorithm].gradient)(OuterProblem(network, inner, outer_rule, tasks))
 
 
-BACKPROP, ALIGNMENT = credit.RULES["backprop"], credit.RULES["feedback_alignment"]
+BACKPROP, ALIGNMENT = RULES["backprop"], RULES["feedback_alignment"]
 
 
 def some_entries(tensor: torch.Tensor, number: int, seed: int) -> list[tuple[int, ...]]:
@@ -35,16 +36,16 @@ def some_entries(tensor: torch.Tensor, number: int, seed: int) -> list[tuple[int
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("sizes", [[8, 6, 3], [8, 6, 5, 3]])
 @pytest.mark.parametrize("algorithm", ["exact", "anil"])
-@pytest.mark.parametrize("rule", credit.RULES)
+@pytest.mark.parametrize("rule", RULES)
 def test_exact_equals_finite_differences_of_the_meta_loss(
     rule: str, algorithm: str, sizes: list[int], activation: str
 ) -> None:
     """For the weights, the biases and the inner learning rates of each step and layer."""
     network, tasks = random_network(sizes, rule=rule, activation=activation), random_episodes(sizes[0])
-    inner = meta.inner_loop(network, credit.RULES[rule], 3, 0.5)
+    inner = meta.inner_loop(network, RULES[rule], 3, 0.5)
     adapted_layers = "readout" if algorithm == "anil" else "all"
     learned = replace(inner, learning_rates=inner.learning_rates.clone().requires_grad_())
-    made = outer_gradient(algorithm, network, learned, credit.RULES[rule], tasks)
+    made = outer_gradient(algorithm, network, learned, RULES[rule], tasks)
 
     def loss(parameters: list[torch.Tensor], replica: int) -> torch.Tensor:
         *rest, rates = parameters
@@ -100,8 +101,8 @@ def test_one_outer_step_equals_learn2learns(algorithm: str, rule: str) -> None:
     """`exact` is MAML and `first_order` MAML(first_order=True), on the same tasks, at full size in float32."""
     network = random_network([784, 100, 5], dtype=torch.float32)
     tasks = random_episodes(784, ways=5, shots=5, queries=10, dtype=torch.float32)
-    inner = meta.inner_loop(network, credit.RULES[rule], 5, 0.1)
-    made = outer_gradient(algorithm, network, inner, credit.RULES[rule], tasks)
+    inner = meta.inner_loop(network, RULES[rule], 5, 0.1)
+    made = outer_gradient(algorithm, network, inner, RULES[rule], tasks)
     for replica in range(2):
         expected, loss = maml_gradients(
             network, tasks, replica, 5, 0.1, first_order=algorithm == "first_order", align=rule != "backprop"
@@ -146,8 +147,8 @@ def test_first_order_with_backprop_outside_a_feedback_alignment_loop() -> None:
 @pytest.mark.parametrize("rule", ["backprop", "feedback_alignment"])
 def test_reptile_points_from_the_adapted_weights(rule: str) -> None:
     network, tasks = random_network([8, 6, 3]), random_episodes(8)
-    inner = meta.inner_loop(network, credit.RULES[rule], 3, 0.5)
-    made = outer_gradient("reptile", network, inner, credit.RULES[rule], tasks)
+    inner = meta.inner_loop(network, RULES[rule], 3, 0.5)
+    made = outer_gradient("reptile", network, inner, RULES[rule], tasks)
     for replica in range(2):
         total = [torch.zeros_like(p[replica]) for p in parameters_of(network)]
         for task in range(3):
@@ -281,18 +282,18 @@ def test_no_outer_algorithm_leaves_the_network_alone() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["first_order", "reptile"])
-@pytest.mark.parametrize("rule", [name for name, rule in credit.RULES.items() if rule.transports == "none"])
+@pytest.mark.parametrize("rule", [name for name, rule in RULES.items() if rule.transports == "none"])
 def test_no_step_of_it_reads_a_forward_weight_backwards(rule: str, algorithm: str) -> None:
     """The audit of a whole trial: noise, inner loop and outer loop are the same to the bit where every weight that
     a rule is shown is not a number."""
-    plain = credit.RULES[rule]
+    plain = RULES[rule]
     blind = replace(
         plain,
         carrier=lambda weight, feedback: plain.carrier(torch.full_like(weight, torch.nan), feedback),
     )
     source = random_source(8, classes=5, images_per_class=8)
 
-    def end_of_trial(used: credit.Rule) -> Network:
+    def end_of_trial(used: Rule) -> Network:
         streams = Streams(7, (0, 1))
         network = initialise([8, 6, 5, 3], streams, rule)
         learner = Learner(network, used, streams, Optimizer("adam", (1e-2,)))
@@ -320,8 +321,8 @@ def test_first_order_under_nested_kolen_pollack_equals_the_slow_reference() -> N
     """The query errors go back through each task's own feedback, as its inner loop left it."""
     rule = "nested_kolen_pollack"
     network, tasks = random_network([8, 6, 5, 3], rule=rule), random_episodes(8)
-    inner = meta.inner_loop(network, credit.RULES[rule], 3, 0.5)
-    made = outer_gradient("first_order", network, inner, credit.RULES[rule], tasks)
+    inner = meta.inner_loop(network, RULES[rule], 3, 0.5)
+    made = outer_gradient("first_order", network, inner, RULES[rule], tasks)
     for replica in range(2):
         total = [torch.zeros_like(p[replica]) for p in parameters_of(network)]
         for task in range(3):

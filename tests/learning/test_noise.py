@@ -5,9 +5,10 @@ from random_networks import initialise
 from scipy import stats
 from torch.nn.functional import cross_entropy
 
-from metafa.learning import credit, measures, noise
+from metafa.learning import measures, noise
 from metafa.learning.noise import Noise
 from metafa.learning.optimizers import Optimizer
+from metafa.learning.rules import RULES
 from metafa.learning.streams import Streams
 from metafa.learning.training import Learner
 
@@ -43,7 +44,7 @@ def test_pretraining_equals_a_plain_torch_loop(rule: str, optimizer: str) -> Non
     streams = Streams(3, (4, 5))
     network = initialise([20, 12, 5], streams)
     modules = [Perceptron(network, replica, align=rule != "backprop") for replica in range(2)]
-    learner = Learner(network, credit.RULES[rule], streams, Optimizer(optimizer, (1e-2,)))
+    learner = Learner(network, RULES[rule], streams, Optimizer(optimizer, (1e-2,)))
     steps = list(noise.pretrain(learner, Noise(), steps=30, batch_size=16))
     make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
     for replica, module in enumerate(modules):
@@ -66,7 +67,7 @@ def test_noise_turns_the_weights_towards_the_feedback() -> None:
     streams = Streams(0, (0, 1, 2, 3))
     network = initialise([50, 40, 5], streams)
     before = measures.alignment_angle(network.weights[1], network.feedback[0])
-    learner = Learner(network, credit.RULES["feedback_alignment"], streams, Optimizer("adam", (1e-3,)))
+    learner = Learner(network, RULES["feedback_alignment"], streams, Optimizer("adam", (1e-3,)))
     for _ in noise.pretrain(learner, Noise(), steps=1500, batch_size=64):
         pass
     turned = before - measures.alignment_angle(network.weights[1], network.feedback[0])

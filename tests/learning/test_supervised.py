@@ -6,8 +6,9 @@ from oracles import Perceptron
 from random_networks import initialise, random_network
 from torch.nn.functional import cross_entropy
 
-from metafa.learning import credit, supervised
+from metafa.learning import supervised
 from metafa.learning.optimizers import Optimizer
+from metafa.learning.rules import RULES
 from metafa.learning.streams import Streams
 from metafa.learning.supervised import Labelled
 from metafa.learning.training import Learner
@@ -23,7 +24,7 @@ def random_data(images: int = 50, pixels: int = 8, classes: int = 3, dtype: torc
 
 def run(network, rule: str, data: Labelled, streams: Streams, images: int, steps: int, batch_size: int = 7) -> list:
     chosen = supervised.choose(data, images, streams)
-    learner = Learner(network, credit.RULES[rule], streams, Optimizer("adam", (1e-2,)))
+    learner = Learner(network, RULES[rule], streams, Optimizer("adam", (1e-2,)))
     return list(supervised.train(learner, data, chosen, steps=steps, batch_size=batch_size))
 
 

@@ -9,7 +9,7 @@ import sys
 import pandas as pd
 import pytest
 
-from metafa.learning.credit import RULES
+from metafa.learning.rules import RULES
 from metafa.reporting import appearance
 from metafa.reporting.appearance import rule_colour
 

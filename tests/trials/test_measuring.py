@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from trial_runs import ON_DATA, ON_TASKS, run, settings_of, values
 
-from metafa.learning import credit
+from metafa.learning.rules import RULES
 from metafa.results import columns, parts
 from metafa.studies.data import BATCH, Inputs
 from metafa.studies.metrics import METRICS, is_of
@@ -72,7 +72,7 @@ def every_source() -> trial.Sources:
 @pytest.mark.parametrize(
     "base",
     [
-        *(of_kinds(*KINDS, rule=rule) for rule in credit.RULES),
+        *(of_kinds(*KINDS, rule=rule) for rule in RULES),
         *(of_kinds(kind, *others) for kind in ("noise", "supervised", "meta") for others in ((), ("evaluate",))
           if kind != "noise" or others),
         *(of_kinds(*KINDS, steps=0, **one) for one in ({}, EVERY)),
