@@ -92,3 +92,18 @@ def test_no_two_test_files_have_one_name() -> None:
     """Of two, pytest would collect one."""
     names = [file.name for file in Path(__file__).parent.rglob("test_*.py")]
     assert len(set(names)) == len(names)
+
+
+def test_a_module_has_a_test_file_of_its_name_or_contributing_says_through_which_it_is_tested() -> None:
+    tests = Path(__file__).parent
+    files = {file.name for file in tests.rglob("test_*.py")}
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [row.split("|")[2:4] for row in page.splitlines() if row.startswith("| ")]
+    through = {module: row[1] for row in rows for module in re.findall(r"`(\w+)`", row[0])}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        folder = tests / file.parent.relative_to(PACKAGE)
+        named = any((folder / name).exists() for name in (f"test_{file.stem}.py", f"test_{folder.name}_{file.stem}.py"))
+        assert file.stem.startswith("__") or named or file.stem in through, f"{file} has no test file of its name"
+    named_files = set(re.findall(r"`(?:tests/)?(test_\w+\.py)`", "".join(through.values())))
+    assert named_files
+    assert named_files <= files
