@@ -21,6 +21,10 @@ class _Messages(MetafaError):
         self.messages = [printable(message) for message in messages]
         super().__init__("\n".join(self.messages))
 
+    def __reduce__(self) -> tuple[type[_Messages], tuple[list[str]]]:
+        """An exception is made again from its `args`, which here are the messages put together."""
+        return type(self), (self.messages,)
+
 
 class StudyError(_Messages):
     """A study file cannot be used; ``messages``, one line each, say why and where."""
@@ -39,6 +43,11 @@ class DataBroken(MetafaError):
 
     def __init__(self, path: Path | str, wrong: str, remedy: str):
         super().__init__(f"{path}: {wrong}; {remedy}".replace("\n", " "))
+        self._said = (path, wrong, remedy)
+
+    def __reduce__(self) -> tuple[type[DataBroken], tuple[Path | str, str, str]]:
+        """An exception is made again from its `args`, which here are one sentence."""
+        return type(self), self._said
 
 
 class ResultsError(MetafaError):

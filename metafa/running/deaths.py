@@ -66,4 +66,7 @@ def cause_of_death(failure: str) -> str:
     for pattern, words in CAUSES:
         if matched := re.search(pattern, failure):
             return words.format(**matched.groupdict())
-    return next((line.strip()[:200] for line in failure.splitlines() if line.strip()), "it was killed")
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", failure).splitlines() if line.strip()]
+    # a traceback ends with the exception, and Ray's own words begin with what matters
+    place = -1 if any(line.startswith(("Traceback", 'File "')) for line in lines) else 0
+    return lines[place][:200] if lines else "it was killed"

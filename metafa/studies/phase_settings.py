@@ -23,7 +23,8 @@ class PhaseSettings(Settings):
     """Whether phases of this kind train the network. A phase that trains learns from its tasks and from its datasets'
     training images; any other is tested on its tasks. Each is tested on its datasets' test images."""
     evaluates: ClassVar[bool] = False
-    """Whether phases that train measure the meta-loss on the tasks of the trial's first such phase."""
+    """Whether phases that train measure the meta-loss on the tasks of the trial's first such phase, which has the
+    settings of `EvaluatePhase`."""
     skips_own_dataset: ClassVar[bool] = False
     """Whether a claim that names no inputs is about all that the phase is tested on but its dataset's images as they
     are, or about these alone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -69,8 +69,8 @@ class TrialRun:
         self._watch, self._phases_done = watch, 0.0
         self.resume = ResumePoint()  # of the present phase, where the trial goes on from a checkpoint
         self._phase = 0
-        evaluations = [phase for phase in settings.phases if isinstance(phase, EvaluatePhase)]
-        self.first_evaluation = evaluations[0] if evaluations else None
+        evaluation = next((phase for phase in settings.phases if phase.evaluates), None)
+        self.first_evaluation = cast(EvaluatePhase | None, evaluation)
         noises = [phase for phase in settings.phases if isinstance(phase, NoisePhase)]
         distribution = noise_of(noises[0]) if noises else noise.Noise()
         self.noise_images = noise.draw_inputs(

@@ -43,3 +43,13 @@ def test_what_is_said_of_deaths_holds_nothing_that_a_terminal_obeys(tmp_path: Pa
     place.put(f"{PARTIAL}/x.json", json.dumps({"deaths": [["a\x1b[2Jb\n", ""]] * 3}).encode())
     with pytest.raises(RuntimeError, match=r"^its process died in each of 3 attempts: a\[2Jb$"):
         worker.checkpoint_to_resume(place, f"{PARTIAL}/x")
+
+
+def test_of_an_exception_that_a_process_raised_its_own_line_is_told() -> None:
+    """Ray colours the line above it, which says no more than where."""
+    failure = (
+        '\x1b[36mray::ImplicitFunc.train()\x1b[39m (pid=7, ip=127.0.0.1)\n  File "worker.py", line 3, in run\n'
+        "    raise StudyError(found)\nmetafa.errors.StudyError: study:4: network.rule: found 'mine'\n"
+    )
+    assert deaths.cause_of_death(failure) == "metafa.errors.StudyError: study:4: network.rule: found 'mine'"
+    assert deaths.cause_of_death("\x1b[31mit was lost\x1b[39m\nsomewhere") == "it was lost"
