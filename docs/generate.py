@@ -31,22 +31,23 @@ MADE = "<!-- made by docs/generate.py: make docs -->\n\n"
 STUDY = """\
 # The study file
 
-A study file is TOML. It says what is asked, what a trial does, and what is varied; `metafa check STUDY` says what it
-would run, and every mistake with its line. This page is made from the schema that checks it. For an editor that knows
-JSON Schema (Even Better TOML in VS Code, any that uses taplo), `metafa schema > study.schema.json` and a first line
-`#:schema study.schema.json` give completion, explanations and mistakes as one types.
+A study file is TOML. It says what the study asks, what a trial does, and which settings are varied. `metafa check
+STUDY` says what the study would run, and names every mistake with its line. This page is made from the schema that
+checks study files. In an editor that knows JSON Schema (Even Better TOML in VS Code, any that uses taplo), `metafa
+schema > study.schema.json` and a first line `#:schema study.schema.json` give completion, explanations and mistakes
+while you type.
 
 ```toml
-question = "Does it depend on the rate at which noise is learned?"
+question = "Does the effect of noise pretraining depend on the width of the network?"
 seeds = 16
 
 [network]
 rule = "feedback_alignment"
+hidden = { choices = [[50], [100], [200]] }
 
 [[phases]]
 phase = "noise"
-steps = 4000
-learning_rate = { choices = [1e-4, 2e-4, 5e-4, 1e-3] }
+steps = { choices = [0, 4000] }
 
 [[phases]]
 phase = "evaluate"
@@ -54,32 +55,35 @@ task_distributions = ["glyphs"]
 ```
 
 **Search spaces.** Any setting of `seed`, `seeds`, `network`, `phases` and `measure` may be a search space in place of a
-value: `{ choices = [...] }`, or, in all searches but a grid, `{ low = 1e-4, high = 1e-2, log = true }`, also with `step`.
-A range of whole numbers stays whole.
+value: `{ choices = [...] }`, or, in all searches but a grid, `{ low = 1e-4, high = 1e-2, log = true }`, also with
+`step`. A range of whole numbers stays whole.
 
-**Numbers and texts have bounds.** Steps of a phase are at most 10^12; units, images of a batch, tasks, ways and whatever
-else a trial holds as many of at once 1,000,000; any other whole number 2^63 - 1, as Parquet holds it. Other numbers are 0
-or from 1.2e-38 to 3.4e38 in size, as 32 bits hold them. A text has at most 10,000 letters, and no control characters.
+**Numbers and texts have bounds.** A phase has at most 10^12 steps. A number of things that a trial holds in memory at
+once, such as units, images of a batch, tasks or ways, is at most 1,000,000. Any other whole number is at most 2^63 - 1,
+the largest that a column of Parquet holds, unless its row below says less. A number that need not be whole is 0, or its
+size is from 1.2e-38 to 3.4e38, which is what 32 bits hold. A text has at most 10,000 letters, and no control
+characters.
 
 **Phases** run in the order they stand in. A phase that stands twice is given a `name`; settings and results go by it,
 such as `noise.steps`.
 
-**Seeds are paired**: in all trials, seed 3 starts from the same weights, the same feedback and the same tasks. `seeds`
-are trained side by side in one trial; `seed` makes another study of the same.
+**Seeds are paired**: in all trials, seed 3 starts from the same weights and the same feedback, and gets the same tasks.
+A trial trains its `seeds` side by side. `seed` is another setting: another value repeats the study with other random
+draws.
 
-**Learning rates** may be lists, `learning_rate = [1e-4, 1e-3]`: all seeds with each, side by side in one trial; one list
-a study.
+**Learning rates** may be lists, such as `learning_rate = [1e-4, 1e-3]`: a trial then trains every seed with each rate,
+all of them side by side. A trial has at most one such list.
 """
 RESULTS = """\
 # Results
 
-`results/NAME`, or wherever `--results` says (a folder or `s3://BUCKET/FOLDER`), holds two tables as folders of Parquet,
-which `pandas.read_parquet`, DuckDB and whatever else reads Parquet read as they are:
+`results/NAME`, or wherever `--results` says (a folder or `s3://BUCKET/FOLDER`), holds two tables.
+Each is a folder of Parquet files, which `pandas.read_parquet`, DuckDB and other readers of Parquet take as one table:
 
-| table | one row a |
+| table | what a row is |
 | --- | --- |
-| `trials` | trial: what it was, how it ended, what made it |
-| `measurements` | number, with where it came from |
+| `trials` | one trial: its settings, how it ended, and the software and machine that ran it |
+| `measurements` | one number, and the trial, seed, phase, step, metric and layer that it belongs to |
 
 ```python
 import metafa
@@ -91,23 +95,30 @@ print(angle.groupby(["network.rule", "step"])["value"].mean().unstack())
 ```
 
 A trial's rows appear whole or not at all, and are written once. Every file says in its metadata which study made it
-(`metafa.study`, `metafa.fingerprint`) and carries a digest of itself: a damaged one is named by the next `metafa run`, and
-its trials run again. Images are a part of every result: a digest of those that a trial draws on stands in the column
-`data` and in its `trial_id`, and a study is not continued over others. Beside the tables stand `study.toml`,
-`images.json`, the digests of all images that the study draws on, `report.html` and `analysis/` once they were made, for
-adaptive searches `optuna.journal` (for `optuna-dashboard`), and for the runs that work on the study `drivers/`, `leases/`
-and `partial/`, its checkpoints. Nothing in it is ever executed.
+(`metafa.study`, `metafa.fingerprint`) and carries a digest of itself: a damaged one is named by the next `metafa run`,
+and its trials run again. Images are a part of every result: a digest of those that a trial draws on stands in the
+column `data` and is part of its `trial_id`, and a study is not continued with other images. metafa never executes
+anything that stands in results. Beside the tables there are:
 
-Any number of runs, readers and compactions, on any machines, may be at one study's results at once:
+| file or folder | what it holds |
+| --- | --- |
+| `study.toml` | the study file |
+| `images.json` | the digests of all images that the study draws on |
+| `report.html`, `analysis/` | the report, and what the scripts of `analysis/` wrote, once they were made |
+| `optuna.journal` | the history of an adaptive search, for `optuna-dashboard` |
+| `drivers/`, `leases/` | what the runs that work on the study tell each other |
+| `partial/` | checkpoints of trials that have not ended |
+
+Any number of runs, readers and compactions, on any machines, may use the results of one study at the same time:
 [how that is kept safe](#how-results-are-kept) is the last section of this page.
 """
 READING = """\
 ## Reading them
 
-`metafa report RESULTS` makes one HTML file of a study. The scripts in `analysis/` read the same tables and nothing else,
-from a folder or an object store: `metafa analyse meta_loss RESULTS`, or, in a checkout, `python analysis/meta_loss.py
-RESULTS`. Each explains itself with `--help`, prints a table and writes it as CSV, and draws SVG and PNG, into
-`RESULTS/analysis`:
+`metafa report RESULTS` makes one HTML file of a study. The scripts in `analysis/` read the same tables and nothing
+else, from a folder or an object store: `metafa analyse meta_loss RESULTS`, or, in a checkout, `python
+analysis/meta_loss.py RESULTS`. Each explains itself with `--help`, prints a table and writes it as CSV, and draws SVG
+and PNG, into `RESULTS/analysis`:
 
 | script | what it shows |
 | --- | --- |
@@ -119,25 +130,28 @@ RESULTS`. Each explains itself with `--help`, prints a table and writes it as CS
 | `claims.py` | whether a study's claims hold, by the rules it wrote down |
 | `weight_path.py` | where the weights went, in the plane of their first two principal components |
 
-Intervals are 95%, of a mean over seeds: Student's t, its end towards the longer tail moved outwards
-([formulas, and how often they hold the truth](science.md#how-conditions-are-compared-statisticspy-comparisonpy)).
-Differences are paired by seed; their p-values are Wilcoxon's signed-rank test, corrected for their number by Holm's
-method. Where even the most consistent of effects could not pass with as few seeds, the scripts and the report say so, and
-how many would do. Trials that were stopped early or failed are no part of any analysis; diverged seeds are counted and
-left out of means.
+Every interval is the 95% interval of a mean over seeds. It is Student's t interval, except that its end on the side of
+the sample's longer tail is moved outwards ([formulas, and how often they hold the
+truth](science.md#how-conditions-are-compared-statisticspy-comparisonpy)). Differences are paired by seed; their
+p-values are Wilcoxon's signed-rank test, corrected for their number by Holm's method. Where the seeds are so few that
+even an effect in the same direction in every seed could not pass the test, the scripts and the report say so, and say
+how many seeds would do. No analysis uses trials that were stopped early or failed. Seeds that diverged are counted, and
+means leave them out.
 """
 KEPT = """
 ## How results are kept
 
-This is what processes agree on that share a study's results, with no server between them. A test drives the
-interleavings of two and three of them over a store in memory, killed anywhere, with leases that keep nobody away: all of
-them, or all with a few interruptions, and others at random (`tests/results/test_interleavings.py`).
+Several processes may share a study's results, with no server between them. This section is the protocol that they
+follow. `tests/results/test_interleavings.py` runs two and three such processes over a store in memory, step by step in
+many different orders, kills them after any step, and lets no lease keep any of them away. Of each case it tries every
+order, or every order with few interruptions and, beyond those, orders drawn at random.
 
-**What a store has to do.** A file is put in place whole or not at all; it can be *created*, which of several who try one
-does and the others are told; listings show what was there before they began and is still there when they end. A folder
-creates by a hard link, an object store by a conditional put (`If-None-Match`); a store that can do neither is named by
-`metafa run`, and wants one run at a time. No row depends on a clock, on locks, or on a process being as quick as it
-seems: whoever is suspended may go on later, anywhere.
+**What a store has to do.** It puts a file in place whole or not at all. It can *create* a file: if several processes
+try to create the same file, one of them does, and the store tells the others that the file is there. Its listings show
+every file that was there before the listing began and is still there when it ends. In a folder, metafa creates a file
+by a hard link; in an object store, by a conditional put (`If-None-Match`). If a store can do neither, `metafa run` says
+so, and only one run at a time may use that store. No row depends on a clock, on locks, or on how fast a process is: a
+process may be suspended at any step, and go on later.
 
 | file | what it is |
 | --- | --- |
@@ -149,18 +163,18 @@ seems: whoever is suspended may go on later, anywhere.
 | `drivers/TOKEN.json` | a driver's heartbeat: it changes every 5 seconds |
 | `partial/ID.*` | a trial's checkpoint, what it has measured so far, and the deaths of its process |
 
-**Publishing.** Create `measurements/ID`. Whoever is told that it is there leaves it as it is, and whoever finds the trial
-in a compacted pair takes its own part away again. Else put `trials/ID`; if
-`measurements/ID` is gone by then, it was compacted: take `trials/ID` away again. The file and its folder are written to
-the disk (`fsync`) before the trial counts as done.
+**Publishing.** Create `measurements/ID`. Whoever is told that it is there leaves it as it is, and whoever finds the
+trial in a compacted pair takes its own part away again. Else put `trials/ID`; if `measurements/ID` is gone by then, it
+was compacted: take `trials/ID` away again. The file and its folder are written to the disk (`fsync`) before the trial
+counts as done.
 
 **Reading.** List `measurements`, then `trials`, until two listings agree on compacted parts and miss nothing that the
 first had. Each trial is read from one place: a compacted pair that has it, else its own part. If a file is gone when it
-is opened, begin again. So a reader finds every trial that was published before it began, once; what fails in between,
-and is published later, it may find or not. Software that reads the folders by itself finds, in the moment in which a
-compaction replaces parts, fewer trials than there are; `metafa.load` finds all. It finds no trial twice, but where a
-driver was wrongly taken for gone and both went on, until somebody looks after the files again: a run does at its
-beginning and its end.
+is opened, begin again. So a reader finds every trial that was published before it began, once. It may or may not find a
+trial that is published while it reads. `metafa.load` reads in this way. Other software reads all files of a folder as
+they are, and then two things can happen. While a compaction replaces parts, such software finds fewer trials than there
+are. And it finds a trial twice where a driver was wrongly taken for gone, and both that driver and the one that took
+over went on with the trial; the next run mends this, at its beginning or its end.
 
 **Compacting.** Check the digest of every part. Put `measurements/.compact-X`, create `trials/.compact-X`; if the first
 is gone by then, take the second away, and stop. Remove the parts that were put together, each in `trials` first. Give
@@ -176,13 +190,15 @@ its heartbeat has not changed for 60 seconds by the clock of whoever looks, whic
 gives back what it holds. If a driver was only suspended, its trial is run twice, and the first to publish has published
 it.
 
-**Digests.** Each part has 16 bytes between its pages and its footer, where readers of Parquet do not look: the BLAKE2b
-digest of everything before and after them.
+**Digests.** A *part* is one Parquet file of a table. Each part has 16 bytes between its pages and its footer, where
+readers of Parquet do not look: the BLAKE2b digest of everything before and after them. This prints `True` if a part is
+whole:
 
 ```python
 from hashlib import blake2b
 from pathlib import Path
 
+part = "results/quickstart/measurements/ID.parquet"  # any file of either table
 content = Path(part).read_bytes()
 footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
 pages, digest = content[: footer - 16], content[footer - 16 : footer]
@@ -279,7 +295,7 @@ def default_of(name: str, field: FieldInfo) -> str:
     if name == "name" and field.is_required():
         return "the file's name"
     if field.is_required():
-        return "none: to be said"
+        return "required"
     value = field.default
     if value is None or value == "":
         return ""

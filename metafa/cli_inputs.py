@@ -34,7 +34,8 @@ ResultsOption = Annotated[
     typer.Option(
         "--results",
         metavar="ADDRESS",
-        help="Where to write the results: a folder, or s3://BUCKET/FOLDER.  \\[default: results/NAME]",
+        help="Where to write the results: a folder, or s3://BUCKET/FOLDER. NAME is the study's name.  "
+        "\\[default: results/NAME]",
     ),
 ]
 WorkersOption = Annotated[

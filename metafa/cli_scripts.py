@@ -12,8 +12,8 @@ import typer
 from metafa.running import bundled
 
 scripts = typer.Typer(
-    help="Run a script that analyses results: [bold]metafa analyse meta_loss RESULTS[/]. What a script does, it says "
-    "itself: [bold]metafa analyse meta_loss --help[/].",
+    help="Run a script that analyses results: [bold]metafa analyse meta_loss RESULTS[/]. Each script explains what it "
+    "does: [bold]metafa analyse meta_loss --help[/].",
     no_args_is_help=True,
 )
 

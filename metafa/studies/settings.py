@@ -40,7 +40,8 @@ DIVERGED_TIMES_CHANCE = 1000.0  # a loss above so many times that of chance coun
 
 
 class NetworkSettings(Settings):
-    """The multilayer perceptron: one input a pixel, hidden layers, one output a way of the widest task or a class."""
+    """The multilayer perceptron. It has one input for each pixel of an image. It has as many outputs as the trial's
+    widest task has ways or, if that is more, as its dataset has classes."""
 
     hidden: Annotated[list[Size], Field(min_length=1)] = [100]
     """Units of each hidden layer."""
@@ -134,9 +135,10 @@ class SearchSettings(Settings):
 
     method: Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsgaii"] = "grid"
     """`grid`: every combination of all `choices`. `random`: `trials` points drawn independently. `sobol`: `trials`
-    points of a scrambled Sobol sequence, which fill the space more evenly; a power of 2 is best. The others adapt: they
-    are Optuna's samplers of those names, and propose where what they have seen of `objectives` promises most. `metafa
-    check` says how many points they draw at random before; `cmaes` takes ranges alone."""
+    points of a scrambled Sobol sequence, which fill the space more evenly; a power of 2 is best. The others are
+    adaptive searches, Optuna's samplers of those names: from the `objectives` of earlier trials they predict which
+    points are good, and propose these. Their first points are drawn at random; `metafa check` says how many. `cmaes`
+    takes only ranges, and no `choices`."""
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
     """How many points to try; for every method but `grid`. An adaptive search may be continued with more trials, and
     ends early where its space has no more points."""
@@ -165,22 +167,24 @@ MEDIAN_FACTOR = 2.0  # by which the steps grow at which the median rule judges
 
 
 class EarlyStoppingSettings(Settings):
-    """Trials that do worse than others at the same step of a phase are stopped. Which, depends on timing. All trials
-    are judged after the same steps, however long each of them is, and measured there besides."""
+    """Trials that do worse than others at the same step of a phase are stopped. Which trials are stopped depends on
+    timing: a trial is compared with those that have reached the step by then. All trials are compared after the same
+    steps of the phase, however many steps the phase has in each; `metric` is measured at these steps too."""
 
     method: Literal["asha", "median"]
-    """Ray's: `asha`, the best 1 / `reduction_factor` go on at each of steps that grow by that factor (Li et al. 2020);
-    `median`, at each of steps that double, those whose best is not worse than the median of the others' means so far
-    (Golovin et al. 2017)."""
+    """The rule, one of Ray's, that says which trials go on after a step at which they are compared. `asha`: those among
+    the best 1 / `reduction_factor` (Li et al. 2020). `median`: a trial goes on unless its best value so far is worse
+    than the median over the other trials of each one's mean value so far (Golovin et al. 2017)."""
     metric: Text
     """A phase that trains, and what is measured there, such as `meta.meta_loss`: the mean over seeds."""
     direction: Direction | None = None
     """The direction that is better. Default: that of the metric."""
     grace_period: Positive = 1
-    """The first step after which trials are judged; each further one is `reduction_factor` times as late, or, for
-    `median`, twice."""
+    """The first step of the phase after which trials are compared. Each further one is `reduction_factor` times as
+    late, or, for `median`, twice as late."""
     reduction_factor: Annotated[float, Field(ge=1.1), AfterValidator(in_32_bits)] = 4.0
-    """By which factor the steps grow at which `asha` judges."""
+    """For `asha`: the factor by which the steps grow at which trials are compared. Of the trials, 1 / this factor goes
+    on."""
 
     @property
     def sought(self) -> Direction:
@@ -215,8 +219,8 @@ class ResourceSettings(Settings):
 
 
 class StudySettings(TrialSettings):
-    """A study file. Any setting of `seed`, `network`, `phases` and `measure` may be a search space instead of a
-    value: `{ choices = [...] }`, or `{ low = ..., high = ... }` with `log` or `step` as Optuna has them."""
+    """A study file. Any setting of `seed`, `seeds`, `network`, `phases` and `measure` may be a search space instead of
+    a value: `{ choices = [...] }`, or `{ low = ..., high = ... }` with `log` or `step` as Optuna has them."""
 
     name: Name
     """The study's name, by default the file's; its results stand in `results/NAME`."""
