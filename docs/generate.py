@@ -191,14 +191,13 @@ gives back what it holds. If a driver was only suspended, its trial is run twice
 it.
 
 **Digests.** A *part* is one Parquet file of a table. Each part has 16 bytes between its pages and its footer, where
-readers of Parquet do not look: the BLAKE2b digest of everything before and after them. This prints `True` if a part is
-whole:
+readers of Parquet do not look: the BLAKE2b digest of everything before and after them. Where `part` is the path of one,
+such as `results/quickstart/measurements/ID.parquet`, this prints `True` if the part is whole:
 
 ```python
 from hashlib import blake2b
 from pathlib import Path
 
-part = "results/quickstart/measurements/ID.parquet"  # any file of either table
 content = Path(part).read_bytes()
 footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
 pages, digest = content[: footer - 16], content[footer - 16 : footer]
