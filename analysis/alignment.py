@@ -38,7 +38,7 @@ def main() -> None:
     arguments = parse_arguments(__doc__)
     tables = read(arguments.results)
     where = tables.store.address
-    phases = figures.course_phases(tables)
+    phases = tables.training_phases
     rows = tables.rows_of_shown(METRICS, phases)
     curves = figures.course_curves(rows, tables)
     if curves.empty:

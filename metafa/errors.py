@@ -5,13 +5,25 @@ It imports nothing, so that every folder may raise them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 MAX_MESSAGE = 1000  # letters
 
 
 class MetafaError(Exception):
     """What a user did, or gave, cannot be used; the message says where, what was found and what would be right."""
+
+    def __reduce__(self) -> tuple[Callable[..., MetafaError], tuple[Any, ...]]:
+        """Another process makes the error again from the sentences that it has, not from what these were made of."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[MetafaError], args: tuple[Any, ...], state: dict[str, Any]) -> MetafaError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class _Messages(MetafaError):
@@ -20,10 +32,6 @@ class _Messages(MetafaError):
     def __init__(self, messages: list[str]):
         self.messages = [printable(message) for message in messages]
         super().__init__("\n".join(self.messages))
-
-    def __reduce__(self) -> tuple[type[_Messages], tuple[list[str]]]:
-        """An exception is made again from its `args`, which here are the messages put together."""
-        return type(self), (self.messages,)
 
 
 class StudyError(_Messages):
@@ -43,11 +51,6 @@ class DataBroken(MetafaError):
 
     def __init__(self, path: Path | str, wrong: str, remedy: str):
         super().__init__(f"{path}: {wrong}; {remedy}".replace("\n", " "))
-        self._said = (path, wrong, remedy)
-
-    def __reduce__(self) -> tuple[type[DataBroken], tuple[Path | str, str, str]]:
-        """An exception is made again from its `args`, which here are one sentence."""
-        return type(self), self._said
 
 
 class ResultsError(MetafaError):

@@ -62,3 +62,19 @@ def mistakes(text: str) -> list[str]:
         study.parse(text, file="s.toml")
     assert all("\n" not in message for message in caught.value.messages)
     return caught.value.messages
+
+
+RANDOM_SEARCH = {
+    "seeds": 2,
+    "network": {"activation": {"choices": ["relu", "tanh"]}},
+    "phases": [
+        {
+            "phase": "noise",
+            "steps": {"low": 10, "high": 1000},
+            "learning_rate": {"low": 1e-5, "high": 1e-1, "log": True},
+            "standard_deviation": {"low": 0.5, "high": 2.0},
+        },
+        {"phase": "evaluate", "task_distributions": ["glyphs"]},
+    ],
+    "search": {"method": "random", "trials": 60},
+}

@@ -171,9 +171,9 @@ def _beyond_the_axes(trials: pd.DataFrame, chosen: list[Objective]) -> str:
 
 
 def course_section(study: Study, tables: Tables, lines: list[Line]) -> Section | None:
-    rows = tables.rows_of_shown(list(CAPTIONS), figures.course_phases(tables))
+    rows = tables.rows_of_shown(list(CAPTIONS), tables.training_phases)
     curves = figures.course_curves(rows, tables)
-    columns = len(figures.course_phases(tables))
+    columns = len(tables.training_phases)
     drawn = tuple(
         Chart(charts.draw(figures.course(curves, metric, tables, lines), columns), named(metric), caption)
         for metric, caption in CAPTIONS.items()

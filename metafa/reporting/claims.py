@@ -70,7 +70,7 @@ def datasets(tables: Tables, phase: str) -> pd.Series:
     trains on one."""
     trials = tables.ended.set_index("trial_id")
     found = pd.Series(None, trials.index, dtype=object)
-    trained = [name for name in tables.phases_with(lambda kind: kind.trains) if f"{name}.dataset" in trials]
+    trained = [name for name in tables.training_phases if f"{name}.dataset" in trials]
     for name in (*trained[-1:], phase):
         if f"{name}.dataset" in trials:
             found = trials[f"{name}.dataset"].fillna(found)

@@ -171,6 +171,11 @@ class Tables:
         return rows.merge(self.ended[["trial_id", *named]], on="trial_id")
 
     @property
+    def training_phases(self) -> list[str]:
+        """The phases that train, in their order."""
+        return self.phases_with(lambda kind: kind.trains)
+
+    @property
     def evaluations(self) -> list[str]:
         """The phases that evaluate a meta-loss, in their order."""
         return self.phases_with(lambda kind: kind.evaluates)

@@ -138,11 +138,6 @@ def adaptation(curves: pd.DataFrame, metric: str, tables: Tables, lines: Sequenc
     return Figure(panels, len(evaluations), share_y=y.scale != "log")
 
 
-def course_phases(tables: Tables) -> list[str]:
-    """The phases that train, in the order they ran."""
-    return tables.phases_with(lambda kind: kind.trains)
-
-
 def course_curves(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """The mean at each step of the phases that train: of ``rows``, but for the accuracy on the batch trained on, which
     says little."""
@@ -159,7 +154,7 @@ def course(
 ) -> Figure:
     """``metric`` through the phases that train, a column each: a row a layer, or what inputs the metric is of. A panel
     is empty where a phase did not measure it. ``curves`` are `course_curves`."""
-    curves, phases = curves[curves["metric"] == metric], course_phases(tables)
+    curves, phases = curves[curves["metric"] == metric], tables.training_phases
     column = "layer" if curves["layer"].notna().any() else "inputs"
     places = sorted(curves[column].dropna().unique())[:most_rows]
     y = Axis(named(metric), METRICS[metric].scale)

@@ -39,22 +39,21 @@ def measurement(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
     """The `last_mean` of one trial's rows of `measurements` under a name such as `evaluate.meta_loss`."""
     phase, _, metric = name.rpartition(".")
     rows = [row for row in rows if row["phase"] == phase and row["metric"] == metric]
-    return last_mean(
-        [row["step"] for row in rows], [_named(row["inputs"]) for row in rows], [row["value"] for row in rows]
-    )
+    return last_mean([row["step"] for row in rows], [_named(row) for row in rows], [row["value"] for row in rows])
 
 
 def by_trial(measurements: pd.DataFrame) -> pd.Series:
     """The `last_mean` of every trial, by trial_id, of rows of `measurements` that are all of one phase and metric."""
-    named = measurements.assign(named=measurements["inputs"].map(_named))
+    inputs = measurements["inputs"]
+    named = measurements.assign(named=inputs.notna() & (inputs != BATCH.inputs))
     return named.groupby("trial_id")[["step", "named", "value"]].apply(
         lambda rows: last_mean(*(rows[name].tolist() for name in ("step", "named", "value")))
     )
 
 
-def _named(inputs: Any) -> bool:
-    """Whether these are a task distribution's or a dataset's, not the batch trained on."""
-    return isinstance(inputs, str) and inputs != BATCH.inputs
+def _named(row: Mapping[str, Any]) -> bool:
+    """Whether a row is of a task distribution or a dataset, not of the batch trained on."""
+    return row["inputs"] not in (None, BATCH.inputs)
 
 
 def objectives_of(study: Study, settings: TrialSettings, rows: Sequence[Mapping[str, Any]]) -> tuple[float, ...] | None:
@@ -71,7 +70,7 @@ def final_measurement(settings: TrialSettings, rows: Sequence[Mapping[str, Any]]
     on the test images of the dataset that was trained on; of the phase that measured it last."""
     trained = [phase.name for phase in settings.phases if phase.trains and phase.dataset_needs()]
     for metric in ("meta_loss", "accuracy"):
-        phases = [row["phase"] for row in rows if row["metric"] == metric and _named(row["inputs"])]
+        phases = [row["phase"] for row in rows if row["metric"] == metric and _named(row)]
         if metric == "accuracy":  # images changed by a shift, or of another dataset, say nothing of what was learned
             phases = [name for name in phases if name in trained]
         if phases and (value := measurement(rows, f"{phases[-1]}.{metric}")) is not None:

@@ -160,10 +160,10 @@ def check_claim(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exampl
 
 def _check_inputs(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:
     """Whether a claim's metric is measured on the inputs that it is about."""
-    measured = {inputs for one in examples for inputs in inputs_of(one, claim.phase, claim.metric)}
-    if any(_is_about(claim, inputs, one) for one in examples for inputs in inputs_of(one, claim.phase, claim.metric)):
+    measured = [inputs_of(one, claim.phase, claim.metric) for one in examples]
+    if any(_chosen(claim, one, inputs) for one, inputs in zip(examples, measured, strict=True)):
         return
-    named = measured - {NO_INPUTS, BATCH}
+    named = set.union(*measured) - {NO_INPUTS, BATCH}
     names, shifts = {str(one.inputs) for one in named}, {one.shift for one in named if one.shift}
     if claim.inputs is None and claim.shift is None:
         mistakes.add(path, f"`inputs` has to say on which inputs {claim.metric} is meant, of {listed(names)}")
@@ -182,17 +182,17 @@ def _check_inputs(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exam
         mistakes.add((*path, "shift"), f"found {claim.shift!r}, but {what}{'' if shifts else ' shifted'}")
 
 
-def _is_about(claim: ClaimSettings, inputs: Inputs, settings: TrialSettings) -> bool:
-    """Whether a claim is about what its metric comes to on ``inputs`` in a trial; `reporting.claims.of_claim` chooses
-    rows by the same."""
+def _chosen(claim: ClaimSettings, settings: TrialSettings, measured: set[Inputs]) -> set[Inputs]:
+    """Those of the inputs ``measured`` on in a trial that a claim is about; `reporting.claims.of_claim` chooses rows by
+    the same."""
     if claim.inputs is not None or claim.shift is not None:
-        return claim.inputs in (None, inputs.inputs) and claim.shift == inputs.shift
+        return {one for one in measured if claim.inputs in (None, one.inputs) and claim.shift == one.shift}
     dataset = Inputs(settings.datasets().get(claim.phase))
     if next(phase for phase in settings.phases if phase.name == claim.phase).skips_own_dataset:
-        return inputs != dataset
-    if dataset in inputs_of(settings, claim.phase, claim.metric):
-        return inputs == dataset
-    return is_of(claim.metric, "tasks") or inputs in (NO_INPUTS, BATCH)
+        return measured - {dataset}
+    if dataset in measured:
+        return {dataset}
+    return measured if is_of(claim.metric, "tasks") else measured & {NO_INPUTS, BATCH}
 
 
 def _check_layer(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:

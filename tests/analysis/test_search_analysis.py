@@ -8,24 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_results
+from study_bases import RANDOM_SEARCH as STUDY
 from study_texts import study_with
 
 from metafa.studies import study
-
-STUDY = {
-    "seeds": 2,
-    "network": {"activation": {"choices": ["relu", "tanh"]}},
-    "phases": [
-        {
-            "phase": "noise",
-            "steps": {"low": 10, "high": 1000},
-            "learning_rate": {"low": 1e-5, "high": 1e-1, "log": True},
-            "standard_deviation": {"low": 0.5, "high": 2.0},
-        },
-        {"phase": "evaluate", "task_distributions": ["glyphs"]},
-    ],
-    "search": {"method": "random", "trials": 60},
-}
 
 
 def loss(varied: dict) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import synthetic_results
+from study_bases import RANDOM_SEARCH as STUDY
 from study_texts import study_with
 from synthetic_results import EVALUATE, NOISE, meta_losses, study_of
 
@@ -14,21 +15,6 @@ from metafa.errors import ResultsError
 from metafa.reporting import conditions, objectives, report
 from metafa.results import addresses, preparation
 from metafa.studies import study
-
-STUDY = {
-    "seeds": 2,
-    "network": {"activation": {"choices": ["relu", "tanh"]}},
-    "phases": [
-        {
-            "phase": "noise",
-            "steps": {"low": 10, "high": 1000},
-            "learning_rate": {"low": 1e-5, "high": 1e-1, "log": True},
-            "standard_deviation": {"low": 0.5, "high": 2.0},
-        },
-        {"phase": "evaluate", "task_distributions": ["glyphs"]},
-    ],
-    "search": {"method": "random", "trials": 60},
-}
 
 
 def test_what_is_best_goes_by_the_metric_or_by_what_is_said(tmp_path: Path) -> None:
