@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# two files of tests run side by side, and threads that spin while they wait take each other's cores; benchmarks, which
+# files of tests run side by side, and threads that spin while they wait take each other's cores; benchmarks, which
 # are to run as a user's process does, have a pytest.ini of their own and never read this
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -18,7 +18,7 @@ torch.set_num_threads(2)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that nothing waits for them at the end."""
-    longest = ["test_driver", "test_driver_searches"]
+    longest = ["test_driver_killed", "test_driver", "test_driver_searches", "test_many_drivers"]
     items.sort(key=lambda item: longest.index(item.path.stem) if item.path.stem in longest else len(longest))
 
 
