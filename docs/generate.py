@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import SkipJsonSchema
 
 from metafa.results.columns import COLUMNS, VERSION_COLUMNS
 from metafa.studies.claims import ClaimSettings
@@ -238,7 +239,12 @@ def study_sections() -> Iterator[str]:
 
 
 def section(title: str, settings: type[Settings]) -> str:
-    fields = {name: field for name, field in settings.model_fields.items() if name != "phase" or "phases" not in title}
+    fields = {
+        name: field
+        for name, field in settings.model_fields.items()
+        if (name != "phase" or "phases" not in title)
+        and not any(isinstance(one, SkipJsonSchema) for one in field.metadata)
+    }
     meaning = textwrap.fill(" ".join((settings.__doc__ or "").split()), 120, break_on_hyphens=False)
     return f"\n## `{title}`\n\n{meaning}\n\n" + table(fields)
 

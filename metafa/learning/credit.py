@@ -68,7 +68,10 @@ def errors(rule: Rule, batch: Pass, output_error: Tensor) -> Errors:
     delta_l = (delta_L B) * phi'(a_l)."""
     layers, parameters, caches = batch.layers, batch.parameters, batch.activity.caches
     found: list[Tensor | None] = [None] * len(layers)
-    feedback = list(batch.feedback)
+    # the network's feedback may be that of another rule, of any kind and number
+    feedback = list(
+        batch.feedback if rule.reads_feedback else (parameters[p]["weight"] for p in networks.carried(layers))
+    )
     if rule.route == "direct":
         found[-1] = output_error
         for place, matrix in zip(networks.carried(layers), feedback, strict=True):

@@ -34,6 +34,7 @@ class Rule:
 
     carrier: from a layer's weights W and feedback B to what stands in W's place on the way back, in W's shape,
         whatever the layer; written in differentiable methods of tensors. On the direct route it is B itself.
+    reads_feedback: whether errors pass through B; where they pass through W alone, B is there to be measured against.
     transports: what it reads of W to send errors back: all of it (``weights``), its ``signs``, or nothing (``none``).
     route: whether errors go from layer to layer, or from the outputs straight to each hidden layer.
     magnitudes: whether the entries of B are drawn at random, or are all of one size.
@@ -49,6 +50,7 @@ class Rule:
 
     carrier: Callable[[Any, Any], Any] | None
     transports: Literal["weights", "signs", "none"]
+    reads_feedback: bool = True
     route: Literal["layered", "direct"] = "layered"
     magnitudes: Literal["random", "constant"] = "random"
     learning: FeedbackLearning = FIXED
@@ -74,7 +76,7 @@ def signed_feedback(weight: Any, feedback: Any) -> Any:
 
 RULES: dict[str, Rule] = {
     # the gradient
-    "backprop": Rule(forward_weight, "weights", source="Rumelhart, Hinton and Williams 1986"),
+    "backprop": Rule(forward_weight, "weights", reads_feedback=False, source="Rumelhart, Hinton and Williams 1986"),
     # B random and fixed
     "feedback_alignment": Rule(feedback_weight, "none", source="Lillicrap et al. 2016"),
     # B random and fixed, from the outputs to every hidden layer

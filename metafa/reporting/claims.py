@@ -9,9 +9,8 @@ from metafa.errors import ResultsError
 from metafa.reporting import statistics
 from metafa.reporting.appearance import in_words
 from metafa.reporting.conditions import NOISE, RULE, Tables
-from metafa.studies.claims import ClaimSettings
-from metafa.studies.data import BATCH
-from metafa.studies.metrics import is_of
+from metafa.studies.claims import ClaimSettings, chosen_inputs
+from metafa.studies.data import Inputs
 
 VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "are undecided"}
 SEED = ["trial_id", "seed", "learning_rate"]
@@ -52,17 +51,14 @@ def of_claim(tables: Tables, claim: ClaimSettings) -> pd.DataFrame:
     """The measurements that a claim is about, of all rules: its metric, layer and inputs, in its phase."""
     rows = tables.rows([claim.metric], [claim.phase])
     rows = rows[rows["layer"] == claim.layer] if claim.layer else rows
-    if claim.inputs or claim.shift:
-        by_name = (rows["inputs"] == claim.inputs) if claim.inputs else rows["shift"].notna()
-        return rows[by_name & ((rows["shift"] == claim.shift) if claim.shift else rows["shift"].isna())]
-    if is_of(claim.metric, "tasks"):
-        return rows
-    of_dataset = (rows["inputs"] == rows["trial_id"].map(datasets(tables, claim.phase))) & rows["shift"].isna()
-    if claim.phase in tables.phases_with(lambda kind: kind.skips_own_dataset):
-        return rows[~of_dataset]
-    if of_dataset.any():
-        return rows[of_dataset]
-    return rows[rows["inputs"].isna() | (rows["inputs"] == BATCH.inputs)]
+    names = ["dataset", *Inputs._fields]
+    rows = rows.assign(dataset=rows["trial_id"].map(datasets(tables, claim.phase)))
+    kinds = rows[names].drop_duplicates().astype(object)
+    on = {(dataset, Inputs(*inputs)) for dataset, *inputs in kinds.where(kinds.notna(), None).itertuples(index=False)}
+    skips = claim.phase in tables.phases_with(lambda kind: kind.skips_own_dataset)
+    chosen = [(dataset, *inputs) for dataset, inputs in chosen_inputs(claim, on, skips)]
+    found = pd.DataFrame(chosen, columns=names).astype(rows[names].dtypes)
+    return rows.merge(found, on=names).drop(columns="dataset")
 
 
 def datasets(tables: Tables, phase: str) -> pd.Series:

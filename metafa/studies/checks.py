@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from metafa.studies.claims import ClaimSettings
+from metafa.studies.claims import ClaimSettings, chosen_inputs
 from metafa.studies.data import BATCH, NO_INPUTS, Inputs
 from metafa.studies.fields import MAX_STEPS
 from metafa.studies.measured_checks import check_measured, undirected
@@ -160,14 +160,22 @@ def check_claim(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exampl
 
 def _check_inputs(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:
     """Whether a claim's metric is measured on the inputs that it is about."""
-    measured = [inputs_of(one, claim.phase, claim.metric) for one in examples]
-    if any(_chosen(claim, one, inputs) for one, inputs in zip(examples, measured, strict=True)):
+    if claim.earlier_task is not None:
+        sentence = "stands in results of earlier versions alone; say `inputs` and `shift`"
+        mistakes.add((*path, "earlier_task"), sentence)
         return
-    named = set.union(*measured) - {NO_INPUTS, BATCH}
-    names, shifts = {str(one.inputs) for one in named}, {one.shift for one in named if one.shift}
+    measured = set[Inputs]()
+    for one in examples:
+        dataset, phase = one.datasets().get(claim.phase), next(ph for ph in one.phases if ph.name == claim.phase)
+        inputs = inputs_of(one, claim.phase, claim.metric)
+        if chosen_inputs(claim, {(dataset, on) for on in inputs}, phase.skips_own_dataset):
+            return
+        measured |= inputs - {NO_INPUTS, BATCH}
+    names = {str(one.inputs) for one in measured}
+    shifts = {one.shift for one in measured if one.shift and claim.inputs in (None, one.inputs)}
     if claim.inputs is None and claim.shift is None:
         mistakes.add(path, f"`inputs` has to say on which inputs {claim.metric} is meant, of {listed(names)}")
-    elif not named:
+    elif not measured:
         key = "shift" if claim.inputs is None else "inputs"
         mistakes.add((*path, key), f"{claim.metric} is of no inputs in {claim.phase}; leave `{key}` out")
     elif claim.inputs is not None and claim.inputs not in names:
@@ -178,21 +186,9 @@ def _check_inputs(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exam
         sentence = f"{claim.inputs!r} is measured with a shift alone; `shift` has to say which, of {listed(shifts)}"
         mistakes.add(path, sentence)
     else:
-        what = f"the shifts of {claim.phase} are {listed(shifts)}" if shifts else f"no images of {claim.phase} are"
-        mistakes.add((*path, "shift"), f"found {claim.shift!r}, but {what}{'' if shifts else ' shifted'}")
-
-
-def _chosen(claim: ClaimSettings, settings: TrialSettings, measured: set[Inputs]) -> set[Inputs]:
-    """Those of the inputs ``measured`` on in a trial that a claim is about; `reporting.claims.of_claim` chooses rows by
-    the same."""
-    if claim.inputs is not None or claim.shift is not None:
-        return {one for one in measured if claim.inputs in (None, one.inputs) and claim.shift == one.shift}
-    dataset = Inputs(settings.datasets().get(claim.phase))
-    if next(phase for phase in settings.phases if phase.name == claim.phase).skips_own_dataset:
-        return measured - {dataset}
-    if dataset in measured:
-        return {dataset}
-    return measured if is_of(claim.metric, "tasks") else measured & {NO_INPUTS, BATCH}
+        whose = f"images of {claim.inputs}" if claim.inputs else "images"
+        what = f"the shifts of {whose} are {listed(shifts)}" if shifts else f"no {whose} are shifted"
+        mistakes.add((*path, "shift"), f"found {claim.shift!r}, but in {claim.phase} {what}")
 
 
 def _check_layer(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:

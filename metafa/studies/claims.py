@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from pydantic import model_validator
+from pydantic.json_schema import SkipJsonSchema
 
+from metafa.studies.data import BATCH, NO_INPUTS, Inputs
+from metafa.studies.earlier import task_of
 from metafa.studies.fields import Name, NotNegative, Number, Positive, Settings, Text, mistake
+from metafa.studies.metrics import is_of
 from metafa.studies.phases import RuleName, ShiftName
 
 
@@ -32,6 +36,9 @@ class ClaimSettings(Settings):
     shift: ShiftName | None = None
     """Restricts the claim to images changed in this way, such as `rotation`, at every strength. Default: where `inputs`
     is given, their unchanged images."""
+    earlier_task: SkipJsonSchema[Text | None] = None
+    """Restricts the claim to inputs whose name of before, such as `usps/rotation=30`, begins like this; of a study that
+    an earlier version of metafa ran alone."""
     layer: Positive | None = None
     """Restricts the claim to one layer, for metrics that each layer has. Default: the mean over layers."""
     step: Literal["last", "mean"] = "last"
@@ -53,3 +60,24 @@ class ClaimSettings(Settings):
         if self.expect == "near" and not self.margin:
             raise mistake('expect = "near" needs a `margin` above 0: how near')
         return self
+
+
+def chosen_inputs(
+    claim: ClaimSettings, measured: set[tuple[str | None, Inputs]], skips_own_dataset: bool
+) -> set[tuple[str | None, Inputs]]:
+    """Those of the inputs ``measured`` on that a claim is about, as `ClaimSettings.inputs` says.
+
+    measured: what the claim's metric was measured on in its phase, each with the dataset that the phase trains on or
+        changes in the trial.
+    skips_own_dataset: whether the phase is about other images than its dataset's unchanged ones.
+    """
+    if claim.earlier_task is not None:
+        return {one for one in measured if task_of(*one[1]).startswith(claim.earlier_task)}
+    if claim.inputs is not None or claim.shift is not None:
+        return {one for one in measured if claim.inputs in (None, one[1].inputs) and claim.shift == one[1].shift}
+    if is_of(claim.metric, "tasks"):
+        return set(measured)
+    own = {(dataset, inputs) for dataset, inputs in measured if inputs == Inputs(dataset)} - {(None, NO_INPUTS)}
+    if skips_own_dataset:
+        return measured - own
+    return own or {one for one in measured if one[1] in (NO_INPUTS, BATCH)}

@@ -26,7 +26,7 @@ def with_new_names(tree: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]
     claims = tree.get("claims")
     for claim in claims if isinstance(claims, list) else []:
         if isinstance(claim, dict) and isinstance(claim.get("task"), str):
-            claim["inputs"], claim["shift"], _ = shift_of(claim.pop("task"))
+            claim["earlier_task"] = claim.pop("task") or None
     search = tree.get("search")
     if isinstance(search, dict) and isinstance(objectives := search.get("objectives"), list):
         search["objectives"] = [new_name(one) if isinstance(one, str) else one for one in objectives]
@@ -38,6 +38,13 @@ def shift_of(task: str) -> tuple[str, str | None, str]:
     name, _, changed = task.partition("/")
     shift, _, strength = changed.partition("=")
     return name, shift or None, strength
+
+
+def task_of(inputs: str | None, shift: str | None, strength: float | None) -> str:
+    """What an earlier version called these inputs; empty where a metric has none, or is of the batch trained on."""
+    if inputs is None or inputs == "batch":
+        return ""
+    return inputs.replace("tasks/", "tasks of ") if shift is None else f"{inputs}/{shift}={strength:g}"
 
 
 def _with_new_keys(tree: Any, found: set[str]) -> Any:

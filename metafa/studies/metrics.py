@@ -21,6 +21,8 @@ class Training(NamedTuple):
     evaluated: whether the trial has a phase that evaluates.
     rates_learned: whether the phase, or one before it, learns the inner loop's learning rates.
     last: whether no phase after it trains.
+    has_carriers: whether the rule carries errors through something in the weights' place, between which and them there
+        is an angle.
     measure: the trial's settings of what is measured.
     """
 
@@ -28,6 +30,7 @@ class Training(NamedTuple):
     evaluated: bool
     rates_learned: bool
     last: bool
+    has_carriers: bool
     measure: MeasureSettings
 
 
@@ -120,7 +123,7 @@ METRICS: dict[str, Metric] = {
         "degrees",
         "lower",
         of="layer",
-        in_training=always,
+        in_training=lambda training: training.has_carriers,
         may_be_undefined=True,
     ),
     "effective_dimensionality": Metric(

@@ -140,7 +140,7 @@ class Mistakes:
         if path[:1] == ("phases",) and len(path) > 2:
             return list(PHASES[str(path[2])].model_fields)
         if path[:1] == ("claims",) and len(path) > 2:
-            return list(ClaimSettings.model_fields)
+            return [name for name in ClaimSettings.model_fields if name != "earlier_task"]
         if len(path) > 1:
             return list(sentences.TABLES[path[0]].model_fields) if path[0] in sentences.TABLES else []
         return list(StudySettings.model_fields)

@@ -22,7 +22,12 @@ def metrics_of(settings: TrialSettings, any_steps: bool = False) -> dict[str, se
     for phase in training:
         rates_learned |= phase.learns_rates
         facts = Training(
-            any_steps or phase.has_steps, evaluated, rates_learned, phase is training[-1], settings.measure
+            any_steps or phase.has_steps,
+            evaluated,
+            rates_learned,
+            phase is training[-1],
+            RULES[settings.network.rule].carrier is not None,
+            settings.measure,
         )
         rows = METRICS.items()
         measured[phase.name] |= {name for name, row in rows if row.in_training is not None and row.in_training(facts)}

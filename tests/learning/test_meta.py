@@ -7,6 +7,7 @@ from random_networks import initialise, random_episodes, random_network, random_
 from torch.nn.functional import cross_entropy
 
 from metafa.learning import adaptation, episodes, meta, noise, outer, tasksets
+from metafa.learning.credit import Pass, Signals
 from metafa.learning.kinds import OUTER_ALGORITHMS, resolved
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
@@ -33,10 +34,25 @@ def some_entries(tensor: torch.Tensor, number: int, seed: int) -> list[tuple[int
     return [tuple(int(torch.randint(n, (), generator=generator)) for n in tensor.shape) for _ in range(number)]
 
 
+def broadcast(batch: Pass) -> Signals:
+    """A rule of another kind: every hidden unit gets the sum of the output errors. It has no feedback."""
+    errors: list[torch.Tensor | None] = [None] * len(batch.layers)
+    errors[-1] = batch.error()
+    for place in (place for place in range(batch.lowest, len(batch.layers) - 1) if batch.layers[place].learns):
+        total = batch.error().sum(-1, keepdim=True).expand_as(batch.activity.caches[place + 1]).contiguous()
+        errors[place] = batch.layers[place + 1].backward({}, None, total, batch.activity.caches[place + 1])
+    return Signals(errors, batch.activity.caches)
+
+
+@pytest.fixture(autouse=True)
+def broadcasting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "broadcast", Rule(None, "none", signals=f"{__name__}:broadcast"))
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("sizes", [[8, 6, 3], [8, 6, 5, 3]])
 @pytest.mark.parametrize("algorithm", ["exact", "anil"])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", [*RULES, "broadcast"])
 def test_exact_equals_finite_differences_of_the_meta_loss(
     rule: str, algorithm: str, sizes: list[int], activation: str
 ) -> None:
@@ -124,6 +140,15 @@ def adapted_module(network: Network, tasks: episodes.Episodes, replica: int, tas
         cross_entropy(module(images), tasks.support_labels[replica, task]).backward()
         optimizer.step()
     return module
+
+
+def test_backprop_outside_reads_no_feedback_of_the_rule_inside() -> None:
+    network, tasks = random_network([8, 6, 5, 3], rule="broadcast"), random_episodes(8)
+    inner = meta.inner_loop(network, RULES["broadcast"], 0, 0.5)
+    made = outer_gradient("first_order", network, inner, BACKPROP, tasks)
+    wanted = outer_gradient("exact", network, meta.inner_loop(network, BACKPROP, 0, 0.5), BACKPROP, tasks)
+    for one, other in zip(made.tensors, wanted.tensors, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
 def test_first_order_with_backprop_outside_a_feedback_alignment_loop() -> None:

@@ -15,6 +15,8 @@ from metafa.results.columns import MEASUREMENTS
 from metafa.results.tables import load, read_table
 from metafa.running import overview
 from metafa.studies import study
+from metafa.studies.claims import chosen_inputs
+from metafa.studies.data import Inputs
 
 
 def study_text(name: str) -> str:
@@ -201,26 +203,59 @@ def test_a_task_that_no_version_wrote_is_refused(task: str) -> None:
         parts.decode(part([task], ["accuracy"]), "measurements")
 
 
-def test_claims_of_before_say_inputs_and_shift() -> None:
-    claims = "".join(
-        f'[[claims]]\nclaim = 7\nstatement = "s"\nmetric = "accuracy"\nphase = "out_of_distribution"\n{task}\n'
-        'expect = "higher"\n'
-        for task in ('task = "usps/rotation"', 'task = "digits"')
-    )
+NAMES_OF_BEFORE = {
+    "usps": Inputs("usps"),
+    "usps/rotation=5": Inputs("usps", "rotation", 5.0),
+    "usps/rotation=10": Inputs("usps", "rotation", 10.0),
+    "usps/scale=0.5": Inputs("usps", "scale", 0.5),
+    "mnist": Inputs("mnist"),
+    "mnist10k": Inputs("mnist10k"),
+    "glyphs": Inputs("glyphs"),
+    "tasks of glyphs": Inputs("tasks/glyphs"),
+    "noise": Inputs("noise"),
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "chosen"),
+    [
+        ("usps/rotation", ["usps/rotation=5", "usps/rotation=10"]),
+        ("usps/rotation=5", ["usps/rotation=5"]),
+        ("usps/rotation=1", ["usps/rotation=10"]),
+        ("usps/r", ["usps/rotation=5", "usps/rotation=10"]),
+        ("usps/", ["usps/rotation=5", "usps/rotation=10", "usps/scale=0.5"]),
+        ("mnist", ["mnist", "mnist10k"]),
+        ("tasks of", ["tasks of glyphs"]),
+        ("glyphs", ["glyphs"]),
+        ("", [name for name in NAMES_OF_BEFORE if name != "usps"]),
+    ],
+)
+def test_claims_of_before_are_about_inputs_whose_name_of_before_begins_as_they_say(
+    task: str, chosen: list[str]
+) -> None:
     text = f"""\
 [[phases]]
 phase = "noise"
 steps = {{ choices = [0, 10] }}
 [[phases]]
 phase = "supervised"
-dataset = {{ choices = ["digits", "usps"] }}
+dataset = "usps"
 steps = 10
 [[phases]]
 phase = "out_of_distribution"
 rotation = [10]
-{claims}"""
+[[claims]]
+claim = 7
+statement = "s"
+metric = "accuracy"
+phase = "out_of_distribution"
+task = "{task}"
+expect = "higher"
+"""
     found = study.parse(text, has_results=True)
-    assert [(claim.inputs, claim.shift) for claim in found.claims] == [("usps", "rotation"), ("digits", None)]
     assert not found.renamed, "trials are known by the same ids"
+    measured = {("usps", inputs) for inputs in NAMES_OF_BEFORE.values()}
+    picked = chosen_inputs(found.claims[0], measured, skips_own_dataset=True)
+    assert picked == {("usps", NAMES_OF_BEFORE[name]) for name in chosen}
     with pytest.raises(StudyError, match=r"task: unknown key.*did you mean 'inputs' or 'shift'"):
         study.parse(text)

@@ -162,13 +162,13 @@ def claiming(claim: dict[str, Any], **changes: Any) -> str:
             "accuracy",
             "out_of_distribution",
             {"shift": "scaling"},
-            "found 'scaling', but the shifts of out_of_distribution are 'rotation'",
+            "found 'scaling', but in out_of_distribution the shifts of images are 'rotation'",
         ),
         (
             "accuracy",
             "supervised",
             {"inputs": "digits", "shift": "rotation"},
-            "found 'rotation', but no images of supervised are shifted",
+            "found 'rotation', but in supervised no images of digits are shifted",
         ),
     ],
 )
