@@ -8,6 +8,7 @@ import functools
 import io
 import math
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -273,13 +274,18 @@ def of_losses(axis: plt.Axes) -> None:
 
 
 def legend(figure: plt.Figure, lines: Iterable[Line], excerpt: str = "") -> None:
-    """A legend of ``lines`` below the figure, as many columns as there is room for."""
-    lines = list(lines)
-    handles = [Line2D([], [], color=one.colour, linestyle=DASHES[one.dash], label=one.words) for one in lines]
-    letters = max((len(one.words) for one in lines), default=1) + 8
-    columns = max(1, min(4, int(figure.get_figwidth() * 13 / letters)))
+    """A legend of ``lines`` below the figure, as many columns as there is room for, and long words broken."""
+    lines, room = list(lines), int(figure.get_figwidth() * 13)
+    words = [textwrap.fill(one.words, room - 8) for one in lines]
+    handles = [
+        Line2D([], [], color=one.colour, linestyle=DASHES[one.dash], label=label)
+        for one, label in zip(lines, words, strict=True)
+    ]
+    letters = max((len(part) for label in words for part in label.split("\n")), default=1) + 8
+    columns = max(1, min(4, room // letters))
     title = f"shown: {excerpt}" if excerpt else None
-    figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(lines) / columns))
+    height = max((label.count("\n") + 1 for label in words), default=1)
+    figure.set_figheight(figure.get_figheight() + 0.2 * height * math.ceil(len(lines) / columns))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9, title=title)
 
 

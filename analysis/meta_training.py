@@ -170,6 +170,8 @@ def plot(measured: pd.DataFrame, phase: str, settings: list[str]) -> plt.Figure:
             by_seed = of_rule.pivot_table("value", "step", "seed")
             bounds = by_seed.min(axis=1), by_seed.max(axis=1)
             draw(axis, by_seed.index, by_seed.median(axis=1), bounds, rule_colour(rule))
+        if not np.isfinite(here["value"]).any():
+            axis.text(0.5, 0.5, "every network diverged", transform=axis.transAxes, ha="center", color="grey")
         by_steps(axis, here["step"])
         of_losses(axis)
         label(axis, f"{task}, {noise} noise steps", "outer steps", f"{named('meta_loss')}\nmedian and range of seeds")

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from metafa.errors import PartError
 from metafa.results.earlier import TASK, TASKS_OF
-from metafa.results.schemas import COLUMN
 from metafa.results.statuses import STATUSES
 
 TRIAL_ID = r"[0-9a-f]{16}"
+PLACE = re.compile(r"[A-Za-z0-9_.[\]-]{1,200}")  # of a search space, such as `noise.steps` or `phases[0]`
 LABEL = r"[A-Za-z0-9_./=+:-]{1,200}"  # a phase, a metric, inputs or a shift
 LONGEST_SECONDS = 1e9
 FIRST, LAST = 0, 7_000_000_000_000_000  # a trial's start, in microseconds: from 1970 to 2191
@@ -77,7 +77,7 @@ def _no_number(found: str) -> float:
 
 def _check_points(name: str, values: pa.ChunkedArray) -> None:
     for found in _mapping(name, values):
-        if odd := [key for key in found if not COLUMN.fullmatch(key)]:
+        if odd := [key for key in found if not PLACE.fullmatch(key)]:
             raise PartError(f"has a point with {_quoted(odd[0])}, which is no setting's name")
 
 

@@ -140,8 +140,8 @@ class OutOfDistributionPhase(PhaseSettings):
 
     @property
     def shifts(self) -> list[tuple[str, float]]:
-        """The changes and their strengths."""
-        return [(shift, strength) for shift in SHIFTS for strength in getattr(self, shift, ())]
+        """The changes and their strengths, each once."""
+        return list(dict.fromkeys((shift, strength) for shift in SHIFTS for strength in getattr(self, shift, ())))
 
     def dataset_needs(self) -> list[DatasetNeed]:
         others = [DatasetNeed(f"{self.name}.datasets", name, same_classes=True) for name in self.datasets]

@@ -47,7 +47,7 @@ def _measure_meta_loss(trial: TrialRun, phase: str, step: int) -> None:
     evaluation = trial.first_evaluation
     if evaluation is None:
         return
-    for distribution in evaluation.task_distributions:
+    for distribution in dict.fromkeys(evaluation.task_distributions):
         tasks = trial.tasks(evaluation, distribution, trial.settings.measure.tasks)
         images = tasks.images[tasks.query.flatten(1)[:, :PROBE_IMAGES]]
         _measure_readout(trial, phase, step, images, images_of_tasks(distribution, trial.trained_on))

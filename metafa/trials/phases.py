@@ -67,7 +67,7 @@ def run_out_of_distribution(trial: TrialRun, phase: OutOfDistributionPhase) -> N
         generator = Streams(trial.settings.seed, (0,), "cpu").generators(f"out_of_distribution/{shift}")[0]
         changed = shifts.shifted(shift, images, strength, generator)
         measure_test_images(trial, phase.name, Inputs(dataset, shift, strength), _flat(changed), test.labels)
-    for name in phase.datasets:
+    for name in dict.fromkeys(phase.datasets):
         if name == dataset:
             continue
         _, other = trial.datasets[name]
@@ -113,7 +113,7 @@ def run_meta(trial: TrialRun, phase: MetaPhase) -> None:
 
 
 def run_evaluate(trial: TrialRun, phase: EvaluatePhase) -> None:
-    for distribution in phase.task_distributions:
+    for distribution in dict.fromkeys(phase.task_distributions):
         curve = meta.evaluate(trial.network, trial.inner_loop(phase), trial.tasks(phase, distribution, phase.tasks))
         for step, metric, values in adaptation_measures(curve):
             trial.recorder.record(phase.name, step, metric, values, inputs=Inputs(distribution))

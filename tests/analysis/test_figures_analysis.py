@@ -9,6 +9,21 @@ import numpy as np
 import pandas as pd
 import synthetic_results
 
+from metafa.reporting.appearance import Line
+
+
+def test_long_words_stay_within_a_figure() -> None:
+    figures = runpy.run_path(str(synthetic_results.ANALYSIS / "figures.py"))
+    figure, _ = figures["grid"](1, 1)
+    words = ["feedback_alignment, " + ", ".join(f"noise.setting_{n} = {n / 7:.4f}" for n in range(20)), "backprop"]
+    figures["legend"](figure, [Line((one,), one, "black", "solid") for one in words])
+    figure.savefig(io.BytesIO())
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.bbox.y1 / 2, "and leave half of it for the curves"
+
 
 def test_no_text_of_a_csv_is_a_formula() -> None:
     figures = runpy.run_path(str(synthetic_results.ANALYSIS / "figures.py"))

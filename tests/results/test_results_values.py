@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 import pytest
 from odd_parts import TRIAL, measurements, parquet, trials
+from synthetic_results import study_of
 
 from metafa.errors import PartError
 from metafa.results import parts
+from metafa.results.values import check_rows
+from metafa.studies import study
 
 ODD_MEASUREMENTS = {
     "another trial_id": ({"trial_id": ["../../escape"] * 3}, "has '../../escape' in the column 'trial_id'"),
@@ -30,6 +35,27 @@ ODD_TRIALS = {
     "a trial of no time": ({"seconds": [float("nan")]}, "has a value in the column 'seconds' that no study has"),
     "an objective of none": ({"objectives": [[None, 1.0]]}, "has a value in the column 'objectives' that is no number"),
 }
+
+
+ONE_PHASE_VARIED = """\
+[[phases]]
+choices = [{ phase = "noise", steps = 1 }, { phase = "noise", steps = 2 }]
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+"""
+
+
+def test_a_trial_of_every_place_that_a_study_may_vary_is_read() -> None:
+    noise, evaluate = {"phase": "noise", "steps": 1}, {"phase": "evaluate", "task_distributions": ["glyphs"]}
+    texts = [
+        ONE_PHASE_VARIED,
+        study_of([noise, evaluate], [evaluate]),
+        study_of(noise | {"learning_rate": {"choices": [1e-3, 1e-2]}}, evaluate),
+    ]
+    for text in texts:
+        for trial in study.parse(text).trials:
+            check_rows(pa.table({"point": [json.dumps(trial.varied)]}), "trials")
 
 
 @pytest.mark.parametrize(("columns", "said"), ODD_MEASUREMENTS.values(), ids=ODD_MEASUREMENTS)
