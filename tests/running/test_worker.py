@@ -13,7 +13,7 @@ from metafa.running import events, proposals, schedulers, sharing, tune_callback
 from metafa.studies import study
 from metafa.trials import recording, trial
 
-TOO_LARGE = "[1_000_000, 1_000_000]"  # for any memory
+TOO_LARGE = "[1, 1_000_000, 1_000_000]"  # for any memory
 
 
 def text(
