@@ -6,6 +6,7 @@ row for each number and columns of the table `measurements`: seed, phase, step, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -175,6 +176,7 @@ def evaluate(
     task has the same image in both of its sets.
     """
     check_replicas(replicas)
+    per_task = checked(arguments.PerTask, per_task=per_task).per_task
     named = isinstance(task_distribution, str)
     name = task_distribution if named else "taskset"
     settings = dict(ways=ways, shots=shots, queries=queries, inner_steps=inner_steps)
@@ -253,7 +255,10 @@ def define(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Study:
 
 
 def read(path: str | Path) -> Study:
-    """Returns the study in a study file. Raises `StudyError`, which names every mistake and its line."""
+    """Returns the study in a study file. Raises `StudyError`, which names every mistake and its line, and TypeError
+    where ``path`` is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path: found {type(path).__name__}, expected the path of a study file")
     return study.read(Path(path))
 
 

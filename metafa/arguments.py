@@ -38,6 +38,10 @@ class Workers(Settings):
     workers: Positive
 
 
+class PerTask(Settings):
+    per_task: bool
+
+
 def checked(schema: type[Checked], **arguments: Any) -> Checked:
     """The ``arguments`` as settings of a study. Raises ValueError where a study could not have them."""
     try:

@@ -342,6 +342,10 @@ def test_mistakes_are_said(tmp_path: Path) -> None:
         TypeError, match=r"task_distribution: found int, expected a name, a learn2learn Taskset or a list"
     ):
         metafa.evaluate(replicas, 5)
+    with pytest.raises(ValueError, match=r"per_task: found 'no', expected true or false"):
+        metafa.evaluate(replicas, "glyphs", per_task="no")
+    with pytest.raises(TypeError, match="path: found int, expected the path of a study file"):
+        metafa.read(3)
     with pytest.raises(TypeError, match=r"study: found str, expected what `metafa.define` or `metafa.read` returns"):
         metafa.run("study.toml")
     with pytest.raises(ValueError, match="workers: found 0"):

@@ -53,7 +53,7 @@ def render(store: Store) -> str:
         question=study.question,
         state=f"{len(trials)} of {study.total} trials" if running else f"done, {len(trials)} trials",
         running=running,
-        answer=answers[0] if answers else "Nothing to say yet: no trial has ended that is compared with another.",
+        answer=answers[0] if answers else _no_answer(running),
         warnings=[*remarks, *(warning for section in answering for warning in section.warnings)],
         contents=[(section.id, section.title) for section in sections],
         lines=lines,
@@ -63,6 +63,12 @@ def render(store: Store) -> str:
         plotly_js=_plotly_js() if figures else "",
         charts_json=_json(figures),
     )
+
+
+def _no_answer(running: str) -> str:
+    if running:
+        return "Nothing to say yet: no trial has ended that is compared with another."
+    return "No answer in a sentence: there is no claim to judge, and no meta-loss both with and without noise."
 
 
 def _template() -> Any:

@@ -16,6 +16,7 @@ from study_texts import study_with
 from typer.testing import CliRunner
 
 from metafa import cli, cli_inputs
+from metafa.reporting import report
 from metafa.results import addresses, preparation
 from metafa.studies import study
 
@@ -216,6 +217,19 @@ def test_of_a_search_the_front_and_every_trial_are_drawn(chromium: webdriver.Chr
     assert len(bars) == 3 * 3, "a setting, an evaluator; steps explain themselves as an objective"
     assert points[2] == 20 * 3
     assert charts[3].find_elements(By.CSS_SELECTOR, ".parcoords")
+
+
+def test_a_study_that_compares_nothing_says_so_once_it_is_done(tmp_path: Path) -> None:
+    place = {"seed": 0, "phase": "evaluate", "step": 5, "inputs": "glyphs", "value": 0.5}
+    rows = [place | {"metric": metric} for metric in ("meta_loss", "meta_accuracy")]
+    for name, steps, said in (
+        ("done", 100, "No answer in a sentence: there is no claim to judge"),
+        ("begun", {"choices": [0, 100]}, "Nothing to say yet: no trial has ended"),
+    ):
+        checked = synthetic_results.small_study(noise={"steps": steps}, network={"rule": "backprop"})
+        preparation.prepare(addresses.at(str(tmp_path / name)), checked)
+        synthetic_results.put(tmp_path / name, checked, checked.trials[0], rows)
+        assert f'id="answer">{said}' in report.render(addresses.at(str(tmp_path / name)))
 
 
 def test_what_is_no_results_is_said_in_a_line(tmp_path: Path) -> None:
