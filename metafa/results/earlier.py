@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from metafa.errors import PartError
 from metafa.studies.data import BATCH, Inputs
-from metafa.studies.earlier import RENAMED, new_name, shift_of
+from metafa.studies.earlier import RENAMED, TASKS_OF, new_name, shift_of
 from metafa.studies.metrics import is_of
 
 # settings in the JSON of a point: after a phase's name, or alone where whole phases are varied
@@ -17,7 +17,6 @@ _IN_POINTS = {rf'([."]){old}":': rf'\1{new}":' for old, new in RENAMED.items()}
 
 TASK = "task"
 """The column of `measurements` before there were `inputs`, `shift` and `strength`."""
-TASKS_OF = "tasks of "
 
 
 def inputs_of(task: str | None, metric: str) -> Inputs:

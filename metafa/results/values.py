@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metafa.errors import PartError
-from metafa.results.earlier import TASK, TASKS_OF
+from metafa.results.earlier import TASK
 from metafa.results.statuses import STATUSES
+from metafa.studies.earlier import TASKS_OF
 
 TRIAL_ID = r"[0-9a-f]{16}"
 PLACE = re.compile(r"[A-Za-z0-9_.[\]-]{1,200}")  # of a search space, such as `noise.steps` or `phases[0]`

@@ -72,7 +72,7 @@ def chosen_inputs(
     skips_own_dataset: whether the phase is about other images than its dataset's unchanged ones.
     """
     if claim.earlier_task is not None:
-        return {one for one in measured if task_of(*one[1]).startswith(claim.earlier_task)}
+        return {one for one in measured if task_of(one[1]).startswith(claim.earlier_task)}
     if claim.inputs is not None or claim.shift is not None:
         return {one for one in measured if claim.inputs in (None, one[1].inputs) and claim.shift == one[1].shift}
     if is_of(claim.metric, "tasks"):

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from metafa.studies.data import BATCH, Inputs
+
 RENAMED = {"iterations": "outer_steps"}
+TASKS_OF = "tasks of "
+"""What stood before a task distribution's name where a dataset has that name too."""
 
 
 def new_name(name: str) -> str:
@@ -40,11 +44,12 @@ def shift_of(task: str) -> tuple[str, str | None, str]:
     return name, shift or None, strength
 
 
-def task_of(inputs: str | None, shift: str | None, strength: float | None) -> str:
+def task_of(measured: Inputs) -> str:
     """What an earlier version called these inputs; empty where a metric has none, or is of the batch trained on."""
-    if inputs is None or inputs == "batch":
+    name, shift, strength = measured
+    if name is None or measured == BATCH:
         return ""
-    return inputs.replace("tasks/", "tasks of ") if shift is None else f"{inputs}/{shift}={strength:g}"
+    return name.replace("tasks/", TASKS_OF) if shift is None else f"{name}/{shift}={strength:g}"
 
 
 def _with_new_keys(tree: Any, found: set[str]) -> Any:

@@ -170,6 +170,12 @@ def claiming(claim: dict[str, Any], **changes: Any) -> str:
             {"inputs": "digits", "shift": "rotation"},
             "found 'rotation', but in supervised no images of digits are shifted",
         ),
+        (
+            "accuracy",
+            "supervised",
+            {"earlier_task": "digits"},
+            "earlier_task: stands in results of earlier versions alone; say `inputs` and `shift`",
+        ),
     ],
 )
 def test_a_claim_that_could_not_be_judged_is_refused(metric: str, phase: str, claim: dict, sentence: str) -> None:
