@@ -45,7 +45,7 @@ quickstart: setup
 	$(BIN)/metafa report results/quickstart
 
 test: tools
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 benchmark: tools
 	$(BIN)/python -m pytest tests/benchmarks/benchmark_core.py --device $(DEVICE)

@@ -106,7 +106,7 @@ class LiveProgress:
         """All of it in a line."""
         parts = [f"{self.ended}/{self.total} trials"]
         parts += [f"{self.counts[name]} {name}" for name in ("diverged", "stopped", "failed") if name in self.counts]
-        if self.running:
+        if self.running and not self.over:
             parts.append(f"{len(self.running)} running on {_number(self.cpus, 'CPU')}")
             parts[-1] += f", {_number(self.gpus, 'GPU')}" * (self.gpus > 0)
         elif not self.over and (self.waiting or self.since is None):
