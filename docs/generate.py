@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
-from pydantic.json_schema import SkipJsonSchema
 
 from metafa.results.columns import COLUMNS, VERSION_COLUMNS
 from metafa.studies.claims import ClaimSettings
-from metafa.studies.fields import MAX_SIZE, MAX_STEPS, MAX_WHOLE, Known, Settings
+from metafa.studies.fields import MAX_SIZE, MAX_STEPS, MAX_WHOLE, Known, Settings, keys_of
 from metafa.studies.metrics import METRICS
 from metafa.studies.phases import PHASES
 from metafa.studies.schema import json_schema
@@ -239,12 +238,8 @@ def study_sections() -> Iterator[str]:
 
 
 def section(title: str, settings: type[Settings]) -> str:
-    fields = {
-        name: field
-        for name, field in settings.model_fields.items()
-        if (name != "phase" or "phases" not in title)
-        and not any(isinstance(one, SkipJsonSchema) for one in field.metadata)
-    }
+    keys = [name for name in keys_of(settings) if name != "phase" or "phases" not in title]
+    fields = {name: settings.model_fields[name] for name in keys}
     meaning = textwrap.fill(" ".join((settings.__doc__ or "").split()), 120, break_on_hyphens=False)
     return f"\n## `{title}`\n\n{meaning}\n\n" + table(fields)
 

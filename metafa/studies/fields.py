@@ -19,6 +19,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     Tag,
 )
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
 
 MAX_WHOLE = 2**63 - 1  # the largest whole number that a column of Parquet holds
@@ -127,6 +128,12 @@ End = Annotated[float | int, BeforeValidator(_end_of_range)]
 Text = Annotated[str, AfterValidator(_readable)]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+
+
+def keys_of(table: type[BaseModel]) -> list[str]:
+    """The settings of a table that a study file may say; others stand in results of earlier versions alone."""
+    skipped = SkipJsonSchema  # a class, which type checkers see as an alias
+    return [name for name, field in table.model_fields.items() if not any(type(m) is skipped for m in field.metadata)]
 
 
 class Settings(BaseModel):

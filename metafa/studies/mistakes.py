@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from metafa.errors import StudyError
 from metafa.studies import sentences, toml
 from metafa.studies.claims import ClaimSettings
-from metafa.studies.fields import Settings
+from metafa.studies.fields import Settings, keys_of
 from metafa.studies.names import close, meant
 from metafa.studies.phases import PHASES
 from metafa.studies.settings import StudySettings
@@ -140,7 +140,7 @@ class Mistakes:
         if path[:1] == ("phases",) and len(path) > 2:
             return list(PHASES[str(path[2])].model_fields)
         if path[:1] == ("claims",) and len(path) > 2:
-            return [name for name in ClaimSettings.model_fields if name != "earlier_task"]
+            return keys_of(ClaimSettings)
         if len(path) > 1:
             return list(sentences.TABLES[path[0]].model_fields) if path[0] in sentences.TABLES else []
         return list(StudySettings.model_fields)

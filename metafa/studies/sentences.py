@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metafa.studies.earlier import RENAMED
-from metafa.studies.fields import Settings
+from metafa.studies.fields import Settings, keys_of
 from metafa.studies.names import HIGH, KEYS, LOW, MAX_NAME, close, meant, plain_name
 from metafa.studies.phases import PHASES
 from metafa.studies.settings import StudySettings
@@ -38,7 +38,7 @@ def unknown_key(key: str, fields: Sequence[str], table: str | None, phases: Sequ
         said = f'with phase = "{plain}"' if plain in PHASES else "of whichever kind its `phase` says"
         return f"unknown key; phases are a list: each stands under a [[phases]], {said}"
     of_phases = [kind for kind, model in PHASES.items() if plain in model.model_fields]
-    homes = [name for name, model in TABLES.items() if plain in model.model_fields and name != table]
+    homes = [name for name, model in TABLES.items() if plain in keys_of(model) and name != table]
     if table and plain != table and (plain in TABLES or plain == "phases"):
         return f"unknown key here; {_table(plain)} is a table of its own"
     if table and plain != table and plain in StudySettings.model_fields:
@@ -53,7 +53,7 @@ def unknown_key(key: str, fields: Sequence[str], table: str | None, phases: Sequ
     if table is not None and (homes or of_phases):
         return _elsewhere(homes, of_phases)
     for other in KEYS.get(plain, ()) if table is not None else ():
-        homes = [name for name, model in TABLES.items() if other in model.model_fields]
+        homes = [name for name, model in TABLES.items() if other in keys_of(model)]
         of_phases = [kind for kind, model in PHASES.items() if other in model.model_fields]
         if homes or of_phases:
             return f"unknown key; did you mean '{other}'? {_elsewhere(homes, of_phases).partition('; ')[2]}"

@@ -8,7 +8,7 @@ from study_texts import study_with
 
 from metafa.learning import kinds, rules
 from metafa.studies import claims, phases, sentences, settings
-from metafa.studies.fields import Settings
+from metafa.studies.fields import Settings, keys_of
 
 
 def typos(name: str) -> list[str]:
@@ -38,8 +38,8 @@ TABLES: dict[str, tuple[type[Settings], Callable[[str], str]]] = {
 @pytest.mark.parametrize("table", TABLES)
 def test_a_typo_in_any_name_of_the_schema_is_known(table: str) -> None:
     model, text_with = TABLES[table]
-    for name in set(model.model_fields) - {"phase", "phases"}:
-        for typo in set(typos(name)) - set(model.model_fields):
+    for name in set(keys_of(model)) - {"phase", "phases"}:
+        for typo in set(typos(name)) - set(keys_of(model)):
             found = [message for message in mistakes(text_with(typo)) if "unknown key" in message]
             assert any(f"did you mean '{name}'?" in message for message in found), (typo, found)
 
@@ -56,7 +56,7 @@ def test_a_key_of_another_table_is_known() -> None:
     """Every key of every table, under every other."""
     for place, (model, _) in TABLES.items():
         for other, (other_model, text_with) in TABLES.items():
-            for name in set(model.model_fields) - set(other_model.model_fields) - {"phases", other}:
+            for name in set(keys_of(model)) - set(keys_of(other_model)) - {"phases", other}:
                 found = [message for message in mistakes(text_with(name)) if f"{name}: unknown key" in message]
                 assert len(found) == 1, (place, other, name, found)
                 assert "did you mean" in found[0] or "stand" in found[0] or "table of its own" in found[0], found
