@@ -162,6 +162,6 @@ def alignment_pairs(rule: Rule, network: Network) -> list[tuple[Tensor, Tensor]]
         for weights in reversed(upper[:-1]):
             paths.append(paths[-1] @ weights)
         return list(zip(reversed(paths), network.feedback, strict=True))
-    if rule.transports == "weights":
+    if not rule.reads_feedback:
         return list(zip(upper, network.feedback, strict=True))
     return [(w, carrier(rule, w, b)) for w, b in zip(upper, network.feedback, strict=True)]

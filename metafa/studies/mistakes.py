@@ -136,14 +136,14 @@ class Mistakes:
     def _fields(path: TreePath, model: type[Settings]) -> list[str]:
         """The keys allowed where ``path``, as pydantic has it, ends."""
         if model is Range:
-            return list(Range.model_fields)
+            return keys_of(Range)
         if path[:1] == ("phases",) and len(path) > 2:
-            return list(PHASES[str(path[2])].model_fields)
+            return keys_of(PHASES[str(path[2])])
         if path[:1] == ("claims",) and len(path) > 2:
             return keys_of(ClaimSettings)
         if len(path) > 1:
-            return list(sentences.TABLES[path[0]].model_fields) if path[0] in sentences.TABLES else []
-        return list(StudySettings.model_fields)
+            return keys_of(sentences.TABLES[path[0]]) if path[0] in sentences.TABLES else []
+        return keys_of(StudySettings)
 
 
 def sentence_of(mistake: Any, fields: list[str]) -> str:

@@ -26,7 +26,7 @@ def metrics_of(settings: TrialSettings, any_steps: bool = False) -> dict[str, se
             evaluated,
             rates_learned,
             phase is training[-1],
-            RULES[settings.network.rule].carrier is not None,
+            RULES[settings.network.rule].signals is None,
             settings.measure,
         )
         rows = METRICS.items()

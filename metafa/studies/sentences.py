@@ -37,7 +37,7 @@ def unknown_key(key: str, fields: Sequence[str], table: str | None, phases: Sequ
     if table == "" and (plain == "phase" or plain in PHASES or key in phases):
         said = f'with phase = "{plain}"' if plain in PHASES else "of whichever kind its `phase` says"
         return f"unknown key; phases are a list: each stands under a [[phases]], {said}"
-    of_phases = [kind for kind, model in PHASES.items() if plain in model.model_fields]
+    of_phases = [kind for kind, model in PHASES.items() if plain in keys_of(model)]
     homes = [name for name, model in TABLES.items() if plain in keys_of(model) and name != table]
     if table and plain != table and (plain in TABLES or plain == "phases"):
         return f"unknown key here; {_table(plain)} is a table of its own"
@@ -54,7 +54,7 @@ def unknown_key(key: str, fields: Sequence[str], table: str | None, phases: Sequ
         return _elsewhere(homes, of_phases)
     for other in KEYS.get(plain, ()) if table is not None else ():
         homes = [name for name, model in TABLES.items() if other in keys_of(model)]
-        of_phases = [kind for kind, model in PHASES.items() if other in model.model_fields]
+        of_phases = [kind for kind, model in PHASES.items() if other in keys_of(model)]
         if homes or of_phases:
             return f"unknown key; did you mean '{other}'? {_elsewhere(homes, of_phases).partition('; ')[2]}"
     return f"unknown key; known are {listed(fields)}"

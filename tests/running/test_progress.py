@@ -47,7 +47,8 @@ def test_progress_tells_the_better_by_the_metric() -> None:
 
 def test_the_last_word_of_a_driver_that_stops_says_that_no_trial_runs() -> None:
     shown = LiveProgress(Console(file=io.StringIO()), 2, 0)
-    shown.progressed(next(map(study.parse(STUDY).trial, search.every(study.parse(STUDY).spaces))), 0.5)
+    checked = study.parse(STUDY)
+    shown.progressed(checked.trial(next(search.every(checked.spaces))), 0.5)
     assert shown.state().summary.startswith("0/2 trials · 1 running on ")
     shown.over = True
     assert shown.state().summary == "0/2 trials"
