@@ -83,6 +83,10 @@ class Store:
         if self.local:
             self._place(name, content, durable, os.replace)
             return
+        handler = getattr(self.filesystem, "handler", None)
+        if isinstance(handler, fs.FSSpecHandler):  # a stream of which may show a file before it is whole
+            handler.fs.pipe_file(self.path(name), content)
+            return
         with self.filesystem.open_output_stream(self.path(name)) as file:
             file.write(content)
 

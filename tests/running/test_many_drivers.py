@@ -101,8 +101,8 @@ def test_a_second_driver_doubles_no_row_and_says_so(drivers: Crowd, tmp_path: Pa
     drivers.until(lambda: done(tmp_path / "shared") == 2)
     second = drivers.begin()
     drivers.until(lambda: len(heartbeat.every(addresses.at(tmp_path / "shared"))) == 2)
+    drivers.until(lambda: "other runs have taken all that is left; waiting for them" in second.output.read_text())
     assert metafa(tmp_path, "compact", "shared").returncode == 0
-    assert "other runs have taken all that is left; waiting for them" in second.output.read_text()
     for driver in (first, second):
         assert "3 of 3 trials done" in driver.wait()
         assert driver.process.returncode == 0
