@@ -116,6 +116,8 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     screen.print(outline.transport_table(checked))
     if products:
         screen.print(f"numbers  {products}", soft_wrap=True)
+    for sentence in outline.costs(checked, images.images):
+        screen.print(f"cost     {sentence}", soft_wrap=True)
     for sentence in data.overlaps(checked.examples, images):
         screen.print(f"data     {sentence}", soft_wrap=True)
     for name in images.absent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,6 +125,12 @@ class Activity(NamedTuple):
 
     logits: Tensor
     caches: tuple[Cache, ...]
+
+
+def copied(network: Network) -> Network:
+    """Networks of their own with the same parameters and feedback."""
+    parameters = tuple({name: tensor.clone() for name, tensor in own.items()} for own in network.parameters)
+    return dataclasses.replace(network, parameters=parameters, feedback=tuple(b.clone() for b in network.feedback))
 
 
 def forward_through(layers: Sequence[Layer], parameters: Sequence[Parameters], x: Any) -> Activity:

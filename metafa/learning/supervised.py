@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -100,3 +101,40 @@ def evaluate(
     """The mean loss, in nats, and the accuracy of every replica on ``data``, or on those it has ``chosen`` there."""
     labels = data.labels if chosen is None else data.labels[chosen]
     return loss_and_accuracy(readout(network, data.images, chosen), labels, network.loss)
+
+
+class Course(NamedTuple):
+    """How training on a dataset went: after which steps it was tested, and the loss, in nats, and the accuracy on the
+    test images then."""
+
+    steps: tuple[int, ...]
+    losses: Float[Tensor, "moment replica"]
+    accuracies: Float[Tensor, "moment replica"]
+
+    @property
+    def mean_loss(self) -> Float[Tensor, "replica"]:
+        """The loss averaged over the training: the area under its course, by the trapezoidal rule, over its length."""
+        if len(self.steps) == 1:
+            return self.losses[0].double()
+        steps = torch.tensor(self.steps, dtype=torch.float64, device=self.losses.device)
+        return torch.trapezoid(self.losses.double(), steps, dim=0) / (steps[-1] - steps[0])
+
+
+def course(
+    learner: Learner,
+    training: Labelled,
+    chosen: Int[Tensor, "replica chosen"],
+    test: Labelled,
+    *,
+    steps: int,
+    batch_size: int,
+    moments: Container[int],
+) -> Course:
+    """Trains as `train` does, from the beginning, and tests before it and after each step that is one of ``moments``.
+    Raises ValueError where a batch is larger than an epoch."""
+    tested = [(0, *evaluate(learner.network, test))]
+    for step in train(learner, training, chosen, steps=steps, batch_size=batch_size):
+        if step.number in moments:
+            tested.append((step.number, *evaluate(learner.network, test)))
+    numbers, losses, accuracies = zip(*tested, strict=True)
+    return Course(numbers, torch.stack(losses), torch.stack(accuracies))

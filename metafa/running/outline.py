@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -10,10 +11,14 @@ from rich.text import Text
 from metafa.results.store import Store
 from metafa.results.tables import trial_rows
 from metafa.running.launch import seeds
+from metafa.running.progress import duration
 from metafa.studies import alike, search
-from metafa.studies.needs import transports
+from metafa.studies.needs import image_needs, transports
 from metafa.studies.settings import as_text
 from metafa.studies.study import Study
+
+if TYPE_CHECKING:
+    from metafa.tasks.base import LabelledImages
 
 
 def lines(study: Study, address: str, done: int) -> Iterator[tuple[str, str]]:
@@ -40,6 +45,24 @@ def lines(study: Study, address: str, done: int) -> Iterator[tuple[str, str]]:
         yield "varies", f"{name}: {values}"
     for sentence in alike.sentences(study):
         yield "same", sentence
+
+
+def costs(study: Study, images: Mapping[str, LabelledImages]) -> Iterator[str]:
+    """A sentence for each phase in which measuring the whole-dataset meta-loss would take longer than the training that
+    it watches; for the first of the trials that say how it is measured, and where their ``images`` are here."""
+    settings = next((one for one in study.examples if any(phase.adapts_to_datasets for phase in one.phases)), None)
+    if settings is None or not image_needs(settings).keys() <= images.keys():
+        return
+    from metafa.trials import sources, whole_datasets
+
+    found = whole_datasets.seconds(settings, sources.load_sources(settings, images=images))
+    for phase, (measuring, training) in found.items():
+        if measuring > training:
+            yield (
+                f"in {phase} of a trial, measuring the whole-dataset meta-loss would take about {duration(measuring)}, "
+                f"the training that it watches {duration(training)} (hours, minutes and seconds); fewer "
+                "`measure.points`, or fewer `steps` of the phase that names the datasets, take less"
+            )
 
 
 def transport_table(study: Study) -> Table:

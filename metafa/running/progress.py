@@ -116,7 +116,7 @@ class LiveProgress:
         if (rate := self._rate()) is not None and not self.over:
             parts.append(f"{60 * rate:.3g} a minute")
         if (left := self._seconds_left()) is not None and not self.over:
-            parts.append(f"{_duration(left)} left")
+            parts.append(f"{duration(left)} left")
         if self.best is not None:
             parts.append(f"best {_shown(self.best[0])} ({describe(self.best[1])})")
         return " · ".join(parts)
@@ -160,7 +160,7 @@ def _number(number: float, unit: str) -> str:
     return f"{number:g} {unit}" + "s" * (number != 1)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

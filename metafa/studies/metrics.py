@@ -19,6 +19,7 @@ class Training(NamedTuple):
 
     has_steps: whether the phase changes the network at all.
     evaluated: whether the trial has a phase that evaluates.
+    adapted: whether the phase watches how the network would learn whole datasets, which the trial names.
     rates_learned: whether the phase, or one before it, learns the inner loop's learning rates.
     last: whether no phase after it trains.
     has_carriers: whether the rule carries errors through something in the weights' place, between which and them there
@@ -28,6 +29,7 @@ class Training(NamedTuple):
 
     has_steps: bool
     evaluated: bool
+    adapted: bool
     rates_learned: bool
     last: bool
     has_carriers: bool
@@ -46,7 +48,8 @@ class Metric:
     unit: of its values; empty where it has none.
     better: which of two values is better, if either is.
     of: what it is a property of: the ``batch`` trained on, the query sets of ``tasks``, the ``readout`` of the images
-        that it is watched on, a ``layer``, or the ``path`` of the weights. None of a metric that no phase measures
+        that it is watched on, a ``layer``, the ``path`` of the weights, each whole ``dataset`` that copies of the
+        network are trained on, or all of these ``datasets`` together. None of a metric that no phase measures
         because it trains: the phase that has it in its `measures` says on what.
     in_training: whether a phase that trains measures it; None of a metric that no phase measures because it trains.
     throughout: whether such a phase measures it at all of its moments, or at some only.
@@ -61,7 +64,7 @@ class Metric:
     meaning: str
     unit: str = ""
     better: Literal["lower", "higher"] | None = None
-    of: Literal["batch", "tasks", "readout", "layer", "path"] | None = None
+    of: Literal["batch", "tasks", "readout", "layer", "path", "dataset", "datasets"] | None = None
     in_training: Callable[[Training], bool] | None = None
     throughout: bool = True
     scale: Literal["linear", "log"] = "linear"
@@ -93,6 +96,32 @@ METRICS: dict[str, Metric] = {
         better="higher",
         of="tasks",
         in_training=lambda training: training.evaluated,
+    ),
+    "whole_dataset_meta_loss": Metric(
+        "the sum over whole datasets of the cross-entropy on the test images, averaged over ordinary training on each "
+        "from the present weights",
+        "nats",
+        "lower",
+        of="datasets",
+        in_training=lambda training: training.adapted,
+        scale="log",
+    ),
+    "whole_dataset_meta_loss_at_end": Metric(
+        "the same sum at the end of that training",
+        "nats",
+        "lower",
+        of="datasets",
+        in_training=lambda training: training.adapted,
+        scale="log",
+    ),
+    "whole_dataset_loss": Metric(
+        "the cross-entropy on a dataset's test images after `component` steps of that training",
+        "nats",
+        "lower",
+        of="dataset",
+        in_training=lambda training: training.adapted,
+        scale="log",
+        is_loss=True,
     ),
     "generalization_error": Metric(
         "the meta-loss less the loss on the support sets; of a dataset, the loss on test images less that on training "

@@ -17,6 +17,7 @@ def metrics_of(settings: TrialSettings, any_steps: bool = False) -> dict[str, se
     it would measure if it had steps."""
     measured = {phase.name: set(phase.measures) for phase in settings.phases}
     evaluated = any(phase.evaluates for phase in settings.phases)
+    adapted = any(phase.adapts_to_datasets for phase in settings.phases)
     training = [phase for phase in settings.phases if phase.trains]
     rates_learned = False
     for phase in training:
@@ -24,6 +25,7 @@ def metrics_of(settings: TrialSettings, any_steps: bool = False) -> dict[str, se
         facts = Training(
             any_steps or phase.has_steps,
             evaluated,
+            adapted and phase.watches_datasets,
             rates_learned,
             phase is training[-1],
             RULES[settings.network.rule].signals is None,
@@ -39,6 +41,8 @@ def inputs_of(settings: TrialSettings, phase: str, metric: str) -> set[Inputs]:
     measuring = next(one for one in settings.phases if one.name == phase)
     inputs = measuring.tested_on(settings.datasets().get(phase)) if metric in measuring.measures else set()
     row = METRICS[metric]
+    if row.of == "datasets":
+        return {NO_INPUTS}
     if not measuring.trains or row.in_training is None:
         return inputs
     distributions = evaluated_tasks(settings)
@@ -47,6 +51,8 @@ def inputs_of(settings: TrialSettings, phase: str, metric: str) -> set[Inputs]:
             return inputs | {BATCH}
         case "tasks":
             return inputs | set(map(Inputs, distributions))
+        case "dataset":
+            return inputs | set(map(Inputs, adapted_datasets(settings)))
         case "readout":
             datasets = trained_datasets(settings)
             tasks = {images_of_tasks(distribution, datasets) for distribution in distributions}
@@ -59,6 +65,13 @@ def evaluated_tasks(settings: TrialSettings) -> list[str]:
     evaluates."""
     first = next((phase for phase in settings.phases if phase.evaluates), None)
     return [need.distribution for need in first.task_needs()] if first else []
+
+
+def adapted_datasets(settings: TrialSettings) -> list[str]:
+    """The whole datasets on which noise pretraining measures the whole-dataset meta-loss: those of the first phase that
+    trains copies of the network on some."""
+    first = next((phase for phase in settings.phases if phase.adapts_to_datasets), None)
+    return list(dict.fromkeys(need.dataset for need in first.dataset_needs())) if first else []
 
 
 def trained_datasets(settings: TrialSettings) -> list[str]:

@@ -23,6 +23,8 @@ class Outline(NamedTuple):
     datasets: tuple[tuple[str, DatasetName, bool], ...] = ()
     """The datasets, the phase's own first: the setting that asks for it, its name or `DATASET_BEFORE`, and whether its
     classes have to be those of the phase's own dataset."""
+    seen: tuple[DatasetName, ...] = ()
+    """Those besides its own whose images the network takes in the size that they have."""
     learns_rates: bool = False
     takes_learned_rates: bool = False
 
@@ -36,6 +38,8 @@ def datasets_of(outlines: Outlines) -> dict[str, DatasetName]:
     datasets: dict[str, DatasetName] = {}
     trained: DatasetName | None = None
     for phase in outlines:
+        if phase.seen:  # several, of which none is its own
+            continue
         if phase.datasets and (dataset := phase.datasets[0][1] or trained):
             datasets[phase.name] = dataset
             trained = dataset if phase.trains else trained
@@ -53,6 +57,7 @@ def _sizes(outlines: Outlines) -> tuple[tuple[str, int], ...]:
     datasets = datasets_of(outlines)
     shapes = [(phase.name, TASK_DISTRIBUTIONS[name].shape) for phase in outlines for _, name, _ in phase.tasks]
     shapes += [(name, DATASETS[dataset].shape) for name, dataset in datasets.items()]
+    shapes += [(phase.name, DATASETS[dataset].shape) for phase in outlines for dataset in phase.seen]
     order = {phase.name: place for place, phase in enumerate(outlines)}
     return tuple((name, math.prod(shape)) for name, shape in sorted(dict.fromkeys(shapes), key=lambda s: order[s[0]]))
 
@@ -77,7 +82,7 @@ def misfit(outlines: Outlines) -> str | None:
         return f"a network takes images of one size, found pixels: {found}"
     rates_learned, datasets = False, datasets_of(outlines)
     for phase in outlines:
-        if phase.datasets and phase.name not in datasets:
+        if phase.datasets and not phase.seen and phase.name not in datasets:
             return f"{phase.name} needs a `dataset`, or a supervised phase before it"
         if sentence := _unlike(phase, datasets.get(phase.name)):
             return sentence

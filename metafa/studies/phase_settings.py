@@ -25,6 +25,11 @@ class PhaseSettings(Settings):
     evaluates: ClassVar[bool] = False
     """Whether phases that train measure the meta-loss on the tasks of the trial's first such phase, which has the
     settings of `EvaluatePhase`."""
+    adapts_to_datasets: ClassVar[bool] = False
+    """Whether noise pretraining measures the whole-dataset meta-loss on the datasets of the trial's first such phase,
+    which has the settings of `WholeDatasetsPhase`."""
+    watches_datasets: ClassVar[bool] = False
+    """Whether phases of this kind measure the whole-dataset meta-loss while they train."""
     skips_own_dataset: ClassVar[bool] = False
     """Whether a claim that names no inputs is about all that the phase is tested on but its dataset's images as they
     are, or about these alone."""
@@ -58,6 +63,10 @@ class PhaseSettings(Settings):
         """The datasets that the phase uses, its own first."""
         return []
 
+    def seen_as_they_are(self) -> list[DatasetName]:
+        """Datasets besides the phase's own whose images the network takes in the size that they have."""
+        return []
+
     def tested_on(self, dataset: DatasetName | None) -> set[Inputs]:
         """The inputs of the metrics that the phase `measures`; ``dataset`` is its own."""
         return {Inputs(dataset)}
@@ -80,6 +89,7 @@ class PhaseSettings(Settings):
             lists=tuple((name, tuple(rates)) for name, rates in learning_rates if isinstance(rates, list)),
             tasks=tuple((need.place, need.distribution, need.split) for need in self.task_needs()),
             datasets=tuple((place, *dataset) for dataset, place in datasets.items()),
+            seen=tuple(self.seen_as_they_are()),
             learns_rates=self.learns_rates,
             takes_learned_rates=self.takes_learned_rates,
         )

@@ -39,6 +39,7 @@ class NoisePhase(PhaseSettings):
     """Noise pretraining: random inputs, random labels, fresh each step."""
 
     trains = True
+    watches_datasets = True
 
     phase: Literal["noise"]
     name: Name = "noise"
@@ -66,6 +67,14 @@ class NoisePhase(PhaseSettings):
     @property
     def has_steps(self) -> bool:
         return self.steps > 0
+
+
+def check_length(phase: SupervisedPhase | WholeDatasetsPhase) -> None:
+    """Raises a mistake where a phase that trains on images has no length, two, or less images than a batch."""
+    if (phase.steps is None) == (phase.epochs is None):
+        raise mistake(f"a {phase.phase} phase is as long as its `steps` or its `epochs` say: one of the two")
+    if phase.training_images is not None and phase.training_images < phase.batch_size:
+        raise mistake(f"`training_images` is {phase.training_images}, less than a batch of {phase.batch_size}")
 
 
 class SupervisedPhase(PhaseSettings):
@@ -97,10 +106,7 @@ class SupervisedPhase(PhaseSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if (self.steps is None) == (self.epochs is None):
-            raise mistake("a supervised phase is as long as its `steps` or its `epochs` say: one of the two")
-        if self.training_images is not None and self.training_images < self.batch_size:
-            raise mistake(f"`training_images` is {self.training_images}, less than a batch of {self.batch_size}")
+        check_length(self)
         return self
 
     @property
@@ -113,6 +119,55 @@ class SupervisedPhase(PhaseSettings):
             DatasetNeed(f"{self.name}.training_images", self.dataset, self.training_images or 0),
             DatasetNeed(f"{self.name}.batch_size", self.dataset, self.batch_size),
         ]
+
+
+class WholeDatasetsPhase(PhaseSettings):
+    """Ordinary training on each of several whole datasets, each time of a copy of the network as the phase finds it,
+    and the *whole-dataset meta-loss*: the sum over the datasets of the loss on the test images, averaged over that
+    training and at its end (after Cheon, Lee and Paik 2024, whose text leaves open which of the two). Noise phases of
+    the trial measure it at all of their moments too. The network stays as it was."""
+
+    adapts_to_datasets = True
+    measures = ("loss", "accuracy", "whole_dataset_meta_loss", "whole_dataset_meta_loss_at_end")
+
+    phase: Literal["whole_datasets"]
+    name: Name = "whole_datasets"
+    """What the phase is called in settings and results."""
+    datasets: Annotated[list[DatasetName], Field(min_length=1)]
+    """The datasets that copies of the network are trained and tested on."""
+    training_images: Size | None = None
+    """How many of each dataset's training images are used, drawn at random for each seed. Default: all of them."""
+    steps: Steps | None = None
+    """Training steps on each dataset. A phase has either `steps` or `epochs`."""
+    epochs: Steps | None = None
+    """Passes over the training images, each in a new random order. A last batch that is not full is left out."""
+    batch_size: Size = 64
+    """Images of one step."""
+    optimizer: OptimizerName = "adam"
+    """The optimizer, with torch's defaults."""
+    learning_rate: Rates = 1e-4
+    """The optimizer's learning rate, or a list of several, side by side in one trial."""
+    weight_decay: Fraction | None = None
+    """The fraction that weights above the first layer, and feedback that follows them, lose each step. Default: 0.001
+    for the Kolen-Pollack rules, which align feedback by it; 0 for all others."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_length(self)
+        return self
+
+    def dataset_needs(self) -> list[DatasetNeed]:
+        images = max(self.training_images or 0, self.batch_size)
+        return [DatasetNeed(f"{self.name}.datasets", name, images) for name in self.datasets]
+
+    def seen_as_they_are(self) -> list[DatasetName]:
+        return self.datasets
+
+    def tested_on(self, dataset: DatasetName | None) -> set[Inputs]:
+        return set(map(Inputs, self.datasets))
+
+    def transports(self, rule: Rule) -> dict[str, str]:
+        return {self.name: rule.transports}
 
 
 class OutOfDistributionPhase(PhaseSettings):
@@ -284,6 +339,7 @@ class EvaluatePhase(TaskSettings):
 PHASES: dict[str, type[PhaseSettings]] = {
     "noise": NoisePhase,
     "supervised": SupervisedPhase,
+    "whole_datasets": WholeDatasetsPhase,
     "out_of_distribution": OutOfDistributionPhase,
     "meta": MetaPhase,
     "evaluate": EvaluatePhase,

@@ -67,7 +67,9 @@ def _table(name: str) -> str:
 def _elsewhere(homes: Sequence[str], of_phases: Sequence[str]) -> str:
     places = [f"under {_table(name)}" for name in homes]
     if of_phases:
-        places.append(f"under a [[phases]] whose `phase` is {' or '.join(map(repr, of_phases))}")
+        *others, last = map(repr, of_phases)
+        kinds = f"{', '.join(others)} or {last}" if others else last
+        places.append(f"under a [[phases]] whose `phase` is {kinds}")
     return f"unknown key here; it stands {', or '.join(places)}"
 
 

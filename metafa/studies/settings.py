@@ -102,7 +102,8 @@ class TrialSettings(Settings):
     def outputs(self) -> int:
         """The network's outputs: as many as the widest task has ways, or a dataset classes."""
         ways = [need.ways for phase in self.phases for need in phase.task_needs()]
-        return max([*ways, *(DATASETS[name].classes for name in self.datasets().values())])
+        datasets = {*self.datasets().values(), *(name for phase in self.phases for name in phase.seen_as_they_are())}
+        return max([*ways, *(DATASETS[name].classes for name in datasets)])
 
     @property
     def divergence_bound(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -18,9 +19,11 @@ from metafa.studies.phases import (
     NoisePhase,
     OutOfDistributionPhase,
     SupervisedPhase,
+    WholeDatasetsPhase,
 )
 from metafa.trials.measuring import adaptation_measures, measure_test_images
 from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, noise_of, rates_of
+from metafa.trials.whole_datasets import courses_of, measure_whole_datasets, record_meta_losses
 
 if TYPE_CHECKING:
     from metafa.trials.trial_run import TrialRun
@@ -33,7 +36,7 @@ def _optimizer(phase: NoisePhase | SupervisedPhase) -> Optimizer:
 def run_noise(trial: TrialRun, phase: NoisePhase) -> None:
     learner = trial.learner(_optimizer(phase), phase.weight_decay, STEP_DECAY)
     steps = noise.pretrain(learner, noise_of(phase), steps=phase.steps, batch_size=phase.batch_size)
-    trial.train(phase.name, phase.steps, steps)
+    trial.train(phase.name, phase.steps, steps, partial(measure_whole_datasets, trial, phase.name))
 
 
 def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
@@ -55,6 +58,16 @@ def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
         trial.recorder.record(phase.name, step, "expected_calibration_error", error, inputs=tested)
 
     trial.train(phase.name, total, steps, measure)
+
+
+def run_whole_datasets(trial: TrialRun, phase: WholeDatasetsPhase) -> None:
+    courses = courses_of(trial, phase)
+    for dataset, course in courses.items():
+        for step, loss, accuracy in zip(*course, strict=True):
+            trial.recorder.record(phase.name, step, "loss", loss, inputs=Inputs(dataset))
+            trial.recorder.record(phase.name, step, "accuracy", accuracy, inputs=Inputs(dataset))
+    record_meta_losses(trial, phase.name, max(course.steps[-1] for course in courses.values()), courses)
+    trial.advance(1.0)
 
 
 def run_out_of_distribution(trial: TrialRun, phase: OutOfDistributionPhase) -> None:
@@ -123,6 +136,7 @@ def run_evaluate(trial: TrialRun, phase: EvaluatePhase) -> None:
 RUN_PHASE: dict[str, Callable[[Any, Any], None]] = {
     "noise": run_noise,
     "supervised": run_supervised,
+    "whole_datasets": run_whole_datasets,
     "out_of_distribution": run_out_of_distribution,
     "meta": run_meta,
     "evaluate": run_evaluate,

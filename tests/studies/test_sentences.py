@@ -75,7 +75,7 @@ LIKELY = [
         "rule",
         "learning_rate = 0.1",
         "s.toml:5: network.learning_rate: unknown key here; it stands under a [[phases]] whose `phase` is "
-        "'noise' or 'supervised'",
+        "'noise', 'supervised' or 'whole_datasets'",
     ),
     ("rule", "measure.points = 5", "s.toml:5: network.measure: unknown key here; [measure] is a table of its own"),
     ("seeds", "trials = 4", "s.toml:2: trials: unknown key here; it stands under [search]"),
@@ -162,13 +162,13 @@ LIKELY = [
         "evaluate",
         '\n[[phases]]\ntype = "evaluate"',
         "s.toml:16: phases[2]: a phase says of which kind it is in `phase`, one of 'evaluate', 'meta', "
-        "'noise', 'out_of_distribution', 'supervised'; found type = \"evaluate\", write phase = \"evaluate\"",
+        "'noise', 'out_of_distribution', 'supervised', 'whole_datasets'; found type = \"evaluate\", write phase = \"evaluate\"",
     ),
     (
         "evaluate",
         '\n[[phases]]\nphase = "test"',
         "s.toml:16: phases[2]: `phase` is 'test', expected 'evaluate', 'meta', 'noise', "
-        "'out_of_distribution', 'supervised'; did you mean 'evaluate'?",
+        "'out_of_distribution', 'supervised', 'whole_datasets'; did you mean 'evaluate'?",
     ),
 ]
 
@@ -213,7 +213,7 @@ EVALUATE = 'phase = "evaluate"\ntask_distributions = ["glyphs"]\n'
             "phases = ['noise']\n",
             1,
             "phases[0]: a phase says of which kind it is in `phase`, one of 'evaluate', 'meta', 'noise', "
-            """'out_of_distribution', 'supervised'; write [[phases]] and below it phase = "noise\"""",
+            """'out_of_distribution', 'supervised', 'whole_datasets'; write [[phases]] and below it phase = "noise\"""",
         ),
         (
             "[[phase]]\n" + EVALUATE,

@@ -1,0 +1,121 @@
+"""The whole-dataset meta-loss: how well copies of a trial's network learn whole datasets."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from metafa.learning import networks, noise, supervised
+from metafa.learning.optimizers import Optimizer
+from metafa.learning.training import Learner, ResumePoint
+from metafa.studies.data import Inputs
+from metafa.trials.recording import measuring_steps
+from metafa.trials.trial_run import NO_WATCH, STEP_DECAY, TrialRun, noise_of, rates_of
+
+if TYPE_CHECKING:
+    from metafa.studies.phases import NoisePhase, WholeDatasetsPhase
+    from metafa.studies.settings import TrialSettings
+    from metafa.trials.sources import Sources
+
+
+def course_of(trial: TrialRun, phase: WholeDatasetsPhase, dataset: str) -> supervised.Course:
+    """Trains a copy of the trial's network on ``dataset``, by the random streams of a supervised phase, and leaves the
+    trial as it was."""
+    training, test = trial.datasets[dataset]
+    chosen = supervised.choose(training, phase.training_images, trial.streams)
+    total = length(phase, chosen.shape[1])
+    learner = dataclasses.replace(_learner(trial, phase), network=networks.copied(trial.network))
+    return supervised.course(
+        learner,
+        training,
+        chosen,
+        test,
+        steps=total,
+        batch_size=phase.batch_size,
+        moments=measuring_steps(total, trial.settings.measure.points),
+    )
+
+
+def length(phase: WholeDatasetsPhase, images: int) -> int:
+    """The steps that a phase trains on so many images of a dataset."""
+    return phase.steps or (phase.epochs or 0) * (images // phase.batch_size)
+
+
+def _learner(trial: TrialRun, phase: NoisePhase | WholeDatasetsPhase) -> Learner:
+    """What a phase trains, from the beginning."""
+    optimizer = Optimizer(phase.optimizer, rates_of(phase.learning_rate))
+    return dataclasses.replace(trial.learner(optimizer, phase.weight_decay, STEP_DECAY), resume=ResumePoint())
+
+
+def courses_of(trial: TrialRun, phase: WholeDatasetsPhase) -> dict[str, supervised.Course]:
+    """The course on each of a phase's datasets, by name."""
+    return {name: course_of(trial, phase, name) for name in dict.fromkeys(phase.datasets)}
+
+
+def record_meta_losses(trial: TrialRun, phase: str, step: int, courses: dict[str, supervised.Course]) -> None:
+    """Records the sums over datasets (Cheon, Lee and Paik 2024): of the loss averaged over training, and at its end."""
+    mean = torch.stack([course.mean_loss for course in courses.values()]).sum(0)
+    end = torch.stack([course.losses[-1] for course in courses.values()]).double().sum(0)
+    trial.recorder.record(phase, step, "whole_dataset_meta_loss", mean)
+    trial.recorder.record(phase, step, "whole_dataset_meta_loss_at_end", end)
+
+
+def measure_whole_datasets(trial: TrialRun, phase: str, step: int) -> None:
+    """Records, at a moment of a phase that trains, the whole-dataset meta-loss and the course on each dataset, where
+    the trial has a phase that says which datasets, and how they are learned."""
+    adaptation = next((one for one in trial.settings.phases if one.adapts_to_datasets), None)
+    if adaptation is None:
+        return
+    courses = courses_of(trial, cast("WholeDatasetsPhase", adaptation))
+    for dataset, course in courses.items():
+        for at, losses in zip(course.steps, course.losses, strict=True):
+            trial.recorder.record(phase, step, "whole_dataset_loss", losses, inputs=Inputs(dataset), component=at)
+    record_meta_losses(trial, phase, step, courses)
+
+
+def seconds(settings: TrialSettings, sources: Sources) -> dict[str, tuple[float, float]]:
+    """How long measuring the whole-dataset meta-loss would take on this machine's CPU in each phase of a trial that
+    measures it, and how long the training that it watches, in seconds, by the phase's name: reckoned from a few steps
+    of each."""
+    watching = [cast("NoisePhase", phase) for phase in settings.phases if phase.watches_datasets and phase.has_steps]
+    adaptation = next((one for one in settings.phases if one.adapts_to_datasets), None)
+    if adaptation is None or not watching:
+        return {}
+    adaptation = cast("WholeDatasetsPhase", adaptation)
+    trial, points = TrialRun(settings, sources, "cpu", NO_WATCH), settings.measure.points
+    once = 0.0
+    for dataset in dict.fromkeys(adaptation.datasets):
+        training, test = trial.datasets[dataset]
+        total = length(adaptation, adaptation.training_images or len(training.labels))
+        stepwise = supervised.train(
+            dataclasses.replace(_learner(trial, adaptation), network=networks.copied(trial.network)),
+            training,
+            supervised.choose(training, adaptation.training_images, trial.streams),
+            steps=total,
+            batch_size=adaptation.batch_size,
+        )
+        tested = _seconds_of(partial(supervised.evaluate, trial.network, test), 2)
+        once += total * _seconds_of(partial(next, stepwise, None)) + len(measuring_steps(total, points)) * tested
+    found = {}
+    for phase in watching:
+        learner = dataclasses.replace(_learner(trial, phase), network=networks.copied(trial.network))
+        steps = noise.pretrain(learner, noise_of(phase), steps=phase.steps, batch_size=phase.batch_size)
+        moments = len(measuring_steps(phase.steps, points))
+        found[phase.name] = moments * once, phase.steps * _seconds_of(partial(next, steps, None))
+    return found
+
+
+def _seconds_of(call: Callable[[], object], times: int = 8) -> float:
+    """How long a call takes, by the fastest of several after a first."""
+    call()
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
