@@ -173,10 +173,10 @@ def lose_a_node(folder: Path, study: str, address: str) -> subprocess.CompletedP
 
 FILL_A_DISK = """\
 mkdir small && mount -t tmpfs -o size={size}k none small || exit 77
-{metafa} run {study} --results small/results
+{metafa} run {study} --results small/results --workers 1
 echo "first: $?"
 mount -o remount,size=64m small
-{metafa} run {study} --results small/results
+{metafa} run {study} --results small/results --workers 1
 echo "second: $?"
 cp -r small/results {address}
 """

@@ -90,7 +90,7 @@ def test_damaged_parts_are_named_and_their_trials_run_again(undisturbed: Path) -
         subprocess.run(["cp", "-r", undisturbed / "results/small" / name, undisturbed / "damaged"], check=True)
     part = next((undisturbed / "damaged" / "measurements").glob("*.parquet"))
     part.write_bytes(part.read_bytes()[:-1000])
-    done = metafa(undisturbed, "run", "small.toml", "--results", "damaged")
+    done = metafa(undisturbed, "run", "small.toml", "--results", "damaged", "--workers", "1")
     assert done.returncode == 0
     assert done.stderr.strip() == f"damaged/measurements/{part.name}: damaged; its trials run again"
     assert_equal(undisturbed / "results/small", undisturbed / "damaged")
@@ -98,7 +98,7 @@ def test_damaged_parts_are_named_and_their_trials_run_again(undisturbed: Path) -
 
 def test_results_in_an_object_store_are_those_in_a_folder(undisturbed: Path, object_store: str) -> None:
     address = object_store.format("sweep")
-    done = metafa(undisturbed, "run", "small.toml", "--results", address)
+    done = metafa(undisturbed, "run", "small.toml", "--results", address, "--workers", "1")
     assert (done.returncode, done.stderr) == (0, "")
     assert "secret" not in done.stdout, "keys in an address are shown to nobody"
     assert_equal(undisturbed / "results/small", address)
@@ -212,7 +212,7 @@ def test_failed_and_diverged_trials_are_recorded_and_the_others_go_on(tmp_path: 
         noise={"steps": 20, "optimizer": "sgd", "learning_rate": {"choices": [1e-3, 1e30]}},
     )
     (tmp_path / "hard.toml").write_text(text)
-    done = metafa(tmp_path, "run", "hard.toml")
+    done = metafa(tmp_path, "run", "hard.toml", "--workers", "1")
     assert done.returncode == 1
     assert "metafa: 2 trials failed; their errors stand in the column `error`" in done.stderr
     trials, measurements = tables.load(tmp_path / "results" / "hard")

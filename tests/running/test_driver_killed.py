@@ -132,7 +132,7 @@ def one_trial(folder: Path, noise_steps: int) -> None:
 def signal_trials(folder: Path, *signals: int) -> int:
     """Runs a study, and ends each process in which a trial runs by the next of ``signals``; returns its status."""
     quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    driver = subprocess.Popen([*METAFA, "run", "small.toml"], cwd=folder, **quiet)
+    driver = subprocess.Popen([*METAFA, "run", "small.toml", "--workers", "1"], cwd=folder, **quiet)
     left, ended, deadline = list(signals), set(), time.time() + 200
     while driver.poll() is None:
         assert time.time() < deadline
@@ -170,7 +170,7 @@ def test_processes_that_rays_memory_monitor_kills_have_died_and_the_study_ends_i
     one_trial(tmp_path, noise_steps=500_000)
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "5000")
-    done = metafa(tmp_path, "run", "small.toml")
+    done = metafa(tmp_path, "run", "small.toml", "--workers", "1")
     assert done.returncode == 1
     assert done.stderr.startswith("metafa: 1 trials failed")
     assert len(done.stderr.splitlines()) == 1
@@ -183,10 +183,12 @@ def test_processes_that_rays_memory_monitor_kills_have_died_and_the_study_ends_i
 
 @needs_proc
 def test_a_driver_that_is_told_to_stop_is_no_death_of_its_trial(tmp_path: Path, temporary: Path) -> None:
-    """Killed once, and told to stop three times, each before the first checkpoint."""
+    """Killed once, and told to stop twice, each before the first checkpoint."""
     one_trial(tmp_path, noise_steps=20_000)
-    for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        driver = subprocess.Popen([*METAFA, "run", "small.toml"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
+        driver = subprocess.Popen(
+            [*METAFA, "run", "small.toml", "--workers", "1"], cwd=tmp_path, stdout=subprocess.DEVNULL
+        )
         while driver.poll() is None and not trial_processes(driver.pid):
             time.sleep(0.02)
         time.sleep(1)  # it has begun
@@ -232,7 +234,11 @@ def test_a_process_that_is_killed_while_it_waits_costs_no_trial(undisturbed: Pat
 def test_a_ray_that_dies_below_a_study_is_said_in_a_line(tmp_path: Path, temporary: Path, server: str) -> None:
     one_trial(tmp_path, noise_steps=500_000)
     driver = subprocess.Popen(
-        [*METAFA, "run", "small.toml"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*METAFA, "run", "small.toml", "--workers", "1"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while driver.poll() is None and not trial_processes(driver.pid):
         time.sleep(0.02)

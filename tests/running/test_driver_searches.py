@@ -84,7 +84,7 @@ def test_two_objectives_end_in_a_front(tmp_path: Path) -> None:
     sought = {"method": "nsgaii", "objectives": ["supervised.loss", "noise.steps"]}
     text = study_with(tomllib.loads(SEARCH), search=sought)
     (tmp_path / "small.toml").write_text(text)
-    assert metafa(tmp_path, "run", "small.toml").returncode == 0
+    assert metafa(tmp_path, "run", "small.toml", "--workers", "1").returncode == 0
     trials, measurements = tables.load(tmp_path / "results/small")
     last = measurements.query("phase == 'supervised' and metric == 'loss' and step == 20 and inputs == 'digits'")
     losses = last.groupby("trial_id")["value"].mean()

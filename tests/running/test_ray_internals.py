@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import ray
 from disturbances import STUDY
 from ray.tune.experiment import Trial
+from study_texts import study_with
 
 from metafa.results import tables
 from metafa.running import ray_internals
@@ -85,7 +87,8 @@ cli.main()
 
 
 def test_a_study_runs_where_none_of_it_is_there(tmp_path: Path) -> None:
-    (tmp_path / "small.toml").write_text(STUDY)
+    changes = {"noise": {"steps": {"choices": [0, 20]}}, "meta": {"outer_steps": 2}}
+    (tmp_path / "small.toml").write_text(study_with(tomllib.loads(STUDY), **changes))
     command = [sys.executable, "-c", NOTHING_THERE]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr

@@ -121,7 +121,7 @@ def refused(content: bytes, folder: Path) -> bool:
     return True
 
 
-@hypothesis_settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@hypothesis_settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(content=changed() | st.binary(max_size=300))
 def test_whatever_a_study_file_holds_it_is_read_or_refused(
     content: bytes, tmp_path_factory: pytest.TempPathFactory

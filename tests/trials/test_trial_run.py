@@ -24,9 +24,9 @@ LONG = {
     "seeds": 2,
     "network": {"hidden": [20]},
     "phases": [
-        {"phase": "noise", "steps": 200},
-        {"phase": "supervised", "dataset": "glyphs", "training_images": 300, "steps": 150},
-        {"phase": "meta", "task_distribution": "glyphs", "outer_steps": 140, "tasks_per_batch": 2},
+        {"phase": "noise", "steps": 130},
+        {"phase": "supervised", "dataset": "glyphs", "training_images": 300, "steps": 70},
+        {"phase": "meta", "task_distribution": "glyphs", "outer_steps": 70, "tasks_per_batch": 2},
         {"phase": "evaluate", "task_distributions": ["glyphs"], "tasks": 6},
     ],
     "measure": {"points": 4, "tasks": 5, "weight_path": True},
@@ -106,9 +106,7 @@ def test_a_trial_goes_on_from_every_checkpoint_to_the_same_rows_to_the_bit(rule:
     sources = trial.prepared(trial.load_sources(settings))
     kept, whole = kept_of(settings, sources)
     found = [checkpoints.decode(content) for content in kept]
-    assert [(checkpoint.phase, checkpoint.step) for checkpoint in found] == [
-        (0, 64), (0, 128), (0, 192), (1, 64), (1, 128), (2, 64), (2, 128)
-    ]  # fmt: skip
+    assert [(checkpoint.phase, checkpoint.step) for checkpoint in found] == [(0, 64), (0, 128), (1, 64), (2, 64)]
     for checkpoint in found:
         rest = trial.run(settings, sources, checkpoint=checkpoint)
         assert rest.rows == whole.rows, (checkpoint.phase, checkpoint.step)
