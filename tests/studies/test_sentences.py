@@ -162,7 +162,8 @@ LIKELY = [
         "evaluate",
         '\n[[phases]]\ntype = "evaluate"',
         "s.toml:16: phases[2]: a phase says of which kind it is in `phase`, one of 'evaluate', 'meta', "
-        "'noise', 'out_of_distribution', 'supervised', 'whole_datasets'; found type = \"evaluate\", write phase = \"evaluate\"",
+        "'noise', 'out_of_distribution', 'supervised', 'whole_datasets'; found type = \"evaluate\", write "
+        'phase = "evaluate"',
     ),
     (
         "evaluate",
