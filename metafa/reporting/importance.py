@@ -14,6 +14,7 @@ from optuna import importance
 
 from metafa.reporting.objectives import Objective
 from metafa.studies import search
+from metafa.studies.earlier import name_in_order
 from metafa.studies.settings import SearchSettings
 from metafa.studies.study import Study
 
@@ -44,8 +45,9 @@ def importances(study: Study, objectives: list[Objective], found: pd.DataFrame) 
             with warnings.catch_warnings(), contextlib.suppress(RuntimeError):
                 warnings.simplefilter("ignore")
                 shares[name] = importance.get_param_importances(searched, evaluator=make(), target=outcome)
-        for setting in sorted(study.spaces, key=lambda name: -shares.get("fANOVA", {}).get(name, 0)):
-            row = {name: shares.get(name, {}).get(setting, math.nan) for name in EVALUATORS}
+        for setting in sorted(study.spaces, key=lambda name: -shares.get("fANOVA", {}).get(name_in_order(name), 0)):
+            known_as = name_in_order(setting)
+            row = {name: shares.get(name, {}).get(known_as, math.nan) for name in EVALUATORS}
             rows.append({"objective": objective.name, "setting": setting, **row})
     return pd.DataFrame(rows, columns=["objective", "setting", *EVALUATORS])
 

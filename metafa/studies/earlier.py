@@ -8,6 +8,7 @@ from typing import Any
 from metafa.studies.data import BATCH, Inputs
 
 RENAMED = {"iterations": "outer_steps"}
+_BEFORE = {new: old for old, new in RENAMED.items()}
 TASKS_OF = "tasks of "
 """What stood before a task distribution's name where a dataset has that name too."""
 
@@ -16,6 +17,13 @@ def new_name(name: str) -> str:
     """The name that a setting has now; ``name``, with its phase before it or without, is of any version."""
     place, dot, setting = name.rpartition(".")
     return f"{place}{dot}{RENAMED.get(setting, setting)}"
+
+
+def name_in_order(name: str) -> str:
+    """The name by which Optuna knows a setting, whose samplers and forests go through settings in the order of their
+    names: one that has another name now keeps the place that it had."""
+    place, dot, setting = name.rpartition(".")
+    return f"{place}{dot}{_BEFORE.get(setting, setting)}"
 
 
 def in_words(renamed: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from metafa.studies.earlier import name_in_order
 from metafa.studies.settings import SearchSettings
 
 if TYPE_CHECKING:
@@ -131,14 +132,17 @@ def history(
     storage: optuna.storages.BaseStorage | None = None,
     name: str | None = None,
 ) -> optuna.Study:
-    """An Optuna study of what is ``tried``."""
+    """An Optuna study of what is ``tried``. In a ``storage``, which people look at, settings have their own names; else
+    those of `earlier.name_in_order`."""
     import optuna
 
-    study, distributions = _study(search, seed, storage, name), _distributions(spaces)
+    study = _study(search, seed, storage, name)
+    known_as = {name: name if storage is not None else name_in_order(name) for name in spaces}
+    distributions = {known_as[name]: _distribution(space) for name, space in spaces.items()}
     for point, found, running in tried:
         study.add_trial(
             optuna.create_trial(
-                params={name: _label(point[name]) for name in distributions},
+                params={known_as[name]: _label(point[name]) for name in spaces},
                 distributions=distributions,
                 values=found,
                 # samplers keep away from what is running
@@ -192,7 +196,7 @@ def _of_32_bits(seed: int) -> int:
 
 
 def _distributions(spaces: Spaces) -> dict[str, BaseDistribution]:
-    return {name: _distribution(space) for name, space in spaces.items()}
+    return {name_in_order(name): _distribution(space) for name, space in spaces.items()}
 
 
 def _distribution(space: dict[str, Any], by_place: bool = False) -> Any:
@@ -221,9 +225,9 @@ def _label(value: Any) -> Any:
 
 def _point(params: dict[str, Any], spaces: Spaces) -> Point:
     return {
-        name: {_label(value): value for value in space["choices"]}[params[name]]
+        name: {_label(value): value for value in space["choices"]}[params[name_in_order(name)]]
         if "choices" in space
-        else _on_grid(params[name], space)
+        else _on_grid(params[name_in_order(name)], space)
         for name, space in spaces.items()
     }
 

@@ -188,3 +188,24 @@ def test_cma_es_searches_one_range_and_whole_numbers(spaces: dict) -> None:
         first += map(distance, batches[0])
         last += map(distance, batches[-1])
     assert sum(last) < 0.5 * sum(first)
+
+
+@pytest.mark.parametrize("method", ["tpe", "cmaes", "nsgaii"])
+def test_a_setting_of_another_name_now_is_drawn_as_before(method: str) -> None:
+    """Optuna's samplers go through settings in the order of their names, and `iterations` stood elsewhere."""
+    others = {
+        "meta.outer_learning_rate": {"low": 1e-4, "high": 1.0, "log": True},
+        "meta.inner_learning_rate": {"low": 1e-2, "high": 1.0, "log": True},
+        "noise.steps": {"low": 0, "high": 1000},
+    }
+
+    def tried(name: str) -> list[list[float]]:
+        spaces = {name: {"low": 1, "high": 100}, **others}
+
+        def outcome(point: search.Point) -> tuple[float, ...]:
+            return (point[name] / 100 + math.log(point["meta.outer_learning_rate"]) ** 2,)
+
+        found = search.batches(searching(method, trials=40), 0, spaces, outcome)
+        return [[point[each] for each in (name, *others)] for batch in found for point in batch]
+
+    assert tried("meta.outer_steps") == tried("meta.iterations")
