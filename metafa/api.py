@@ -64,9 +64,9 @@ def initialise(
 
     Raises ValueError where there is no such rule or device, or where a study could not have one of the numbers.
     """
-    if rule not in tuple(RULES):
+    if not isinstance(rule, str) or rule not in RULES:
         raise ValueError(f"no rule {rule!r}; there are {', '.join(RULES)}")
-    layers = hidden if np.ndim(hidden) else [hidden]
+    layers = hidden if isinstance(hidden, Sequence) or np.ndim(hidden) else [hidden]
     shape = checked(NetworkSettings, hidden=layers, activation=activation)  # the rule may be the caller's own
     sizes = checked(arguments.Sizes, inputs=inputs, outputs=outputs)
     known = checked(TrialSettings, seed=seed, seeds=seeds, phases=[{"phase": "noise", "steps": 0}])

@@ -113,10 +113,12 @@ def source_named(name: str, split: str, ways: int, images_per_class: int) -> Epi
 
 def source_of_taskset(taskset: Any) -> EpisodeSource | TasksetSource:
     """The tasks of a learn2learn taskset or of a list. Raises TypeError where ``taskset`` is neither."""
-    if isinstance(taskset, Sequence) or all(hasattr(taskset, part) for part in ("num_tasks", "task_transforms")):
+    names = isinstance(taskset, Sequence) and any(isinstance(one, str) for one in taskset)
+    of_tasks = isinstance(taskset, Sequence) and not names and not isinstance(taskset, bytes | bytearray)
+    if of_tasks or all(hasattr(taskset, part) for part in ("num_tasks", "task_transforms")):
         return tasksets.from_taskset(taskset)
     raise TypeError(
-        f"task_distribution: found {type(taskset).__name__}, expected a name, a learn2learn Taskset or a list of tasks"
+        f"task_distribution: found {type(taskset).__name__}{' of names' * names}, expected a name, a learn2learn Taskset or a list of tasks"
     )
 
 

@@ -241,6 +241,7 @@ def test_a_query_image_of_the_support_set_is_warned_of() -> None:
         (metafa.initialise, dict(seed=-1), "seed: found -1"),
         (metafa.initialise, dict(hidden=()), r"hidden: found \[\]"),
         (metafa.initialise, dict(hidden=[8, 0]), "hidden: found 0"),
+        (metafa.initialise, dict(hidden=[[1], [2, 3]]), r"hidden: found \[1\]"),
         (metafa.initialise, dict(hidden=2.5), "hidden: found 2.5, expected a whole number"),
         (metafa.initialise, dict(inputs=0), "inputs: found 0"),
         (metafa.initialise, dict(activation="sigmoid"), "activation: found 'sigmoid', expected 'relu' or 'tanh'"),
@@ -346,6 +347,17 @@ def test_mistakes_are_said(tmp_path: Path) -> None:
         metafa.evaluate(replicas, "glyphs", per_task="no")
     with pytest.raises(TypeError, match="path: found int, expected the path of a study file"):
         metafa.read(3)
+    with pytest.raises(TypeError, match="address: found int, expected a folder or the address of a store"):
+        metafa.load(3)
+    with pytest.raises(metafa.StudyError, match="cannot be read: embedded null"):
+        metafa.read("a\0b")
+    with pytest.raises(metafa.ResultsError, match="names no folder: a name has no character of code 0"):
+        metafa.load("a\0b")
+    for no_tasks, kind in ((b"glyphs", "bytes"), (["glyphs"], "list of names")):
+        with pytest.raises(TypeError, match=f"task_distribution: found {kind}, expected a name, a learn2learn Taskset"):
+            metafa.evaluate(replicas, no_tasks)
+    with pytest.raises(ValueError, match=r"no rule array\(\['backprop', 'x'\]"):
+        metafa.initialise(np.array(["backprop", "x"]))
     with pytest.raises(TypeError, match=r"study: found str, expected what `metafa.define` or `metafa.read` returns"):
         metafa.run("study.toml")
     with pytest.raises(ValueError, match="workers: found 0"):

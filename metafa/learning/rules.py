@@ -46,6 +46,8 @@ class Rule:
         feedback, tensors ``[replica, ...]``; a rule without feedback has None.
     fixed_inputs: whether the lowest layer's inputs are the images as they are in all that it computes.
     source: the paper that it comes from.
+
+    Raises ValueError where feedback of the direct route is to follow or mirror the weights.
     """
 
     carrier: Callable[[Any, Any], Any] | None
@@ -59,6 +61,13 @@ class Rule:
     draw: Reference | None = None
     fixed_inputs: bool = True
     source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.route == "direct" and (self.learning.follows or self.learning == WEIGHT_MIRROR or self.nested):
+            raise ValueError(
+                "feedback that goes straight from the outputs has other shapes than the weights, and can neither take "
+                'their steps nor mirror them: route = "direct" with KOLEN_POLLACK, WEIGHT_MIRROR or nested'
+            )
 
 
 def forward_weight(weight: Any, feedback: Any) -> Any:

@@ -34,6 +34,8 @@ def at(address: str | Path) -> Store:
     """The store at ``address``: a path, or what pyarrow or fsspec know, such as ``s3://bucket/folder``. Raises
     `StoreError`."""
     address = str(address)
+    if "\0" in address:
+        raise StoreError(f"{shown(address)!r} names no folder: a name has no character of code 0")
     scheme, found, _ = address.partition("://")
     if not found:
         root = os.path.abspath(address)

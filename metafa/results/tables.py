@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -45,7 +46,9 @@ class Results(NamedTuple):
 
 def load(address: str | Path) -> Results:
     """The tables at ``address``, a folder or an object store's, as data frames. Raises `ResultsError` where there are
-    none."""
+    none, and TypeError where ``address`` is no address."""
+    if not isinstance(address, str | os.PathLike):
+        raise TypeError(f"address: found {type(address).__name__}, expected a folder or the address of a store")
     store = open_store(address)
     study_text(store)
     trials, measurements = (read_table(store, table) for table in TABLES)

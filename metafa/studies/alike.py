@@ -5,6 +5,7 @@ Compared, such trials count as several, in Holm's correction too.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from metafa.learning.kinds import OUTER_ALGORITHMS
+from metafa.learning.rules import FIXED, KOLEN_POLLACK, REDRAWN, RULES, Rule
 from metafa.studies.fields import Settings
 from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, SupervisedPhase, TaskSettings
 from metafa.studies.settings import NetworkSettings, TrialSettings
@@ -28,20 +30,31 @@ class Around(NamedTuple):
 
 class Fact(NamedTuple):
     """What is the same, in a sentence: where it ``applies`` to a table of a ``kind``, a network or a phase,
-    settings are ``without_effect``, and as good as at their defaults, or may be called otherwise, ``instead``."""
+    settings are ``without_effect``, and as good as at their defaults, or may be called otherwise, ``instead``, or, for
+    a network, as the ``other`` rule there is called."""
 
     sentence: str
     kind: type[Settings]
     applies: Callable[[Around, Any], bool]
     without_effect: tuple[str, ...] = ()
     instead: Mapping[str, Any] = MappingProxyType({})
+    other: Callable[[Rule], str | None] = lambda rule: None
 
     def changes(self, around: Around, table: Settings) -> dict[str, Any]:
         """Settings that would compute the same there. A list of learning rates is more replicas."""
         if not isinstance(table, self.kind) or not self.applies(around, table):
             return {}
         free = [name for name in self.without_effect if not isinstance(getattr(table, name), list)]
-        return {name: type(table).model_fields[name].default for name in free} | dict(self.instead)
+        found = {name: type(table).model_fields[name].default for name in free} | dict(self.instead)
+        if isinstance(table, NetworkSettings) and (name := self.other(RULES[table.rule])):
+            found["rule"] = name
+        return found
+
+
+def _called(rule: Rule, **changes: Any) -> str | None:
+    """The first of the rules that do what ``rule`` would with these ``changes``."""
+    wanted = dataclasses.replace(rule, **changes, source="")
+    return next((name for name, row in RULES.items() if dataclasses.replace(row, source="") == wanted), None)
 
 
 def _trains_nothing(around: Around, phase: MetaPhase) -> bool:
@@ -52,33 +65,36 @@ OF_TRAINING = ("batch_size", "optimizer", "learning_rate", "weight_decay")
 OF_NOISE = ("inputs", "mean", "standard_deviation")
 FACTS = (
     Fact(
-        "with one hidden layer direct_feedback_alignment is feedback_alignment",
+        "with one hidden layer errors go straight from the outputs under every rule: direct_feedback_alignment is "
+        "feedback_alignment",
         NetworkSettings,
-        lambda around, network: network.rule == "direct_feedback_alignment" and len(network.hidden) == 1,
-        instead={"rule": "feedback_alignment"},
+        lambda around, network: RULES[network.rule].route == "direct" and len(network.hidden) == 1,
+        other=lambda rule: _called(rule, route="layered"),
     ),
     Fact(
-        "without tasks nested_kolen_pollack is kolen_pollack",
+        "without tasks nothing learns within them: nested_kolen_pollack is kolen_pollack",
         NetworkSettings,
-        lambda around, network: network.rule == "nested_kolen_pollack" and not around.has_tasks,
-        instead={"rule": "kolen_pollack"},
+        lambda around, network: RULES[network.rule].nested and not around.has_tasks,
+        other=lambda rule: _called(rule, nested=False),
     ),
     Fact(
-        "mirror_learning_rate and mirror_batch_size are for the rule weight_mirror alone",
+        "mirror_learning_rate and mirror_batch_size are for feedback that mirrors the weights, as in weight_mirror",
         NetworkSettings,
-        lambda around, network: network.rule != "weight_mirror",
+        lambda around, network: (
+            RULES[network.rule].learning in (FIXED, REDRAWN, KOLEN_POLLACK) and RULES[network.rule].signals is None
+        ),
         ("mirror_learning_rate", "mirror_batch_size"),
     ),
     Fact(
-        "the feedback of sign_symmetry_uniform is of one size, whatever the feedback_distribution",
+        "feedback of one size, as in sign_symmetry_uniform, is the same whatever the feedback_distribution",
         NetworkSettings,
-        lambda around, network: network.rule == "sign_symmetry_uniform",
+        lambda around, network: RULES[network.rule].magnitudes == "constant" and RULES[network.rule].signals is None,
         ("feedback_distribution",),
     ),
     Fact(
         "backprop sends no error by feedback, which but for the alignment angle tells nothing",
         NetworkSettings,
-        lambda around, network: network.rule == "backprop",
+        lambda around, network: not RULES[network.rule].reads_feedback and RULES[network.rule].signals is None,
         ("feedback_distribution", "feedback_scale"),
     ),
     Fact(
@@ -113,7 +129,9 @@ FACTS = (
     Fact(
         "outer_rule is for first_order alone, and is the same for backprop",
         MetaPhase,
-        lambda around, phase: not OUTER_ALGORITHMS[phase.outer_algorithm].by_outer_rule or around.rule == "backprop",
+        lambda around, phase: (
+            not OUTER_ALGORITHMS[phase.outer_algorithm].by_outer_rule or _called(RULES[around.rule]) == "backprop"
+        ),
         ("outer_rule",),
     ),
     Fact(

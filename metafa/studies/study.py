@@ -198,8 +198,8 @@ def read(path: Path) -> Study:
         raise StudyError([f"{path}: is a folder; give a study file in it, or one of `metafa studies`"]) from error
     except FileNotFoundError as error:
         raise StudyError([f"{path}: no such study file; `metafa studies` lists those to begin from"]) from error
-    except OSError as error:
-        raise StudyError([f"{path}: cannot be read: {error.strerror or error}"]) from error
+    except (OSError, ValueError) as error:  # of a path that no file could have
+        raise StudyError([f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
     if len(raw) > MAX_BYTES:
         raise StudyError([f"{path}: {len(raw)} bytes; a study file has at most {MAX_BYTES}"])
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw[:4]:

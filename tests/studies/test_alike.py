@@ -8,6 +8,7 @@ from study_texts import study_with
 from typer.testing import CliRunner
 
 from metafa import cli
+from metafa.learning import rules
 from metafa.studies import alike, study
 from metafa.studies.trial import Trial
 from metafa.trials import trial
@@ -134,3 +135,23 @@ task_distributions = ["glyphs"]
     lines = [line for line in done.output.splitlines() if line.startswith("same     ")]
     # of 18 trials six are direct; of the six that are left without noise two of three of each rule
     assert [" ".join(line.split()[1:3]) for line in lines] == ["6 trials", "4 trials"]
+
+
+def test_facts_of_rules_of_ones_own_are_those_of_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said goes by what a rule does, not by its name, and is so: rows are compared to the bit."""
+    mirror = rules.Rule(rules.feedback_weight, "none", learning=rules.WEIGHT_MIRROR)
+    uniform = rules.Rule(rules.signed_feedback, "signs", magnitudes="constant")
+    monkeypatch.setitem(rules.RULES, "own_mirror", mirror)
+    monkeypatch.setitem(rules.RULES, "own_uniform", uniform)
+    one, other = trials_of(TASKS, rule("own_mirror"), rule("own_mirror", mirror_learning_rate=0.5))
+    assert alike.sentences(together([one, other])) == []
+    assert rows_of(one) != rows_of(other)
+    one, other = trials_of(TASKS, rule("own_uniform"), rule("own_uniform", feedback_distribution="uniform"))
+    assert ["of one size" in sentence for sentence in alike.sentences(together([one, other]))] == [True]
+    assert rows_of(one) == rows_of(other)
+
+
+@pytest.mark.parametrize("learning", [rules.KOLEN_POLLACK, rules.WEIGHT_MIRROR])
+def test_a_rule_whose_feedback_has_other_shapes_than_it_follows_is_refused(learning: rules.FeedbackLearning) -> None:
+    with pytest.raises(ValueError, match="straight from the outputs has other shapes"):
+        rules.Rule(rules.feedback_weight, "none", route="direct", learning=learning)
