@@ -117,9 +117,8 @@ def source_of_taskset(taskset: Any) -> EpisodeSource | TasksetSource:
     of_tasks = isinstance(taskset, Sequence) and not names and not isinstance(taskset, bytes | bytearray)
     if of_tasks or all(hasattr(taskset, part) for part in ("num_tasks", "task_transforms")):
         return tasksets.from_taskset(taskset)
-    raise TypeError(
-        f"task_distribution: found {type(taskset).__name__}{' of names' * names}, expected a name, a learn2learn Taskset or a list of tasks"
-    )
+    kind = f"{type(taskset).__name__}{' of names' * names}"
+    raise TypeError(f"task_distribution: found {kind}, expected a name, a learn2learn Taskset or a list of tasks")
 
 
 def drawn_tasks(
