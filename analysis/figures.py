@@ -38,6 +38,7 @@ DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 SCREEN_ROWS = 60  # of a longer table the CSV has the rest
 FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # what they begin with; the last ones in Japanese spreadsheets
 WIDTH = 160  # letters, where the screen does not say
+TICKS_ACROSS = 30  # letters of the labels of an x axis that stand side by side
 
 
 def parse_arguments(description: str | None) -> argparse.Namespace:
@@ -252,8 +253,16 @@ def draw_axis(axis_of: str, axis: plt.Axes, of_panel: Axis, series: Sequence[Ser
         small = {} if of_panel.scale == "log" else {"fontsize": 8}
         texts = [appearance.wrapped(text, 34) for text in of_panel.tick_labels]
         getattr(axis, f"set_{axis_of}ticks")(of_panel.ticks, texts, **small)
+        if axis_of == "x" and sum(len(text) + 1 for text in texts) > TICKS_ACROSS:
+            slanted(axis)
     if of_panel.limits:
         getattr(axis, f"set_{axis_of}lim")(*of_panel.limits)
+
+
+def slanted(axis: plt.Axes) -> None:
+    """Labels of the x axis that side by side would stand on each other."""
+    for text in axis.get_xticklabels():
+        text.set(rotation=25, ha="right", rotation_mode="anchor")
 
 
 def by_steps(axis: plt.Axes, steps: pd.Series) -> None:

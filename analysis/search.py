@@ -35,6 +35,7 @@ from figures import (
     read,
     screen_table,
     script,
+    slanted,
 )
 from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm
@@ -181,6 +182,8 @@ def plot_parallel(found: pd.DataFrame, study: Study, objectives: list[Objective]
                 height = (tick - coordinate.low) / ((coordinate.high - coordinate.low) or 1)
                 axis.annotate(text, (place, height), (4, 0), textcoords="offset points", fontsize=7, va="center")
         axis.set_xticks(range(len(coordinates)), [one.label for one in coordinates], fontsize=8)
+        if max(len(one.label) for one in coordinates) > 22:  # wider than the place of one
+            slanted(axis)
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
         axis.set_title(f"in colour the best {SHARE:.0%} by {objective.words}; its axis by rank", fontsize=10)
