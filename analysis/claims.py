@@ -82,7 +82,7 @@ def as_rich(table: pd.DataFrame) -> Table:
     shown = screen_table("the claims, mean over seeds (95% interval)")
     for column in ("claim", "compared", "conditions", "seeds"):
         shown.add_column(column)
-    for column in ("with noise", "against", "backprop", "difference", "expected"):
+    for column in ("mean", "against", "backprop", "difference", "expected"):
         shown.add_column(column, justify="right")
     shown.add_column("verdict")
     for _, row in table.iterrows():

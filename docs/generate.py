@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from metafa.learning.kinds import CONTROLS, NOISE_INPUTS, Control, NoiseInputs
 from metafa.results.columns import COLUMNS, VERSION_COLUMNS
 from metafa.studies.claims import ClaimSettings
 from metafa.studies.fields import MAX_SIZE, MAX_STEPS, MAX_WHOLE, Known, Settings, keys_of
@@ -227,6 +228,9 @@ def study_sections() -> Iterator[str]:
     yield section("[network]", NetworkSettings)
     for kind, settings in PHASES.items():
         yield section(f'[[phases]] phase = "{kind}"', settings)
+        if kind == "noise":
+            yield from rows_of("inputs", "an input", NOISE_INPUTS)
+            yield from rows_of("control", "what the phase leaves", CONTROLS)
     for title, settings in (
         ("[measure]", MeasureSettings),
         ("[search]", SearchSettings),
@@ -235,6 +239,12 @@ def study_sections() -> Iterator[str]:
         ("[[claims]]", ClaimSettings),
     ):
         yield section(title, settings)
+
+
+def rows_of(setting: str, what: str, rows: Mapping[str, NoiseInputs | Control]) -> Iterator[str]:
+    """What the rows are that a setting names."""
+    yield f"\n| `{setting}` | {what} |\n| --- | --- |\n"
+    yield from (f"| `{name}` | {row.description} |\n" for name, row in rows.items())
 
 
 def section(title: str, settings: type[Settings]) -> str:
@@ -285,6 +295,8 @@ def words(annotation: Any) -> str:
             return names
         inner = [one for part in annotation.__metadata__ for one in getattr(part, "metadata", [])]
         return words(annotation.__origin__) + bounds(inner)
+    if get_origin(annotation) is dict:
+        return "table"
     if get_origin(annotation) is list:
         return f"list of {words(arguments[0])}"
     kept = [words(one) for one in arguments if one is not type(None)]

@@ -32,7 +32,7 @@ from metafa.results.tables import load as load
 from metafa.running import launch, screens
 from metafa.studies import study
 from metafa.studies.data import BATCH, Inputs, TaskDistributionName
-from metafa.studies.phases import ActivationName, EvaluatePhase, NoisePhase, OptimizerName, RuleName
+from metafa.studies.phases import ActivationName, EvaluatePhase, NoiseInputsName, NoisePhase, OptimizerName, RuleName
 from metafa.studies.settings import MeasureSettings, NetworkSettings, TrialSettings
 from metafa.studies.study import Study
 from metafa.trials import measuring, recording, trial_run
@@ -83,7 +83,7 @@ def pretrain(
     batch_size: int = 64,
     learning_rate: float = 2e-4,
     optimizer: OptimizerName = "adam",
-    inputs: Literal["normal", "uniform"] = "normal",
+    inputs: NoiseInputsName = "normal",
     mean: float = 0.0,
     standard_deviation: float = 1.0,
     labels: Literal["hard", "soft"] = "hard",
@@ -96,9 +96,10 @@ def pretrain(
     Returns what `measure` returns before the first step and at ``points`` later steps, evenly spaced in the logarithm;
     there also the ``loss`` (in nats) and the ``accuracy`` of the step's batch.
 
-    The settings and their defaults are those of a study's ``noise`` phase. A second call draws the same noise again.
-    Raises ValueError, and leaves ``replicas`` as they are, where a study could not have one of the settings.
-    """
+    The settings and their defaults are those of a study's ``noise`` phase; inputs that are made of a dataset's images
+    are for studies alone. ``pink`` and ``dead_leaves`` have the shape of the images of metafa's that have as many
+    pixels as the networks take. A second call draws the same noise again. Raises ValueError, and leaves ``replicas`` as
+    they are, where a study could not have one of the settings, or there are no such images."""
     check_replicas(replicas)
     phase = checked(
         NoisePhase,
@@ -123,9 +124,10 @@ def _pretrained(replicas: Replicas, phase: NoisePhase, moments: frozenset[int]) 
     optimizer = Optimizer(phase.optimizer, (one_rate(phase.learning_rate),))
     config = FeedbackConfig(weight_decay=trial_run.weight_decay(rule, phase.weight_decay, trial_run.STEP_DECAY))
     learner = Learner(replicas.network, rule, replicas.streams, optimizer, config)
+    drawn = trial_run.noise_of(phase, arguments.shape_of_pixels(phase.inputs, replicas.network.inputs))
     frames = [measure(replicas, step=0)]
     step: Step
-    for step in noise.pretrain(learner, trial_run.noise_of(phase), steps=phase.steps, batch_size=phase.batch_size):
+    for step in noise.pretrain(learner, drawn, steps=phase.steps, batch_size=phase.batch_size):
         if step.number in moments:
             batch = [("loss", None, step.loss), ("accuracy", None, step.accuracy)]
             frames += [frame(replicas, "noise", step.number, batch, BATCH), measure(replicas, step=step.number)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import warnings
@@ -13,9 +14,11 @@ import torch
 from metafa import tasks
 from metafa.learning import episodes, tasksets
 from metafa.learning.episodes import Episodes, EpisodeSource
+from metafa.learning.kinds import NOISE_INPUTS
 from metafa.learning.streams import Streams
 from metafa.learning.tasksets import TasksetSource
 from metafa.studies import mistakes
+from metafa.studies.data import DATASETS, TASK_DISTRIBUTIONS
 from metafa.studies.fields import Count, Positive, Settings, Size
 from metafa.studies.phases import EvaluatePhase
 from metafa.studies.values import shown
@@ -58,6 +61,20 @@ def checked(schema: type[Checked], **arguments: Any) -> Checked:
     if found:
         raise ValueError("; ".join(found))
     return schema(**settings)
+
+
+def shape_of_pixels(inputs: str, pixels: int) -> tuple[int, ...]:
+    """The shape of the images of metafa's that have so many pixels, rows and columns first. Raises ValueError where
+    there are none and noise ``inputs`` need them."""
+    every = [row.shape for row in TASK_DISTRIBUTIONS.values()] + [row.shape for row in DATASETS.values()]
+    shapes = {math.prod(shape): shape for shape in reversed(every)}
+    if NOISE_INPUTS[inputs].has_rows and pixels not in shapes:
+        known = ", ".join(map(str, sorted(shapes)))
+        raise ValueError(
+            f"inputs: {inputs!r} has rows and columns, and no images are known that have {pixels} pixels, as these "
+            f"networks take; there are images of {known}"
+        )
+    return shapes.get(pixels, ())
 
 
 def one_rate(rate: float | list[float]) -> float:

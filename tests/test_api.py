@@ -97,6 +97,15 @@ def test_defaults_are_the_schemas(function: object, schema: type[fields.Settings
             assert (list(default) if isinstance(default, tuple) else default) == fields[name].default, name
 
 
+def test_pictures_of_noise_are_for_networks_that_take_images() -> None:
+    pink = metafa.pretrain(metafa.initialise(seeds=2, inputs=3072), 2, inputs="pink")
+    assert pink.query("metric == 'loss'")["value"].between(0.1, 10).all()
+    with pytest.raises(
+        ValueError, match="inputs: 'pink' has rows and columns, and no images are known that have 50 pix"
+    ):
+        metafa.pretrain(metafa.initialise(seeds=2, inputs=50), 2, inputs="pink")
+
+
 def test_a_taskset_of_ones_own_is_evaluated_on() -> None:
     taskset = tasks.taskset(tasks.TASK_DISTRIBUTIONS["glyphs"].load("test", True), ways=3, images_per_class=6)
     replicas = metafa.initialise(seeds=2, outputs=3)
@@ -260,6 +269,7 @@ def test_a_query_image_of_the_support_set_is_warned_of() -> None:
         (metafa.pretrain, dict(learning_rate=math.nan), "learning_rate: found nan"),
         (metafa.pretrain, dict(learning_rate=[1e-3, 1e-2]), "learning_rate: found a list, expected a number"),
         (metafa.pretrain, dict(steps=5, points=2), "points: found 2"),
+        (metafa.pretrain, dict(steps=5, inputs="images"), "needs a `dataset`: whose images"),
         (metafa.pretrain, dict(batch_size=0, inputs="cauchy"), "batch_size: found 0.*; inputs: found 'cauchy'"),
         (metafa.measure, dict(step=-1), "step: found -1"),
         (metafa.evaluate, dict(shots=0), "shots: found 0"),

@@ -131,6 +131,12 @@ def test_check_tells_what_each_part_transports(here: Path) -> None:
         ["sign_symmetry_fixed", "first_order", "signs", "signs", "signs"],
     ):
         assert row in lines
+    data = {"phase": "supervised", "dataset": "digits", "steps": 1}
+    noises = [{"phase": "noise", "steps": 1, "rule": rule} for rule in ("network", "backprop")]
+    (here / "good.toml").write_text(study_with({"phases": {"choices": [[noises[0], data], [data, noises[1]], [data]]}}))
+    lines = [line.replace("│", " ").split() for line in run("check", "good.toml").stdout.splitlines()]
+    for row in (["none", "none"], ["weights", "none"], ["none"]):
+        assert ["feedback_alignment", *row] in lines
 
 
 def test_tasks_tells_which_data_is_here(here: Path) -> None:

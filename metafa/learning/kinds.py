@@ -1,5 +1,5 @@
-"""The tables of activation functions, losses, optimizers, outer algorithms and shifts, with every fact about each and
-without torch.
+"""The tables of activation functions, losses, optimizers, outer algorithms, shifts, noise inputs and controls, with
+every fact about each and without torch.
 
 What a row computes stands in it as a function, or as a reference ``"module:name"`` that is imported when it is used,
 so that a study can be checked where torch is not installed or takes too long to import.
@@ -150,4 +150,88 @@ SHIFTS: dict[str, Shift] = {
     "rotation": Shift("metafa.learning.shifts:rotated", "degrees"),
     "scaling": Shift("metafa.learning.shifts:scaled"),
     "pixel_noise": Shift("metafa.learning.shifts:with_pixel_noise", "standard deviation"),
+}
+
+
+@dataclass(frozen=True)
+class NoiseInputs:
+    """A distribution of the inputs of noise pretraining.
+
+    draw: from a `noise.Noise`, a number of inputs, their pixels and a generator for each replica to inputs
+        ``[replica, image, pixel]``.
+    description: what an input is, for the documentation.
+    has_rows: whether its inputs are pictures, so that it has to be known how many rows and columns they have.
+    of_dataset: whether they are made of the images of a dataset.
+    prepare: from a `noise.Noise` and the trial's `streams.Streams` to the `noise.Noise` with what a phase draws but
+        once; None where that is nothing.
+    """
+
+    draw: Reference
+    description: str
+    has_rows: bool = False
+    of_dataset: bool = False
+    prepare: Reference | None = None
+
+
+NOISE_INPUTS: dict[str, NoiseInputs] = {
+    "normal": NoiseInputs("metafa.learning.noise:normal", "every pixel is normal, by itself"),
+    "uniform": NoiseInputs("metafa.learning.noise:uniform", "every pixel is uniform, by itself"),
+    "pink": NoiseInputs(
+        "metafa.learning.textures:pink",
+        "a picture with random phases, and amplitudes that fall with frequency as 1/f, as in photographs",
+        has_rows=True,
+    ),
+    "dead_leaves": NoiseInputs(
+        "metafa.learning.textures:dead_leaves",
+        "a picture of discs of random greys that hide each other, their radii r by the density r^-3, from 1 pixel to "
+        "half an image (Lee, Mumford and Huang 2001); cut from 512 x 512 pixels that each network has of its own, "
+        "drawn once a trial, which takes half a second",
+        has_rows=True,
+        prepare="metafa.learning.textures:with_leaves",
+    ),
+    "images": NoiseInputs(
+        "metafa.learning.textures:images",
+        "a training image of `dataset` as it is, drawn at random",
+        of_dataset=True,
+    ),
+    "shuffled_images": NoiseInputs(
+        "metafa.learning.textures:shuffled_images",
+        "a training image of `dataset`, its pixels in a random order that is new each time; the channels of a pixel "
+        "stay together",
+        of_dataset=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Control:
+    """What becomes of a network in place of what a phase's training makes of it.
+
+    function: from a `controls.Control` and the trained network to the parameters that the phase leaves; None where the
+        training is kept.
+    description: what is left, for the documentation.
+    turns: whether weights are turned towards the feedback, so that each layer needs feedback in its weights' shape,
+        which the weights do not decide.
+    """
+
+    function: Reference | None
+    description: str
+    turns: bool = False
+
+
+CONTROLS: dict[str, Control] = {
+    "none": Control(None, "the trained network"),
+    "random_step": Control(
+        "metafa.learning.controls:random_step",
+        "the network as at the phase's start, each layer's weights and biases moved as far as training moved them, in "
+        "a random direction",
+    ),
+    "soft_alignment": Control(
+        "metafa.learning.controls:soft_alignment",
+        "the network as at the phase's start, the outgoing weights of each hidden unit turned towards its feedback, in "
+        "the plane of both, to the angle that training has reached there, and their norm kept; the first layer and the "
+        "biases stay (after the one-time soft alignment of Cheon, Bae and Paik, arXiv 2505.20892). It needs a rule "
+        "whose feedback has the weights' shape and does not depend on them",
+        turns=True,
+    ),
 }

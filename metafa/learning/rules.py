@@ -69,6 +69,13 @@ class Rule:
                 'their steps nor mirror them: route = "direct" with KOLEN_POLLACK, WEIGHT_MIRROR or nested'
             )
 
+    @property
+    def turnable(self) -> bool:
+        """Whether weights can be turned towards their feedback: each layer that errors are carried through has feedback
+        in its weights' shape, which they do not decide."""
+        layered = self.signals is None and self.route == "layered"
+        return layered and self.reads_feedback and self.transports == "none"
+
 
 def forward_weight(weight: Any, feedback: Any) -> Any:
     return weight

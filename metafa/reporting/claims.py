@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
 from metafa.errors import ResultsError
 from metafa.reporting import statistics
 from metafa.reporting.appearance import in_words
-from metafa.reporting.conditions import NOISE, RULE, Tables
+from metafa.reporting.conditions import NOISE, ORDER, RATE, RULE, Tables
+from metafa.reporting.trial_table import is_list
+from metafa.studies import compared
 from metafa.studies.claims import ClaimSettings, chosen_inputs
 from metafa.studies.data import Inputs
+from metafa.studies.settings import as_text
 
 VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "are undecided"}
 SEED = ["trial_id", "seed", "learning_rate"]
@@ -66,9 +72,11 @@ def datasets(tables: Tables, phase: str) -> pd.Series:
     trains on one."""
     trials = tables.ended.set_index("trial_id")
     found = pd.Series(None, trials.index, dtype=object)
-    trained = [name for name in tables.training_phases if f"{name}.dataset" in trials]
+    lent = tables.phases_with(lambda kind: kind.retests)  # whose `dataset` lends images alone
+    named = [name for name in tables.phases if f"{name}.dataset" in trials and name not in lent]
+    trained = [name for name in tables.training_phases if name in named]
     for name in (*trained[-1:], phase):
-        if f"{name}.dataset" in trials:
+        if name in named:
             found = trials[f"{name}.dataset"].fillna(found)
     return found
 
@@ -93,22 +101,19 @@ def by_seed(rows: pd.DataFrame, others: list[str], step: str) -> pd.Series:
 
 
 def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFrame:
-    """One row a number of noise steps and other condition: what is compared, their difference's mean over seeds with
-    its 95% interval, paired by seed, and whether by the claim's rule it ``holds``, ``fails`` or is ``undecided``."""
+    """One row a condition that the claim is about, those of fewer noise steps first: what is compared, their
+    difference's mean over seeds with its 95% interval, paired by seed, and whether by the claim's rule it ``holds``,
+    ``fails`` or is ``undecided``. ``with_noise`` is the mean of the condition that the claim is about."""
     others = tables.others
     values, starts = (by_seed(rows, others, step).unstack("seed") for step in (claim.step, "first"))
     starts = starts.reindex(values.index)
     keys = values.index.to_frame(index=False)
-    quiet, by_backprop = (tables.without_noise(keys, wanted) for wanted in (keys, keys.assign(**{RULE: "backprop"})))
+    by_backprop = tables.without_noise(keys, keys.assign(**{RULE: "backprop"}))
     found = []
-    for row in keys.sort_values([*others, NOISE], kind="stable").index:
-        noise = int(keys[NOISE][row])
-        if keys[RULE][row] != claim.rule or not noise or (claim.compare == "noise" and quiet[row] is None):
-            continue  # or not yet
-        key = [keys[name][row] for name in others]
-        with_noise = values.iloc[row]
-        if claim.compare == "noise":
-            against = values.iloc[quiet[row]]
+    for pair in _pairs(rows, claim, tables, values.index):
+        row, with_noise = pair.row, values.iloc[pair.row]
+        if pair.against is not None:
+            against = values.iloc[pair.against]
         elif claim.compare == "start":
             against = starts.iloc[row]
         else:
@@ -121,8 +126,8 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
             {
                 "claim": claim.claim,
                 "statement": claim.statement,
-                "compared": compared(claim, noise),
-                "conditions": in_words(others, key),
+                "compared": f"{measured(claim)}: {pair.compared}",
+                "conditions": in_words(pair.told_by, keys.loc[row, pair.told_by]),
                 "seeds": len(differences),
                 "with_noise": with_noise.mean(),
                 "against": against.mean(),
@@ -137,12 +142,103 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
     return pd.DataFrame(found)
 
 
-def compared(claim: ClaimSettings, noise_steps: int) -> str:
-    """What a claim compares, in words."""
-    against = {"noise": "no noise", "start": "its start", "reference": f"{claim.reference:g}"}
+class _Pair(NamedTuple):
+    """What is compared: the number of a condition's row, that of the row of the condition that it is compared with
+    (None where that is its start or a number), what both are in words, and what else tells the condition from
+    others."""
+
+    row: int
+    against: int | None
+    compared: str
+    told_by: list[str]
+
+
+def _pairs(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, index: pd.MultiIndex) -> Iterator[_Pair]:
+    """What a claim compares of conditions, whose keys are the ``index``, as far as it is measured yet."""
+    keys, others = index.to_frame(index=False), tables.others
+    ordered = keys.sort_values([*others, NOISE], kind="stable").index
+    if claim.against is not None:
+        yield from _pairs_by_settings(rows, claim, tables, keys, ordered)
+        return
+    chosen = _chosen(rows, claim, tables, keys) if claim.where else set(ordered)
+    quiet = tables.without_noise(keys)
+    words = {"noise": "no noise", "start": "its start", "reference": f"{claim.reference:g}"}
+    for row in ordered:
+        noise = int(keys[NOISE][row])
+        if keys[RULE][row] != claim.rule or not noise or row not in chosen:
+            continue
+        against = quiet[row] if claim.compare == "noise" else None
+        if claim.compare != "noise" or against is not None:
+            yield _Pair(row, against, f"{noise} noise steps against {words[claim.compare]}", others)
+
+
+def _chosen(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, keys: pd.DataFrame) -> set[int]:
+    """The numbers of the rows of ``keys`` that have what a claim says in `where`."""
+    trial_ids, flats = _flats(tables)
+    wanted = {trial_ids[number] for number in compared.subjects(claim, flats)}
+    return {row for row, trial_id in enumerate(_trials_of(rows, keys)) if trial_id in wanted}
+
+
+def _pairs_by_settings(
+    rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, keys: pd.DataFrame, ordered: pd.Index
+) -> Iterator[_Pair]:
+    """As `_pairs`, of a claim that says `against` what it compares. Raises `ResultsError` where several conditions
+    match."""
+    assert claim.against is not None
+    trial_ids, flats = _flats(tables)
+    numbers = {trial_id: number for number, trial_id in enumerate(trial_ids)}
+    partners = compared.partners(claim, flats)
+    rates = keys[RATE].tolist() if RATE in keys else [None] * len(keys)
+    trials = _trials_of(rows, keys)
+    places = {place: row for row, place in enumerate(zip(trials, rates, strict=True))}
+    names = list(claim.against)
+    orders = {ORDER, NOISE} if compared.PHASES in names else set()
+    steps = {NOISE} if any(f"{phase}.steps" in names for phase in tables.phases_of("noise")) else set()
+    told_by = [name for name in tables.conditions if name not in {RULE, *names, *orders, *steps}]
+    told_by = [name for name in told_by if name != NOISE or keys[NOISE].nunique() > 1]
+    for row in ordered:
+        of_row = partners.get(numbers[trials[row]], [])
+        if len(of_row) > 1:
+            raise ResultsError(
+                f"{tables.store.address}: claim {claim.claim}: several conditions match what it says `against`"
+            )
+        against = next((places.get((trial_ids[number], rates[row])) for number in of_row), None)
+        if against is None:
+            continue  # or not yet
+        mine, theirs = (flats[numbers[trials[one]]] for one in (row, against))
+        texts = [", ".join(f"{name} {as_text(flat.get(name)) or 'none'}" for name in names) for flat in (mine, theirs)]
+        if len(names) == 1:
+            texts[1] = as_text(theirs[names[0]])
+        yield _Pair(row, against, " against ".join(texts), told_by)
+
+
+def _flats(tables: Tables) -> tuple[list[str], list[compared.Flat]]:
+    """The trials that ended, and the settings of each that `compared` goes by."""
+    ended = tables.ended
+    names = [name for name in ended if "." in name or name in ("seed", "seeds", compared.PHASES)]
+    found = [
+        compared.flat_of(
+            {name: list(one) if is_list(one) else None if pd.isna(one) else one for name, one in row.items()}
+        )
+        for row in ended[names].to_dict("records")
+    ]
+    return ended["trial_id"].tolist(), found
+
+
+def _trials_of(rows: pd.DataFrame, keys: pd.DataFrame) -> list[str]:
+    """The trial of each condition of ``keys``."""
+    names = list(keys)
+    both = pd.concat([keys, rows[names].drop_duplicates()], ignore_index=True)
+    groups = both.groupby(names, dropna=False, sort=False, observed=True).ngroup().tolist()
+    firsts = rows.drop_duplicates(names)["trial_id"].tolist()
+    trials = dict(zip(groups[len(keys) :], firsts, strict=True))
+    return [trials[group] for group in groups[: len(keys)]]
+
+
+def measured(claim: ClaimSettings) -> str:
+    """What of networks a claim compares, in words."""
     where = f" of layer {claim.layer}" if claim.layer else ""
-    step = ", mean over steps" if claim.step == "mean" else ""
-    return f"{claim.metric}{where}{step}: {noise_steps} noise steps against {against[claim.compare]}"
+    return f"{claim.metric}{where}" + (", mean over steps" if claim.step == "mean" else "")
 
 
 def expected(claim: ClaimSettings) -> str:

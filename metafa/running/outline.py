@@ -70,29 +70,33 @@ def transport_table(study: Study) -> Table:
     names, rows = _transported(study)
     title = "weight transport: what of the forward weights is read to send errors back"
     table = Table(title=title, title_justify="left")
-    for name in names:
-        table.add_column(name, no_wrap=True)
-    for part in rows[0][1]:
+    last = [name.rpartition(".")[2] for name in names]
+    for name, short in zip(names, last, strict=True):
+        table.add_column(short if last.count(short) == 1 else name, no_wrap=True)
+    parts = list(dict.fromkeys(part for _, transported in rows for part in transported))
+    for part in parts:
         table.add_column(part)
     styles = {"weights": "red", "signs": "yellow", "none": "green"}
     for values, transported in rows:
-        table.add_row(*values, *(Text(what, styles[what]) for what in transported.values()))
+        read = [transported.get(part, "") for part in parts]
+        table.add_row(*values, *(Text(what, styles.get(what, "")) for what in read))
     return table
 
 
 def _transported(study: Study) -> tuple[list[str], list[tuple[list[str], dict[str, str]]]]:
     """What each phase reads of the forward weights to send errors back: the settings by which that differs in the
-    study, and for each combination of their values what `transports` says of it."""
-    kinds = ("network.rule", "outer_algorithm", "outer_rule")
+    study, and for each combination of their values what `transports` says of it, once for each choice of phases of
+    which it says something else."""
+    kinds = (".rule", "outer_algorithm", "outer_rule")
     names = [name for name in study.spaces if name.endswith(kinds)] or ["network.rule"]
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    rows: dict[tuple, tuple[list[str], dict[str, str]]] = {}
     for settings in (trial.settings for trial in study.trials) if study.trials else study.examples:
         tables = {"network": settings.network} | {phase.name: phase for phase in settings.phases}
         places = (name.rpartition(".") for name in names)
-        values = tuple(str(getattr(tables[table], setting)) for table, _, setting in places)
-        if values not in rows:
-            rows[values] = transports(settings)
-    return [name.rpartition(".")[2] for name in names], [(list(values), row) for values, row in rows.items()]
+        values = [str(getattr(tables[table], setting)) for table, _, setting in places]
+        transported = transports(settings)
+        rows.setdefault((*values, *transported.items()), (values, transported))
+    return names, list(rows.values())
 
 
 def products(study: Study, store: Store) -> str | None:

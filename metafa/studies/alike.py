@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from metafa.learning.kinds import OUTER_ALGORITHMS
+from metafa.learning.kinds import NOISE_INPUTS, OUTER_ALGORITHMS
 from metafa.learning.rules import FIXED, KOLEN_POLLACK, REDRAWN, RULES, Rule
 from metafa.studies.fields import Settings
 from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, SupervisedPhase, TaskSettings
@@ -62,7 +62,7 @@ def _trains_nothing(around: Around, phase: MetaPhase) -> bool:
 
 
 OF_TRAINING = ("batch_size", "optimizer", "learning_rate", "weight_decay")
-OF_NOISE = ("inputs", "mean", "standard_deviation")
+OF_NOISE = ("inputs", "dataset", "mean", "standard_deviation")
 FACTS = (
     Fact(
         "with one hidden layer errors go straight from the outputs under every rule: direct_feedback_alignment is "
@@ -101,7 +101,25 @@ FACTS = (
         "a noise phase of 0 steps has no learning rate and nothing else of training",
         NoisePhase,
         lambda around, phase: phase.steps == 0,
-        (*OF_TRAINING, "labels"),
+        (*OF_TRAINING, "labels", "rule", "control"),
+    ),
+    Fact(
+        "noise is learned by backprop where that is the network's rule",
+        NoisePhase,
+        lambda around, phase: around.rule == "backprop",
+        ("rule",),
+    ),
+    Fact(
+        "noise inputs that are not made of images need no dataset",
+        NoisePhase,
+        lambda around, phase: not NOISE_INPUTS[phase.inputs].of_dataset,
+        ("dataset",),
+    ),
+    Fact(
+        "a dataset's images have a mean and a standard deviation of their own",
+        NoisePhase,
+        lambda around, phase: NOISE_INPUTS[phase.inputs].of_dataset,
+        ("mean", "standard_deviation"),
     ),
     Fact(  # the first phase's inputs are those that the readout on noise is measured on
         "a second noise phase of 0 steps has no inputs",

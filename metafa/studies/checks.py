@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from metafa.studies.claims import ClaimSettings, chosen_inputs
+from metafa.studies.claims import FEWEST_SEEDS, ClaimSettings, chosen_inputs
 from metafa.studies.data import BATCH, NO_INPUTS, Inputs
 from metafa.studies.fields import MAX_STEPS
 from metafa.studies.measured_checks import check_measured, undirected
@@ -96,7 +96,8 @@ def check_phases(mistakes: Mistakes, examples: Sequence[TrialSettings]) -> None:
                     f"{phase.phase!r} in another; give one of them another `name`",
                 )
             seen.add(phase.name)
-        if not settings.pixels:
+        labelled = [need for phase in settings.phases for need in phase.dataset_needs() if need.labelled]
+        if not labelled and not any(phase.task_needs() for phase in settings.phases):
             mistakes.add(("phases",), 'no phase has images; add one with phase = "evaluate", "meta" or "supervised"')
 
 
@@ -124,6 +125,9 @@ def check_whole(
     every: Iterable[TrialSettings],
 ) -> None:
     """What no single setting is to blame for, of trials of which ``every`` one tells, or ``examples`` of them."""
+    if settings.claims and (fewest := min(one.seeds for one in every)) < FEWEST_SEEDS:
+        sentence = f"found {fewest}, but a claim needs at least {FEWEST_SEEDS} networks for its 95% interval"
+        mistakes.add(("seeds",), sentence)
     for i, claim in enumerate(settings.claims):
         if claim.phase not in (names := {phase.name for one in examples for phase in one.phases}):
             mistakes.add(("claims", i, "phase"), f"found {claim.phase!r}, but the phases are {listed(names)}")
@@ -148,6 +152,8 @@ def check_claim(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exampl
         mistakes.add(
             (*path, "rule"), f"{claim.rule!r} is about no network of this study: their rules are {listed(rules)}"
         )
+    if claim.against is not None:
+        return  # `check_compared` says whether its conditions are there
     steps = [{phase.name: phase.steps for phase in one.phases if isinstance(phase, NoisePhase)} for one in examples]
     if not any(map(any, (of_trial.values() for of_trial in steps))):
         mistakes.add(path, "claims are about networks with noise, but no trial has any; give the study a noise phase")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from metafa.studies.data import BATCH, NO_INPUTS, Inputs
@@ -42,12 +43,21 @@ class ClaimSettings(Settings):
     layer: Positive | None = None
     """Restricts the claim to one layer, for metrics that each layer has. Default: the mean over layers."""
     step: Literal["last", "mean"] = "last"
-    """Whether the claim is about the phase's last step, or about the mean over its steps."""
+    """Whether the claim is about the phase's last step, or about the mean over its steps: the area under the curve
+    through the moments at which the phase is measured, by trapezoids, divided by the number of steps."""
     rule: RuleName = "feedback_alignment"
     """The credit assignment rule whose networks are compared."""
     compare: Literal["noise", "start", "reference"] = "noise"
     """The comparison for each number of noise steps: `noise` compares with networks of the same seed without noise,
     `start` with the same networks at the phase's start, `reference` with a number."""
+    where: dict[str, Any] = {}
+    """Restricts the claim to conditions that have these values of these settings, by dotted name, such as
+    `{ "noise.inputs" = "pink" }`. `rule` says which rule they have."""
+    against: dict[str, Any] | None = None
+    """In place of `compare`: the claim compares each condition that it is about with the one that has these values of
+    these settings, such as `{ "noise.control" = "random_step" }`, and all others equal; networks are paired by seed.
+    `phases` is the list of the names of phases, in their order, where the study has `choices` of phases; then settings
+    of a phase that only one of the two has need not be equal."""
     reference: Number = 0.0
     """The number that `compare = "reference"` compares with."""
     expect: Literal["lower", "higher", "near"]
@@ -55,11 +65,30 @@ class ClaimSettings(Settings):
     margin: NotNegative = 0.0
     """How far beyond 0 the difference has to be; for `near`, how close to 0."""
 
+    @field_validator("where", "against", mode="before")
+    @classmethod
+    def _dotted(cls, value: Any) -> Any:
+        """TOML makes tables of dotted names without quotes."""
+        return dict(_by_dotted_name(value)) if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.expect == "near" and not self.margin:
             raise mistake('expect = "near" needs a `margin` above 0: how near')
+        if self.against is not None and (self.compare != "noise" or not self.against):
+            raise mistake("`against` stands in place of `compare`, and says at least one setting")
+        if "network.rule" in self.where:
+            raise mistake("`rule` says which rule the claim is about; leave network.rule out of `where`")
         return self
+
+
+def _by_dotted_name(table: dict, of: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        yield from _by_dotted_name(value, f"{of}{name}.") if isinstance(value, dict) else [(f"{of}{name}", value)]
+
+
+FEWEST_SEEDS = 2
+"""With fewer networks a difference has no 95% interval."""
 
 
 def chosen_inputs(

@@ -182,9 +182,11 @@ class DatasetNeed(NamedTuple):
     dataset: its name, or `DATASET_BEFORE`.
     training_images: how many of its training images are needed at least.
     same_classes: whether its classes have to be those of the phase's own dataset.
+    labelled: whether its labels are read; else it lends its training images alone, and is not the phase's own.
     """
 
     place: str
     dataset: str
     training_images: int = 0
     same_classes: bool = False
+    labelled: bool = True

@@ -13,7 +13,7 @@ from pydantic import ValidationError, create_model
 from metafa.studies import search as searches
 from metafa.studies.fields import Settings
 from metafa.studies.mistakes import Mistakes
-from metafa.studies.outlines import Outlines, misfit
+from metafa.studies.outlines import Outlines, misfit, unturnable
 from metafa.studies.settings import ADAPTIVE, NUMERICS, StudySettings, TrialSettings
 from metafa.studies.spaces import ABSENT, TreePath, at, dotted_name, replaced
 from metafa.studies.trial import Trial, digest_of
@@ -119,7 +119,8 @@ class TrialMaker:
                 mistakes.explain(part)
             return None
         phases = parts[self.phases]
-        if said := misfit(tuple(one for part in phases for one in part.outlines)):
+        outlines = tuple(one for part in phases for one in part.outlines)
+        if said := misfit(outlines) or unturnable(outlines, parts[self.numbers[("network",)]].values[0].rule):
             mistakes.add((), said)
             return None
         parts[self.phases] = [

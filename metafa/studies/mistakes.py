@@ -178,7 +178,8 @@ def misfits(schema: type[Settings], settings: dict[str, Any]) -> list[str]:
         schema.model_validate(settings)
     except ValidationError as error:
         found = error.errors(include_url=False)
-        return [f"{mistake['loc'][0]}: {sentence_of(mistake, list(settings))}" for mistake in found]
+        # a mistake of settings that do not fit each other has no place
+        return [": ".join((*map(str, mistake["loc"][:1]), sentence_of(mistake, list(settings)))) for mistake in found]
     return []
 
 

@@ -15,7 +15,11 @@ from metafa.studies.settings import TrialSettings
 def metrics_of(settings: TrialSettings, any_steps: bool = False) -> dict[str, set[str]]:
     """The metrics that each phase of a trial measures, by the phase's name; with ``any_steps``, those too that
     it would measure if it had steps."""
-    measured = {phase.name: set(phase.measures) for phase in settings.phases}
+    own = settings.datasets()
+    measured = {
+        phase.name: set(phase.measures) if phase.name in own or not phase.retests else set()
+        for phase in settings.phases
+    }
     evaluated = any(phase.evaluates for phase in settings.phases)
     adapted = any(phase.adapts_to_datasets for phase in settings.phases)
     training = [phase for phase in settings.phases if phase.trains]
@@ -105,8 +109,9 @@ def image_needs(settings: TrialSettings) -> Mapping[str, str]:
 def images_by_phase(settings: TrialSettings, phase: PhaseSettings) -> tuple[list[str], list[str]]:
     """The images that a phase trains on, and those that it tests on, as `image_needs` calls them."""
     tasks = [f"tasks/{need.distribution}/{need.split}" for need in phase.task_needs()]
-    datasets = dict.fromkeys(need.dataset for need in dataset_needs_of(settings, phase))
-    tests = [f"datasets/{name}/test" for name in datasets]
+    needs = dataset_needs_of(settings, phase)
+    datasets = dict.fromkeys(need.dataset for need in needs)
+    tests = [f"datasets/{name}/test" for name in dict.fromkeys(need.dataset for need in needs if need.labelled)]
     if not phase.trains:
         return [], tasks + tests
     return (tasks + [f"datasets/{name}/training" for name in datasets]) * phase.has_steps, tests

@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from metafa.studies.data import DATASETS, TASK_DISTRIBUTIONS, DatasetName, TaskDistributionName
+from metafa.learning.rules import RULES
+from metafa.studies.data import DATASET_BEFORE, DATASETS, TASK_DISTRIBUTIONS, DatasetName, TaskDistributionName
+from metafa.studies.values import listed
 
 
 class Outline(NamedTuple):
@@ -27,6 +29,12 @@ class Outline(NamedTuple):
     """Those besides its own whose images the network takes in the size that they have."""
     learns_rates: bool = False
     takes_learned_rates: bool = False
+    unlabelled: tuple[tuple[str, DatasetName], ...] = ()
+    """The datasets that lend their training images without labels: the setting that asks for it, its name."""
+    retests: bool = False
+    pictures: str = ""
+    turns: str = ""
+    """As those of `PhaseSettings`."""
 
 
 Outlines = tuple[Outline, ...]  # of the phases of a trial, many of which have the same
@@ -34,13 +42,14 @@ Outlines = tuple[Outline, ...]  # of the phases of a trial, many of which have t
 
 @functools.lru_cache(maxsize=1024)
 def datasets_of(outlines: Outlines) -> dict[str, DatasetName]:
-    """The dataset that each phase trains on or changes, by the phase's name."""
+    """The dataset that each phase trains on, changes or is tested on, by the phase's name."""
     datasets: dict[str, DatasetName] = {}
     trained: DatasetName | None = None
     for phase in outlines:
         if phase.seen:  # several, of which none is its own
             continue
-        if phase.datasets and (dataset := phase.datasets[0][1] or trained):
+        own = phase.datasets[0][1] if phase.datasets else DATASET_BEFORE
+        if (phase.datasets or phase.retests) and (dataset := own or trained):
             datasets[phase.name] = dataset
             trained = dataset if phase.trains else trained
     return datasets
@@ -54,12 +63,23 @@ def pixels_of(outlines: Outlines) -> dict[str, int]:
 @functools.lru_cache(maxsize=1024)
 def _sizes(outlines: Outlines) -> tuple[tuple[str, int], ...]:
     """The phase and the pixels of all images of one size that a phase sees."""
-    datasets = datasets_of(outlines)
+    return tuple(dict.fromkeys((name, math.prod(shape)) for name, shape in _shapes(outlines)))
+
+
+def _shapes(outlines: Outlines) -> list[tuple[str, tuple[int, ...]]]:
+    """The phase and the shape of all images that a phase sees, in the order of phases."""
     shapes = [(phase.name, TASK_DISTRIBUTIONS[name].shape) for phase in outlines for _, name, _ in phase.tasks]
-    shapes += [(name, DATASETS[dataset].shape) for name, dataset in datasets.items()]
+    shapes += [(name, DATASETS[dataset].shape) for name, dataset in datasets_of(outlines).items()]
     shapes += [(phase.name, DATASETS[dataset].shape) for phase in outlines for dataset in phase.seen]
+    shapes += [(phase.name, DATASETS[name].shape) for phase in outlines for _, name in phase.unlabelled]
     order = {phase.name: place for place, phase in enumerate(outlines)}
-    return tuple((name, math.prod(shape)) for name, shape in sorted(dict.fromkeys(shapes), key=lambda s: order[s[0]]))
+    return sorted(shapes, key=lambda shape: order[shape[0]])
+
+
+@functools.lru_cache(maxsize=1024)
+def shape_of(outlines: Outlines) -> tuple[int, ...]:
+    """The shape of the images that a network takes: rows, columns, and channels where there are several."""
+    return _shapes(outlines)[0][1]
 
 
 def lists_of(outlines: Outlines) -> dict[str, tuple[float, ...]]:
@@ -89,6 +109,21 @@ def misfit(outlines: Outlines) -> str | None:
         rates_learned |= phase.learns_rates
         if phase.takes_learned_rates and not rates_learned:
             return f"{phase.name}.learned_rates needs a meta phase before it with learn_inner_rates = true"
+        if phase.pictures and sizes and len(shape := shape_of(outlines)) < 2:
+            return f"{phase.pictures} needs images with rows and columns, found images of shape {shape}"
+    return None
+
+
+def unturnable(outlines: Outlines, rule: str) -> str | None:
+    """Why the weights of networks of that ``rule`` cannot be turned as a phase asks for, in a sentence, if they
+    cannot."""
+    for phase in outlines:
+        if phase.turns and not RULES[rule].turnable:
+            able = listed(name for name, row in RULES.items() if row.turnable)
+            return (
+                f"{phase.turns} turns weights towards feedback in their shape that they do not decide, which "
+                f"network.rule = {rule!r} does not have; rules that do are {able}"
+            )
     return None
 
 
@@ -107,6 +142,8 @@ def images_of(outlines: Outlines) -> Mapping[str, str]:
     needs: dict[str, str] = {}
     for place, distribution, split in (task for phase in outlines for task in phase.tasks):
         needs.setdefault(f"tasks/{distribution}/{split}", place)
+    for place, lent in (dataset for phase in outlines for dataset in phase.unlabelled):
+        needs.setdefault(f"datasets/{lent}/training", place)
     datasets = datasets_of(outlines)
     for phase in outlines:
         for place, dataset, _ in phase.datasets:

@@ -33,6 +33,9 @@ class PhaseSettings(Settings):
     skips_own_dataset: ClassVar[bool] = False
     """Whether a claim that names no inputs is about all that the phase is tested on but its dataset's images as they
     are, or about these alone."""
+    retests: ClassVar[bool] = False
+    """Whether the phase has no dataset of its own, and is tested on that of the last phase before that trained on one,
+    where there is one. It `measures` what it does on that alone."""
     measures: ClassVar[tuple[str, ...]] = ()
     """The metrics that it measures by itself, on the inputs `tested_on`. Every phase that trains measures besides what
     the rows of `METRICS` say."""
@@ -54,6 +57,18 @@ class PhaseSettings(Settings):
     def takes_learned_rates(self) -> bool:
         """Whether the phase needs the learning rates that a phase before it has learned."""
         return False
+
+    @property
+    def pictures(self) -> str:
+        """The setting, as it is written, for which the network's inputs have to have rows and columns; empty where
+        there is none."""
+        return ""
+
+    @property
+    def turns(self) -> str:
+        """The setting, as it is written, for which weights have to be `turnable` towards feedback (`rules.Rule`); empty
+        where there is none."""
+        return ""
 
     def task_needs(self) -> list[TaskNeed]:
         """The tasks that the phase draws."""
@@ -80,7 +95,8 @@ class PhaseSettings(Settings):
         """What other phases have to fit, and what decides which images the phase draws on."""
         learning_rates = [(name, getattr(self, name)) for name in learning_rates_of(type(self))]
         datasets: dict[tuple[DatasetName, bool], str] = {}
-        for need in self.dataset_needs():
+        needs = self.dataset_needs()
+        for need in (need for need in needs if need.labelled):
             datasets.setdefault((need.dataset, need.same_classes), need.place)
         return Outline(
             self.phase,
@@ -92,6 +108,10 @@ class PhaseSettings(Settings):
             seen=tuple(self.seen_as_they_are()),
             learns_rates=self.learns_rates,
             takes_learned_rates=self.takes_learned_rates,
+            unlabelled=tuple((need.place, need.dataset) for need in needs if not need.labelled),
+            retests=self.retests,
+            pictures=self.pictures,
+            turns=self.turns,
         )
 
 

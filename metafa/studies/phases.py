@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from metafa.learning.kinds import ACTIVATIONS, OPTIMIZERS, OUTER_ALGORITHMS, SHIFTS
+from metafa.learning.kinds import ACTIVATIONS, CONTROLS, NOISE_INPUTS, OPTIMIZERS, OUTER_ALGORITHMS, SHIFTS
 from metafa.learning.rules import RULES, Rule
 from metafa.studies.data import DATASET_BEFORE, DatasetName, DatasetNeed, Inputs, TaskDistributionName, TaskNeed
 from metafa.studies.fields import (
@@ -33,13 +33,18 @@ ActivationName = Annotated[str, Known(ACTIVATIONS)]
 OuterAlgorithmName = Annotated[str, Known(OUTER_ALGORITHMS)]
 OptimizerName = Annotated[str, Known(OPTIMIZERS)]
 ShiftName = Annotated[str, Known(SHIFTS)]
+NoiseInputsName = Annotated[str, Known(NOISE_INPUTS)]
+ControlName = Annotated[str, Known(CONTROLS)]
 
 
 class NoisePhase(PhaseSettings):
-    """Noise pretraining: random inputs, random labels, fresh each step."""
+    """Noise pretraining: random inputs, random labels, fresh each step. After a phase that trained on a dataset it is
+    tested on that dataset's test images."""
 
     trains = True
     watches_datasets = True
+    retests = True
+    measures = ("loss", "accuracy")
 
     phase: Literal["noise"]
     name: Name = "noise"
@@ -55,18 +60,56 @@ class NoisePhase(PhaseSettings):
     weight_decay: Fraction | None = None
     """The fraction that weights above the first layer, and feedback that follows them, lose each step. Default: 0.001
     for the Kolen-Pollack rules, which align feedback by it; 0 for all others."""
-    inputs: Literal["normal", "uniform"] = "normal"
-    """The distribution of every pixel."""
+    rule: Literal["network", "backprop"] = "network"
+    """How errors are sent back during the phase: by the network's own rule, or by backprop. Under backprop the
+    network's feedback stays as it is; angles are measured against it all the same, and later phases use it."""
+    inputs: NoiseInputsName = "normal"
+    """The distribution of inputs, as the table below has them. Labels are random whatever the inputs. Pictures have the
+    shape of the study's images, and channels that are independent."""
+    dataset: DatasetName | None = None
+    """The dataset that `images` and `shuffled_images` are of; its labels are not read. Other `inputs` need none."""
     mean: Number = 0.0
-    """The mean of every pixel."""
+    """The mean of every pixel; of `pink` and `dead_leaves` that of each image over its pixels. Images of a dataset have
+    their own."""
     standard_deviation: Rate = 1.0
-    """The standard deviation of every pixel."""
+    """The standard deviation of every pixel; of `pink` and `dead_leaves` that of each image over its pixels. Images of
+    a dataset have their own."""
     labels: Literal["hard", "soft"] = "hard"
     """`hard`: one class, drawn uniformly. `soft`: probabilities drawn uniformly from the simplex."""
+    control: ControlName = "none"
+    """What the phase leaves in place of the trained network, as the table below has it. Every control but `none` trains
+    on the same noise, and then puts the network back as it was at the phase's start, its feedback included, but for one
+    thing. What is measured at a moment is measured of the network that the phase would leave if it ended there; but
+    `loss` and `accuracy` of the batch are those of the training."""
+
+    @model_validator(mode="after")
+    def _has_images(self) -> Self:
+        if NOISE_INPUTS[self.inputs].of_dataset and self.dataset is None:
+            raise mistake(f'inputs = "{self.inputs}" needs a `dataset`: whose images')
+        return self
 
     @property
     def has_steps(self) -> bool:
         return self.steps > 0
+
+    @property
+    def pictures(self) -> str:
+        return f'{self.name}.inputs = "{self.inputs}"' if NOISE_INPUTS[self.inputs].has_rows else ""
+
+    @property
+    def turns(self) -> str:
+        return f'{self.name}.control = "{self.control}"' if CONTROLS[self.control].turns else ""
+
+    def dataset_needs(self) -> list[DatasetNeed]:
+        if self.dataset is None or not NOISE_INPUTS[self.inputs].of_dataset:
+            return []
+        return [DatasetNeed(f"{self.name}.dataset", self.dataset, labelled=False)]
+
+    def tested_on(self, dataset: DatasetName | None) -> set[Inputs]:
+        return {Inputs(dataset)} if dataset else set()
+
+    def transports(self, rule: Rule) -> dict[str, str]:
+        return {self.name: (RULES["backprop"] if self.rule == "backprop" else rule).transports}
 
 
 def check_length(phase: SupervisedPhase | WholeDatasetsPhase) -> None:

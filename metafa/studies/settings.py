@@ -30,7 +30,7 @@ from metafa.studies.fields import (
     whole_gpus,
 )
 from metafa.studies.metrics import Direction, direction_of
-from metafa.studies.outlines import Outlines, datasets_of, lists_of, misfit, pixels_of
+from metafa.studies.outlines import Outlines, datasets_of, lists_of, misfit, pixels_of, shape_of, unturnable
 from metafa.studies.phases import ActivationName, Phase, RuleName
 
 # Increment when the same settings, defaults included, would give other results; part of every trial_id.
@@ -95,7 +95,7 @@ class TrialSettings(Settings):
         return tuple(phase.outline for phase in self.phases)
 
     def datasets(self) -> dict[str, DatasetName]:
-        """The dataset that each phase trains on or changes, by the phase's name."""
+        """The dataset that each phase trains on, changes or is tested on, by the phase's name."""
         return dict(datasets_of(self.outlines))
 
     @property
@@ -117,13 +117,18 @@ class TrialSettings(Settings):
         return dict(pixels_of(self.outlines))
 
     @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of the images that the network takes: rows, columns, and channels where there are several."""
+        return shape_of(self.outlines)
+
+    @property
     def side_by_side(self) -> dict[str, list[float]]:
         """The learning rates that are lists, by dotted name: one at most."""
         return {name: list(rates) for name, rates in lists_of(self.outlines).items()}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if said := misfit(self.outlines):
+        if said := misfit(self.outlines) or unturnable(self.outlines, self.network.rule):
             raise mistake(said)
         return self
 

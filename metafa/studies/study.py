@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metafa.errors import StudyError
-from metafa.studies import checks
+from metafa.studies import checks, compared
 from metafa.studies import search as searches
 from metafa.studies.card import card
 from metafa.studies.claims import ClaimSettings
@@ -236,6 +236,10 @@ def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
     mistakes.raise_if_any()
     unique = {trial.trial_id: trial for trial in trials_of(settings, spaces, maker, mistakes)}
     mistakes.raise_if_any()
+    if not has_results and any(claim.where or claim.against for claim in settings.claims):
+        conditions = (trial.settings for trial in unique.values()) if unique else examples
+        compared.check_compared(mistakes, settings.claims, [compared.flat_of(flatten(one)) for one in conditions])
+        mistakes.raise_if_any()
     return Study(
         settings.name,
         settings.question,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from metafa.learning import measures, meta, noise, shifts, supervised
+from metafa.learning import controls, measures, meta, noise, shifts, supervised
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.rules import RULES
 from metafa.learning.streams import Streams
@@ -22,7 +21,7 @@ from metafa.studies.phases import (
     WholeDatasetsPhase,
 )
 from metafa.trials.measuring import adaptation_measures, measure_test_images
-from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, noise_of, rates_of
+from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, rates_of
 from metafa.trials.whole_datasets import courses_of, measure_whole_datasets, record_meta_losses
 
 if TYPE_CHECKING:
@@ -34,9 +33,20 @@ def _optimizer(phase: NoisePhase | SupervisedPhase) -> Optimizer:
 
 
 def run_noise(trial: TrialRun, phase: NoisePhase) -> None:
-    learner = trial.learner(_optimizer(phase), phase.weight_decay, STEP_DECAY)
-    steps = noise.pretrain(learner, noise_of(phase), steps=phase.steps, batch_size=phase.batch_size)
-    trial.train(phase.name, phase.steps, steps, partial(measure_whole_datasets, trial, phase.name))
+    rule = RULES["backprop"] if phase.rule == "backprop" else trial.rule
+    learner = trial.learner(_optimizer(phase), phase.weight_decay, STEP_DECAY, rule)
+    control = controls.begin(phase.control, trial.network, trial.rule, trial.streams, trial.resume)
+    steps = noise.pretrain(learner, trial.noise(phase), steps=phase.steps, batch_size=phase.batch_size)
+    dataset = trial.settings.datasets().get(phase.name)  # trained on before
+
+    def measure(step: int) -> None:
+        measure_whole_datasets(trial, phase.name, step)
+        if dataset is not None:
+            loss, accuracy = supervised.evaluate(trial.network, trial.datasets[dataset][1])
+            trial.recorder.record(phase.name, step, "loss", loss, inputs=Inputs(dataset))
+            trial.recorder.record(phase.name, step, "accuracy", accuracy, inputs=Inputs(dataset))
+
+    trial.train(phase.name, phase.steps, steps, measure, control)
 
 
 def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:

@@ -12,14 +12,17 @@ from metafa.learning import episodes
 from metafa.learning.episodes import Source
 from metafa.learning.supervised import Labelled
 from metafa.studies.data import DATASETS, TASK_DISTRIBUTIONS, TaskNeed
-from metafa.studies.needs import dataset_needs, task_needs
+from metafa.studies.needs import dataset_needs, image_needs, task_needs
 from metafa.studies.settings import TrialSettings
 from metafa.tasks.base import PARTS, LabelledImages
+
+NO_IMAGES = Labelled(torch.empty(0, 0), torch.empty(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The images of trials: what tasks are drawn from, by `source_key`; datasets' training and test images, by name."""
+    """The images of trials: what tasks are drawn from, by `source_key`; datasets' training and test images, by name,
+    none of a part that no trial needs."""
 
     tasks: Mapping[tuple[str, str, int, int], Source]
     datasets: Mapping[str, tuple[Labelled, Labelled]]
@@ -43,11 +46,14 @@ def load_sources(*trials: TrialSettings, images: Mapping[str, LabelledImages] | 
             sources[source_key(need)] = episodes.from_images(
                 found.images, found.labels, need.ways, need.images_per_class
             )
+    wanted = {name for settings in trials for name in image_needs(settings)}
     names = sorted({need.dataset for settings in trials for need in dataset_needs(settings)})
     datasets = {}
     for name in names:
         training, test = (
-            _labelled(loaded.get(f"datasets/{name}/{part}") or DATASETS[name].load(part, True)) for part in PARTS
+            _labelled(loaded.get(key) or DATASETS[name].load(part, True)) if key in wanted else NO_IMAGES
+            for part in PARTS
+            for key in (f"datasets/{name}/{part}",)
         )
         datasets[name] = (training, test)
     return Sources(sources, datasets)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from metafa.learning import feedback, meta, networks, noise
+from metafa.learning import controls, feedback, meta, networks, noise
+from metafa.learning.controls import Control
 from metafa.learning.episodes import Episodes, Source
 from metafa.learning.feedback import FeedbackConfig
 from metafa.learning.optimizers import Optimizer
@@ -72,7 +73,8 @@ class TrialRun:
         evaluation = next((phase for phase in settings.phases if phase.evaluates), None)
         self.first_evaluation = cast(EvaluatePhase | None, evaluation)
         noises = [phase for phase in settings.phases if isinstance(phase, NoisePhase)]
-        distribution = noise_of(noises[0]) if noises else noise.Noise()
+        self._noises: dict[noise.Noise, noise.Noise] = {}
+        distribution = self.noise(noises[0]) if noises else noise.Noise()
         self.noise_images = noise.draw_inputs(
             distribution, PROBE_IMAGES, pixels, self.streams.generators("measure/noise")
         )
@@ -127,10 +129,22 @@ class TrialRun:
             network.mirror_batch_size,
         )
 
-    def learner(self, optimizer: Optimizer, decay: float | None, usual_decay: float) -> Learner:
-        """What the present phase trains; ``decay`` and ``usual_decay`` are as `feedback` has them."""
-        config = self.feedback(decay, usual_decay)
-        return Learner(self.network, self.rule, self.streams, optimizer, config, self.resume)
+    def learner(
+        self, optimizer: Optimizer, decay: float | None, usual_decay: float, rule: Rule | None = None
+    ) -> Learner:
+        """What the present phase trains, by the network's own rule or another; ``decay`` and ``usual_decay`` are as
+        `feedback` has them."""
+        rule = rule or self.rule
+        config = self.feedback(weight_decay(rule, decay, usual_decay))
+        return Learner(self.network, rule, self.streams, optimizer, config, self.resume)
+
+    def noise(self, phase: NoisePhase) -> noise.Noise:
+        """What a noise phase draws from; what is drawn but once is so in the whole trial."""
+        found = noise_of(phase, self.settings.image_shape)
+        if found not in self._noises:
+            lent = [self.datasets[need.dataset][0].images for need in phase.dataset_needs()]
+            self._noises[found] = noise.prepared(replace(found, source=lent[0] if lent else None), self.streams)
+        return self._noises[found]
 
     def inner_loop(self, phase: TaskSettings) -> meta.InnerLoop:
         if phase.takes_learned_rates and self.learned_rates is not None:
@@ -154,24 +168,31 @@ class TrialRun:
         return self._drawn[key]
 
     def train(
-        self, phase: str, total: int, steps: Iterator[Step], measure: Callable[[int], None] = lambda step: None
+        self,
+        phase: str,
+        total: int,
+        steps: Iterator[Step],
+        measure: Callable[[int], None] = lambda step: None,
+        control: Control | None = None,
     ) -> None:
         """Follows the training steps of a phase, measuring at moments evenly spaced in the logarithm: what every phase
-        does, and what ``measure`` does of its own."""
+        does, and what ``measure`` does of its own, of the network that the phase would leave there; and leaves what a
+        ``control`` makes of the trained network."""
         moments = measuring_steps(total, self.settings.measure.points)
         judged = self._watch.judges(phase, total)
 
         def take(step: Step) -> None:
             self.recorder.record(phase, step.number, "loss", step.loss, inputs=BATCH)
             self.recorder.record(phase, step.number, "accuracy", step.accuracy, inputs=BATCH)
-            measure_network(self, phase, step.number)
-            measure(step.number)
+            with controls.as_left(control, self.network):
+                measure_network(self, phase, step.number)
+                measure(step.number)
 
         if not self.resume.steps:
             measure_network(self, phase, 0)
             measure_singular_values(self, phase, 0)
             measure(0)
-        for step in steps:
+        for step in controls.carried(control, steps):
             self.recorder.note_broken(step.number, finite_replicas(step.logits))
             if step.number in moments:
                 self.recorder.note_divergences(phase)
@@ -184,6 +205,7 @@ class TrialRun:
                 )
                 self._watch.judged(phase, step.number, self.recorder.outcome, rows)
             if step.number == total:
+                controls.leave(control, self.network)
                 measure_singular_values(self, phase, total)
             elif step.number % CHECKPOINT_STEPS == 0:
                 self._watch.checkpoint(partial(self.checkpoint, step))
@@ -197,9 +219,9 @@ class TrialRun:
             self._phases_done += fraction
 
 
-def noise_of(phase: NoisePhase) -> noise.Noise:
-    """The distribution that a noise phase draws its inputs and labels from."""
-    return noise.Noise(phase.inputs, phase.mean, phase.standard_deviation, phase.labels)
+def noise_of(phase: NoisePhase, shape: tuple[int, ...]) -> noise.Noise:
+    """The distribution that a noise phase draws its inputs and labels from; of pictures, those of that ``shape``."""
+    return noise.Noise(phase.inputs, phase.mean, phase.standard_deviation, phase.labels, shape, phase.dataset or "")
 
 
 def rates_of(value: float | list[float]) -> tuple[float, ...]:

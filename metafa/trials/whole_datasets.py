@@ -15,7 +15,7 @@ from metafa.learning.optimizers import Optimizer
 from metafa.learning.training import Learner, ResumePoint
 from metafa.studies.data import Inputs
 from metafa.trials.recording import measuring_steps
-from metafa.trials.trial_run import NO_WATCH, STEP_DECAY, TrialRun, noise_of, rates_of
+from metafa.trials.trial_run import NO_WATCH, STEP_DECAY, TrialRun, rates_of
 
 if TYPE_CHECKING:
     from metafa.studies.phases import NoisePhase, WholeDatasetsPhase
@@ -104,7 +104,7 @@ def seconds(settings: TrialSettings, sources: Sources) -> dict[str, tuple[float,
     found = {}
     for phase in watching:
         learner = dataclasses.replace(_learner(trial, phase), network=networks.copied(trial.network))
-        steps = noise.pretrain(learner, noise_of(phase), steps=phase.steps, batch_size=phase.batch_size)
+        steps = noise.pretrain(learner, trial.noise(phase), steps=phase.steps, batch_size=phase.batch_size)
         moments = len(measuring_steps(phase.steps, points))
         found[phase.name] = moments * once, phase.steps * _seconds_of(partial(next, steps, None))
     return found

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import synthetic_results
 from claim_rows import rows_of
 from synthetic_results import EVALUATE, NOISE, SUPERVISED, meta_losses, results_of, study_of
 
-from metafa.reporting import claims, conditions, report
+from metafa.reporting import claims, conditions, report, statistics
 from metafa.reporting.claims import judge
 from metafa.reporting.conditions import RULE, Tables
 from metafa.results import addresses, preparation
 from metafa.studies import study
-from metafa.studies.claims import ClaimSettings
+from metafa.studies.claims import FEWEST_SEEDS, ClaimSettings
 from metafa.studies.trial import Trial
+
+Measure = Callable[[Trial], list[dict[str, Any]]]
 
 
 def test_a_claim_has_a_row_for_each_number_of_noise_steps() -> None:
@@ -70,3 +75,88 @@ def test_a_claim_of_which_no_seed_is_left_is_said_so(tmp_path: Path) -> None:
     html = report.render(addresses.at(tmp_path)).partition("<script")[0]
     assert "Of 1 comparisons 1 are undecided: too few seeds are left to compare." in html
     assert not re.search(r"\+?nan\b", html, re.IGNORECASE)
+
+
+def accuracies(value: Callable[[Trial], float], phase: str = "supervised", rates: list | None = None) -> Measure:
+    """The accuracy of six seeds on test images is ``value``, a hundredth of the seed's number, and a tenth of that in
+    trials that are better, so that differences vary."""
+
+    def rows(trial: Trial) -> list[dict[str, Any]]:
+        row = {"phase": phase, "metric": "accuracy", "inputs": "glyphs"}
+        return [
+            row
+            | {
+                "seed": seed,
+                "step": step,
+                "learning_rate": rate,
+                "value": value(trial) * (1 + seed / 1000) + seed / 100,
+            }
+            for seed, step, rate in itertools.product(range(6), (0, 5), rates or [None])
+        ]
+
+    return rows
+
+
+CLAIM = {"claim": 2, "statement": "s", "metric": "accuracy", "phase": "supervised", "expect": "higher"}
+
+
+def test_a_claim_compares_conditions_that_differ_in_what_it_says(tmp_path: Path) -> None:
+    """Each with the one that has all else in common, network by network; the claim of one kind of inputs alone."""
+    controls, inputs = {"choices": ["none", "random_step", "soft_alignment"]}, {"choices": ["normal", "pink"]}
+    noise = {"phase": "noise", "steps": 9, "control": controls, "inputs": inputs}
+    worth = {"none": 0.5, "random_step": 0.2, "soft_alignment": 0.4, "normal": 0.0, "pink": 0.1}
+    claim = CLAIM | {"against": {"noise.control": "random_step"}}
+    text = study_of(noise, SUPERVISED, seeds=6, claims=[claim, claim | {"where": {"noise.inputs": "pink"}}])
+
+    def value(trial: Trial) -> float:
+        return worth[trial.varied["noise.control"]] + worth[trial.varied["noise.inputs"]]
+
+    checked = results_of(tmp_path, text, accuracies(value))
+    judged = claims.judge_all(conditions.read(tmp_path), checked.claims)
+    assert judged["compared"].tolist() == [
+        f"accuracy: noise.control {control} against random_step" for control in ("none", "soft_alignment") * 3
+    ]
+    assert judged["conditions"].tolist() == [f"noise.inputs {one}" for one in ("normal", "normal", *["pink"] * 4)]
+    told = [0.3, 0.2] * 3
+    assert judged["difference"].tolist() == pytest.approx([one * 1.0025 for one in told])
+    assert judged["against"].tolist() == pytest.approx([0.2 * 1.0025 + 0.025] * 2 + [0.3 * 1.0025 + 0.025] * 4)
+    assert set(judged["verdict"]) == {"holds"}
+    assert "accuracy: noise.control none against random_step" in claims.in_a_sentence(judged)
+    assert "against random_step" in report.render(addresses.at(tmp_path))
+
+
+def test_a_claim_compares_orders(tmp_path: Path) -> None:
+    """By seed and learning rate, where several are side by side."""
+    noise, data = {"phase": "noise", "steps": 9}, SUPERVISED | {"learning_rate": [1e-3, 1e-2]}
+    worth = {("noise", "supervised"): 0.5, ("supervised", "noise"): 0.2, ("supervised",): 0.1}
+    claim = CLAIM | {"against": {"phases": ["supervised", "noise"]}}
+    text = study_of([noise, data], [data, noise], [data], seeds=6, claims=[claim])
+
+    def value(trial: Trial) -> float:
+        return worth[tuple(phase.name for phase in trial.settings.phases)]
+
+    checked = results_of(tmp_path, text, accuracies(value, rates=[1e-3, 1e-2]))
+    judged = claims.judge_all(conditions.read(tmp_path), checked.claims)
+    first, alone = "noise, supervised", "supervised"
+    assert sorted(zip(judged["compared"], judged["difference"].round(3), judged["verdict"], strict=True)) == [
+        *[(f"accuracy: phases {first} against supervised, noise", 0.301, "holds")] * 2,
+        *[(f"accuracy: phases {alone} against supervised, noise", -0.1, "fails")] * 2,
+    ]
+    assert set(judged["conditions"]) == {"learning rate 0.001", "learning rate 0.01"}
+
+
+def test_what_lends_noise_its_images_is_not_what_a_claim_is_about(tmp_path: Path) -> None:
+    """But the dataset that was trained on before."""
+    noise = {"phase": "noise", "steps": 9, "inputs": "shuffled_images", "dataset": "fashion-mnist"}
+    claim = CLAIM | {"phase": "noise", "compare": "start"}
+    text = study_of(SUPERVISED, noise, seeds=6, claims=[claim])
+    checked = results_of(tmp_path, text, accuracies(lambda trial: 0.5, "noise"))
+    (judged,) = claims.judge_all(conditions.read(tmp_path), checked.claims).to_dict("records")
+    assert judged["seeds"] == 6
+    assert judged["difference"] == 0
+
+
+def test_the_least_number_of_networks_is_that_of_an_interval() -> None:
+    values = np.array([0.1, 0.2, 0.3])
+    assert np.isfinite(statistics.interval(values[:FEWEST_SEEDS])).all()
+    assert np.isnan(statistics.interval(values[: FEWEST_SEEDS - 1])).all()

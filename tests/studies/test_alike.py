@@ -45,6 +45,7 @@ def meta(**settings: object) -> dict:
 
 
 NO_NOISE, NO_MORE, NO_DATA = ({name: {"steps": 0}} for name in ("noise", "more", "supervised"))
+IMAGES = {"inputs": "images", "dataset": "digits"}
 NO_STEPS = {"evaluate": {"inner_steps": 0}}
 # what is said, the study, and what the two trials change of it
 SAME = [
@@ -59,6 +60,15 @@ SAME = [
     ),
     ("alignment angle", TASKS, rule("backprop"), rule("backprop", feedback_scale=3.0)),
     ("a noise phase", TASKS, NO_NOISE, {"noise": {"steps": 0, "learning_rate": 0.1, "labels": "soft"}}),
+    ("a noise phase", TASKS, NO_NOISE, {"noise": {"steps": 0, "rule": "backprop", "control": "random_step"}}),
+    (
+        "learned by backprop",
+        TASKS,
+        rule("backprop"),
+        {**rule("backprop"), "noise": {"rule": "backprop"}},
+    ),
+    ("need no dataset", DATA, {}, {"noise": {"dataset": "digits"}}),
+    ("of their own", DATA, {"noise": IMAGES}, {"noise": IMAGES | {"mean": 2.0, "standard_deviation": 3.0}}),
     ("a second noise phase", TASKS, NO_MORE, {"more": {"steps": 0, "inputs": "uniform", "mean": 2.0}}),
     ("a supervised phase", DATA, NO_DATA, {"supervised": {"steps": None, "epochs": 0, "optimizer": "sgd"}}),
     ("a meta phase", TASKS, meta(outer_steps=0), meta(outer_steps=9, outer_algorithm="none", shots=5)),
@@ -77,6 +87,9 @@ OTHERS = [
     (TASKS, rule("kolen_pollack"), rule("nested_kolen_pollack")),
     (TASKS, rule("weight_mirror"), rule("weight_mirror", mirror_learning_rate=0.5)),
     (TASKS, NO_NOISE, {"noise": {"steps": 0, "inputs": "uniform", "mean": 2.0}}),
+    (TASKS, {}, {"noise": {"rule": "backprop"}}),
+    (TASKS, {}, {"noise": {"control": "random_step"}}),
+    (DATA, {"noise": IMAGES}, {"noise": IMAGES | {"inputs": "shuffled_images"}}),
     (TASKS, meta(outer_algorithm="first_order"), {}),
     (TASKS, meta(outer_algorithm="first_order"), meta(outer_algorithm="first_order", outer_rule="backprop")),
 ]

@@ -31,6 +31,18 @@ def test_weight_transport_is_said_of_every_part(rule: str, meta: dict, expected:
     assert needs.transports(settings) == dict(zip(parts, expected, strict=True))
 
 
+def test_noise_that_is_learned_by_backprop_transports_weights() -> None:
+    changes = {
+        "network": {"rule": "feedback_alignment"},
+        "noise": {"rule": "backprop"},
+        "meta": {"outer_algorithm": "reptile"},
+    }
+    settings = study.parse(study_with(GRID, **changes)).trials[0].settings
+    assert needs.transports(settings) == {
+        "noise": "weights", "meta, inner loop": "none", "meta, outer loop": "none", "evaluate": "none"
+    }  # fmt: skip
+
+
 def test_a_study_needs_images() -> None:
     assert mistakes('[[phases]]\nphase = "noise"\nsteps = 3\n') == [
         's.toml:1: phases: no phase has images; add one with phase = "evaluate", "meta" or "supervised"'

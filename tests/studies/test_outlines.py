@@ -1,10 +1,14 @@
 """Whether the phases of a trial fit each other, and which images they draw on."""
 
+from dataclasses import replace
+
 import pytest
 from study_bases import EVALUATE, SUPERVISED, mistakes
 from study_texts import study_with
 
 from metafa.studies import study
+from metafa.studies.data import BATCH, DATASETS, Inputs
+from metafa.studies.needs import image_needs, images_by_phase, inputs_of
 
 SHIFTED = {"phase": "out_of_distribution", "rotation": [10]}
 
@@ -33,3 +37,59 @@ def test_a_network_takes_images_of_one_size() -> None:
 )
 def test_what_tests_out_of_distribution_fits_what_was_trained_on(phases: list, said: str) -> None:
     assert said in mistakes(study_with(SUPERVISED, phases=phases))
+
+
+TURNED = {"phase": "noise", "steps": 9, "control": "soft_alignment"}
+UNTURNABLE = 'noise.control = "soft_alignment" turns weights towards feedback in their shape that they do not decide'
+LENT = {"phase": "noise", "steps": 9, "inputs": "shuffled_images", "dataset": "digits"}
+
+
+@pytest.mark.parametrize("rule", ["backprop", "direct_feedback_alignment", "sign_symmetry_fixed"])
+def test_weights_are_turned_towards_feedback_that_is_there(rule: str) -> None:
+    """Also where it is but one of several choices."""
+    study.parse(study_with(SUPERVISED, phases=[TURNED, *SUPERVISED["phases"]]))
+    network = {"rule": {"choices": ["feedback_alignment", rule]}}
+    phases = [TURNED | {"control": {"choices": ["none", "soft_alignment"]}}, *SUPERVISED["phases"]]
+    (message,) = mistakes(study_with(SUPERVISED, network=network, phases=phases))
+    assert message.startswith(f"s.toml: {UNTURNABLE}, which network.rule = {rule!r} does not have")
+
+
+def test_images_that_are_inputs_of_noise_are_of_a_dataset_of_one_size() -> None:
+    (message,) = mistakes(
+        study_with(
+            SUPERVISED, phases=[{key: value for key, value in LENT.items() if key != "dataset"}, *SUPERVISED["phases"]]
+        )
+    )
+    assert message.endswith('inputs = "shuffled_images" needs a `dataset`: whose images')
+    (message,) = mistakes(study_with(SUPERVISED, phases=[LENT | {"dataset": "mnist"}, *SUPERVISED["phases"]]))
+    assert "images of one size, found pixels: 784 in noise, 64 in supervised" in message
+    (message,) = mistakes(study_with(SUPERVISED, phases=[LENT]))
+    assert "no phase has images; add one" in message, "nobody would know how many classes there are"
+
+
+def test_images_that_noise_lends_are_needed_without_their_tests_and_labels() -> None:
+    phases = [LENT | {"dataset": "fashion-mnist"}, {**SUPERVISED["phases"][0], "dataset": "glyphs"}, SHIFTED]
+    settings = study.parse(study_with(SUPERVISED, phases=phases)).trials[0].settings
+    assert dict(image_needs(settings)) == {
+        "datasets/fashion-mnist/training": "noise.dataset",
+        "datasets/glyphs/training": "supervised.dataset",
+        "datasets/glyphs/test": "supervised.dataset",
+    }
+    assert settings.datasets() == {"supervised": "glyphs", "out_of_distribution": "glyphs"}
+    assert images_by_phase(settings, settings.phases[0]) == (["datasets/fashion-mnist/training"], [])
+
+
+def test_noise_after_data_is_tested_on_the_data() -> None:
+    after = study.parse(study_with(SUPERVISED, phases=[*SUPERVISED["phases"], LENT])).trials[0].settings
+    assert after.datasets() == {"supervised": "digits", "noise": "digits"}
+    assert inputs_of(after, "noise", "accuracy") == {BATCH, Inputs("digits")}
+    before = study.parse(study_with(SUPERVISED, phases=[LENT, *SUPERVISED["phases"]])).trials[0].settings
+    assert inputs_of(before, "noise", "accuracy") == {BATCH}
+
+
+def test_pictures_have_the_shape_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = replace(DATASETS["digits"], shape=(64,))
+    monkeypatch.setitem(DATASETS, "flat", flat)
+    pink = {"phase": "noise", "name": "texture", "steps": 9, "inputs": "pink"}
+    (message,) = mistakes(study_with(SUPERVISED, phases=[pink, {**SUPERVISED["phases"][0], "dataset": "flat"}]))
+    assert message.endswith('texture.inputs = "pink" needs images with rows and columns, found images of shape (64,)')

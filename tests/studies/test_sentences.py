@@ -79,7 +79,12 @@ LIKELY = [
     ),
     ("rule", "measure.points = 5", "s.toml:5: network.measure: unknown key here; [measure] is a table of its own"),
     ("seeds", "trials = 4", "s.toml:2: trials: unknown key here; it stands under [search]"),
-    ("seeds", "rule = 'backprop'", "s.toml:2: rule: unknown key here; it stands under [network], or under [[claims]]"),
+    (
+        "seeds",
+        "rule = 'backprop'",
+        "s.toml:2: rule: unknown key here; it stands under [network], or under [[claims]], or under a [[phases]] whose "
+        "`phase` is 'noise'",
+    ),
     (
         "seeds",
         "seeds = [0, 1]",
