@@ -7,6 +7,7 @@ not after the control, that one thing does not explain.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -123,6 +124,15 @@ def soft_alignment(control: Control, trained: Network) -> tuple[Parameters, ...]
     for place, (weight, feedback), reached in zip(start.carried, before, after, strict=True):
         made[place]["weight"] = turned(weight, feedback, unit_angles(*reached))
     return tuple(made)
+
+
+@torch.no_grad()
+def align(network: Network, rule: Rule, angle: float) -> None:
+    """Turns the weights that errors are carried through, in place, as `turned` does, to ``angle`` degrees."""
+    for weight, feedback in credit.alignment_pairs(rule, network):
+        units = (len(weight), weight.shape[2])
+        angles = torch.full(units, math.radians(angle), dtype=torch.float64, device=weight.device)
+        weight.copy_(turned(weight, feedback, angles))
 
 
 def unit_angles(

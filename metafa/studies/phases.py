@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from metafa.learning.kinds import ACTIVATIONS, CONTROLS, NOISE_INPUTS, OPTIMIZERS, OUTER_ALGORITHMS, SHIFTS
 from metafa.learning.rules import RULES, Rule
@@ -24,6 +24,7 @@ from metafa.studies.fields import (
     Size,
     Steps,
     Strengths,
+    in_32_bits,
     mistake,
 )
 from metafa.studies.phase_settings import OneOf, PhaseSettings
@@ -110,6 +111,28 @@ class NoisePhase(PhaseSettings):
 
     def transports(self, rule: Rule) -> dict[str, str]:
         return {self.name: (RULES["backprop"] if self.rule == "backprop" else rule).transports}
+
+
+class SoftAlignmentPhase(PhaseSettings):
+    """The outgoing weights of each hidden unit are turned towards its feedback, once, to a given angle: one-time soft
+    alignment (after Cheon, Bae and Paik, arXiv 2505.20892). Step 0 is before it, step 1 after it. It needs a rule whose
+    feedback has the weights' shape and does not depend on them."""
+
+    trains = True
+
+    phase: Literal["soft_alignment"]
+    name: Name = "soft_alignment"
+    """What the phase is called in settings and results."""
+    angle: Annotated[float, Field(ge=0, le=180), AfterValidator(in_32_bits)]
+    """The angle, in degrees, of every hidden unit's outgoing weights to its feedback. They are turned within the plane
+    of both, and keep their norm; the first layer and the biases stay as they are."""
+
+    @property
+    def turns(self) -> str:
+        return f'{self.name}.phase = "soft_alignment"'
+
+    def transports(self, rule: Rule) -> dict[str, str]:
+        return {self.name: "none"}
 
 
 def check_length(phase: SupervisedPhase | WholeDatasetsPhase) -> None:
@@ -381,6 +404,7 @@ class EvaluatePhase(TaskSettings):
 
 PHASES: dict[str, type[PhaseSettings]] = {
     "noise": NoisePhase,
+    "soft_alignment": SoftAlignmentPhase,
     "supervised": SupervisedPhase,
     "whole_datasets": WholeDatasetsPhase,
     "out_of_distribution": OutOfDistributionPhase,

@@ -17,10 +17,11 @@ from metafa.studies.phases import (
     MetaPhase,
     NoisePhase,
     OutOfDistributionPhase,
+    SoftAlignmentPhase,
     SupervisedPhase,
     WholeDatasetsPhase,
 )
-from metafa.trials.measuring import adaptation_measures, measure_test_images
+from metafa.trials.measuring import adaptation_measures, measure_network, measure_singular_values, measure_test_images
 from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, rates_of
 from metafa.trials.whole_datasets import courses_of, measure_whole_datasets, record_meta_losses
 
@@ -47,6 +48,15 @@ def run_noise(trial: TrialRun, phase: NoisePhase) -> None:
             trial.recorder.record(phase.name, step, "accuracy", accuracy, inputs=Inputs(dataset))
 
     trial.train(phase.name, phase.steps, steps, measure, control)
+
+
+def run_soft_alignment(trial: TrialRun, phase: SoftAlignmentPhase) -> None:
+    for step in (0, 1):
+        if step:
+            controls.align(trial.network, trial.rule, phase.angle)
+        measure_network(trial, phase.name, step)
+        measure_singular_values(trial, phase.name, step)
+    trial.advance(1.0)
 
 
 def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
@@ -145,6 +155,7 @@ def run_evaluate(trial: TrialRun, phase: EvaluatePhase) -> None:
 
 RUN_PHASE: dict[str, Callable[[Any, Any], None]] = {
     "noise": run_noise,
+    "soft_alignment": run_soft_alignment,
     "supervised": run_supervised,
     "whole_datasets": run_whole_datasets,
     "out_of_distribution": run_out_of_distribution,

@@ -1,5 +1,7 @@
 """What a control leaves in place of what training makes of a network, against numpy in float64."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +88,18 @@ def test_soft_alignment_turns_each_unit_to_the_angle_that_training_reached(rule:
 
 def angle(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.degrees(np.arccos(one @ other / np.linalg.norm(one) / np.linalg.norm(other))))
+
+
+def test_weights_are_aligned_to_an_angle_in_degrees() -> None:
+    network = initialise([12, 9, 7, 5], STREAMS)
+    before = [weight.clone() for weight in network.weights]
+    controls.align(network, RULES["feedback_alignment"], 72.0)
+    assert torch.equal(network.weights[0], before[0])
+    for weight, start, feedback in zip(network.weights[1:], before[1:], network.feedback, strict=True):
+        for replica, unit in itertools.product(range(3), range(weight.shape[2])):
+            w, w0, b = (double(one[replica, :, unit]) for one in (weight, start, feedback))
+            assert angle(w, b) == pytest.approx(72, abs=1e-4)
+            assert np.linalg.norm(w) == pytest.approx(np.linalg.norm(w0), rel=1e-6)
 
 
 def test_what_gives_no_plane_stays_as_it_is() -> None:

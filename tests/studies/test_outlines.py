@@ -54,6 +54,17 @@ def test_weights_are_turned_towards_feedback_that_is_there(rule: str) -> None:
     assert message.startswith(f"s.toml: {UNTURNABLE}, which network.rule = {rule!r} does not have")
 
 
+def test_weights_are_turned_to_angles_that_there_are() -> None:
+    once = {"phase": "soft_alignment", "angle": {"choices": [72.0, 181.0]}}
+    (message,) = mistakes(study_with(SUPERVISED, phases=[once, *SUPERVISED["phases"]]))
+    assert message.endswith("soft_alignment.angle: found 181.0: input should be less than or equal to 180")
+    backprop = study_with(
+        SUPERVISED, network={"rule": "backprop"}, phases=[once | {"angle": 72.0}, *SUPERVISED["phases"]]
+    )
+    (message,) = mistakes(backprop)
+    assert message.startswith('s.toml: soft_alignment.phase = "soft_alignment" turns weights towards feedback')
+
+
 def test_images_that_are_inputs_of_noise_are_of_a_dataset_of_one_size() -> None:
     (message,) = mistakes(
         study_with(

@@ -110,3 +110,15 @@ def test_noise_after_data_is_tested_on_the_data() -> None:
     assert min(accuracy.values()) < min(at(outcome, "noise", 0, "accuracy").values()), "so much noise makes it forget"
     assert {"digits"} <= {row["inputs"] for row in outcome.rows if row["metric"] == "readout_deviation"}
     assert not values(run(settings_of(BASE)).rows, phase="noise", metric="accuracy", inputs="digits")
+
+
+def test_weights_are_turned_once_to_a_given_angle() -> None:
+    """Columns keep their norms, which are not those of the feedback's: whole matrices are not quite parallel."""
+    phases = [{"phase": "soft_alignment", "angle": 0.0}, BASE["phases"][1]]
+    outcome = run(settings_of({**BASE, "phases": phases}))
+    angles = {"phase": "soft_alignment", "metric": "alignment_angle"}
+    before, after = (values(outcome.rows, step=step, **angles) for step in (0, 1))
+    assert max(after.values()) < 50 < 60 < min(before.values())
+    assert at(outcome, "soft_alignment", 1, "singular_value") == at(outcome, "supervised", 0, "singular_value")
+    path = [row for row in outcome.rows if row["metric"] == "weight_path" and row["phase"] == "soft_alignment"]
+    assert {row["step"] for row in path} == {0, 1}
