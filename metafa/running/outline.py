@@ -95,7 +95,7 @@ def _transported(study: Study) -> tuple[list[str], list[tuple[list[str], dict[st
         places = (name.rpartition(".") for name in names)
         values = [str(getattr(tables[table], setting)) for table, _, setting in places]
         transported = transports(settings)
-        rows.setdefault((*values, *transported.items()), (values, transported))
+        rows.setdefault((*values, frozenset(transported.items())), (values, transported))
     return names, list(rows.values())
 
 
