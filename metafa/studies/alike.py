@@ -106,7 +106,7 @@ FACTS = (
     Fact(
         "noise is learned by backprop where that is the network's rule",
         NoisePhase,
-        lambda around, phase: around.rule == "backprop",
+        lambda around, phase: _called(RULES[around.rule]) == "backprop",
         ("rule",),
     ),
     Fact(

@@ -167,7 +167,8 @@ LIKELY = [
         "evaluate",
         '\n[[phases]]\ntype = "evaluate"',
         "s.toml:16: phases[2]: a phase says of which kind it is in `phase`, one of 'evaluate', 'meta', "
-        "'noise', 'out_of_distribution', 'soft_alignment', 'supervised', 'whole_datasets'; found type = \"evaluate\", write "
+        "'noise', 'out_of_distribution', 'soft_alignment', 'supervised', 'whole_datasets'; found type = \"evaluate\", "
+        "write "
         'phase = "evaluate"',
     ),
     (
@@ -219,7 +220,8 @@ EVALUATE = 'phase = "evaluate"\ntask_distributions = ["glyphs"]\n'
             "phases = ['noise']\n",
             1,
             "phases[0]: a phase says of which kind it is in `phase`, one of 'evaluate', 'meta', 'noise', "
-            """'out_of_distribution', 'soft_alignment', 'supervised', 'whole_datasets'; write [[phases]] and below it phase = "noise\"""",
+            "'out_of_distribution', 'soft_alignment', 'supervised', 'whole_datasets'; write [[phases]] and below it "
+            'phase = "noise"',
         ),
         (
             "[[phase]]\n" + EVALUATE,
