@@ -1,10 +1,10 @@
-"""Do the weights turn towards the feedback? Alignment angle (degrees), effective dimensionality and readout through the
-phases that train, layer by layer.
+"""Do the weights turn towards the feedback? Angles (degrees), distance from it, ranks of weights and features, and
+readout through the phases that train, layer by layer.
 
 Means over seeds with their 95% intervals, for each of the conditions that figures show. It reads RESULTS and nothing
 else, and writes to RESULTS/analysis (or --output): alignment.csv, with all conditions, and for each metric
-alignment_angle, effective_dimensionality, readout_probability and readout_deviation as .png and .svg: a row a layer or
-kind of input, a column a phase.
+alignment_angle, unit_alignment_angle, feedback_distance, effective_rank, participation_ratio, feature_rank,
+readout_probability and readout_deviation as .png and .svg: a row a layer or kind of input, a column a phase.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ from metafa.reporting import appearance, figures
 from metafa.reporting.appearance import short, value
 from metafa.reporting.conditions import RULE, Tables
 
-METRICS = ["alignment_angle", "effective_dimensionality", "readout_probability", "readout_deviation"]
+METRICS = [
+    *("alignment_angle", "unit_alignment_angle", "feedback_distance"),
+    *("effective_rank", "participation_ratio", "feature_rank"),
+    *("readout_probability", "readout_deviation"),
+]
 MAX_ROWS = 6  # of a figure
 
 

@@ -37,6 +37,7 @@ from metafa.reporting.appearance import in_words, named, rule_colour
 from metafa.reporting.conditions import Tables
 from metafa.results import preparation
 from metafa.studies.claims import ClaimSettings
+from metafa.studies.metrics import METRICS
 
 STYLES = {"holds": "green", "fails": "red", "undecided": "yellow"}
 PANELS = 12  # of a figure at most; the table has all conditions
@@ -108,10 +109,10 @@ def figure(tables: Tables, claim: ClaimSettings) -> plt.Figure:
     spectra = tables.rows(["singular_value"], [claim.phase])
     spectra = spectra[spectra["layer"] == claim.layer]
     sizes = f"{claim.phase}.training_images"
-    if claim.metric in ("effective_dimensionality", "effective_rank") and len(spectra):
+    if METRICS[claim.metric].of_spectrum and len(spectra):
         drawn = plot_spectra(first(spectra, others), others)
     elif claim.metric == "generalization_error" and sizes in others:
-        ranks, others = tables.rows(["effective_rank"], [claim.phase]), [one for one in others if one != sizes]
+        ranks, others = tables.rows(["squared_effective_rank"], [claim.phase]), [one for one in others if one != sizes]
         rows, ranks = (first(one, others) for one in (rows, ranks[ranks["layer"] == 1]))
         drawn = plot_generalization(rows, ranks, sizes, others)
     else:
@@ -206,8 +207,8 @@ def plot_spectra(spectra: pd.DataFrame, others: list[str]) -> plt.Figure:
 
 
 def plot_generalization(errors: pd.DataFrame, ranks: pd.DataFrame, sizes: str, others: list[str]) -> plt.Figure:
-    """The generalization error against the number of training images, and against the rank of the first layer's
-    weights, each at the phase's end: a row a condition, a point a number of training images."""
+    """The generalization error against the number of training images, and against the squared effective rank of the
+    first layer's weights, each at the phase's end: a row a condition, a point a number of training images."""
     groups = [*others, sizes]
     values = pd.DataFrame(
         {"error": claims.by_seed(errors, groups, "last"), "rank": claims.by_seed(ranks, groups, "last")}
@@ -230,7 +231,7 @@ def plot_generalization(errors: pd.DataFrame, ranks: pd.DataFrame, sizes: str, o
             )
         by_size.set_xscale("log")
         label(by_size, condition, "training images", "generalization error (nats)")
-        label(by_rank, condition, "effective rank of layer 1", "generalization error (nats)")
+        label(by_rank, condition, "squared effective rank of layer 1", "generalization error (nats)")
     add_legend(drawn, values)
     return drawn
 

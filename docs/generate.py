@@ -125,7 +125,7 @@ and PNG, into `RESULTS/analysis`:
 | --- | --- |
 | `meta_loss.py` | conditions compared over their common seeds: means and interquartile means with intervals, paired differences, effect sizes, probability of improvement, corrected p-values, performance profiles |
 | `adaptation.py` | meta-loss and meta-accuracy against inner steps |
-| `alignment.py` | alignment angle, effective dimensionality and readout through the phases, layer by layer |
+| `alignment.py` | alignment angles, distance from the feedback, ranks of weights and features, and readout through the phases, layer by layer |
 | `search.py` | importance of settings, slices, contours, parallel coordinates, Pareto fronts, and the best settings ready to paste |
 | `meta_training.py` | the meta-loss through meta-training, rule by rule, at the settings best on validation classes |
 | `claims.py` | whether a study's claims hold, by the rules it wrote down |

@@ -135,9 +135,10 @@ def _pretrained(replicas: Replicas, phase: NoisePhase, moments: frozenset[int]) 
 
 
 def measure(replicas: Replicas, *, step: int = 0) -> pd.DataFrame:
-    """Measures the weights of each layer: their ``alignment_angle`` to the feedback (in degrees), their
-    ``effective_dimensionality`` (the participation ratio of their squared singular values) and their
-    ``effective_rank``. The rows have ``step`` in their column `step`."""
+    """Measures the weights of each layer: their ``alignment_angle`` to the feedback (in degrees), the mean of that of
+    each unit (``unit_alignment_angle``) and their ``feedback_distance``; the ``effective_rank`` of their singular
+    values, and of the squared ones the ``squared_effective_rank`` and the ``participation_ratio``. The rows have
+    ``step`` in their column `step`."""
     check_replicas(replicas)
     step = checked(arguments.Moment, step=step).step
     return frame(replicas, "noise", step, measuring.weight_measures(RULES[replicas.rule], replicas.network))

@@ -7,7 +7,8 @@ import pandas as pd
 
 
 def rows_of(names: str, values: list[tuple], **shared: object) -> pd.DataFrame:
-    unsaid = {"learning_rate": np.nan, "inputs": None, "shift": None, "strength": np.nan, "layer": np.nan}
+    unsaid = {"learning_rate": np.nan, "inputs": None, "shift": None, "strength": np.nan}
+    unsaid |= {"layer": np.nan, "component": np.nan}
     shared = unsaid | {"network.rule": "feedback_alignment"} | shared
     rows = pd.DataFrame(values, columns=names.split())
     return rows.assign(**{name: value for name, value in shared.items() if name not in rows})

@@ -1,7 +1,8 @@
-"""What is measured on a network: alignment, dimensionality, readout."""
+"""What is measured on a network: alignment, dimensionality, features, readout."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -10,20 +11,52 @@ from torch import Tensor
 def alignment_angle(
     weights: Float[Tensor, "replica out in"], feedback: Float[Tensor, "replica out in"]
 ) -> Float[Tensor, "replica"]:
-    """The angle in degrees between W and B, flattened: arccos of their cosine (Cheon, Lee and Paik 2024)."""
-    w, b = weights.double().flatten(1), feedback.double().flatten(1)
+    """The angle in degrees between W and B, flattened: arccos of their cosine. It is metafa's own; that of Cheon, Lee
+    and Paik (2024) is of every unit by itself, as `unit_alignment_angles` has it."""
+    return _angles(weights.double().flatten(1), feedback.double().flatten(1))
+
+
+def unit_alignment_angles(
+    weights: Float[Tensor, "replica out in"], feedback: Float[Tensor, "replica out in"]
+) -> Float[Tensor, "replica in"]:
+    """The angle in degrees, of each unit that sends into the layer, between its outgoing weights, a column of W, and
+    its feedback, that column of B (Cheon, Lee and Paik 2024, figure 1). Not a number where either column is all
+    zeros."""
+    return _angles(weights.double().mT, feedback.double().mT)
+
+
+def unit_alignment_angle(
+    weights: Float[Tensor, "replica out in"], feedback: Float[Tensor, "replica out in"]
+) -> Float[Tensor, "replica"]:
+    """The mean of `unit_alignment_angles` over the units that have one."""
+    return unit_alignment_angles(weights, feedback).nanmean(1)
+
+
+def _angles(w: Float[Tensor, "*which entry"], b: Float[Tensor, "*which entry"]) -> Float[Tensor, "*which"]:
+    """The angle in degrees between vectors."""
     # by the tangent of the half angle, which unlike the arccosine keeps its precision near 0 and 180 degrees
-    w, b = w / w.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True)
-    return torch.rad2deg(2 * torch.atan2((w - b).norm(dim=1), (w + b).norm(dim=1)))
+    w, b = w / w.norm(dim=-1, keepdim=True), b / b.norm(dim=-1, keepdim=True)
+    return torch.rad2deg(2 * torch.atan2((w - b).norm(dim=-1), (w + b).norm(dim=-1)))
 
 
-def _spectrum(weights: Float[Tensor, "replica out in"]) -> Float[Tensor, "replica value"]:
-    """The squared singular values, each replica's divided by their sum."""
+def feedback_distance(
+    weights: Float[Tensor, "replica out in"], feedback: Float[Tensor, "replica out in"]
+) -> Float[Tensor, "replica"]:
+    """The Frobenius norm of W - B."""
+    return (weights.double() - feedback.double()).flatten(1).norm(dim=1)
+
+
+def _eigenvalues(matrices: Float[Tensor, "replica n n"]) -> Float[Tensor, "replica n"]:
+    """Each replica's eigenvalues of a matrix that has none below 0; not a number where it is not all finite."""
+    finite = matrices.isfinite().flatten(1).all(1)[:, None]
+    return torch.where(finite, torch.linalg.eigvalsh(matrices.nan_to_num(0.0, 0.0, 0.0)).clamp(min=0), torch.nan)
+
+
+def squared_singular_values(weights: Float[Tensor, "replica out in"]) -> Float[Tensor, "replica value"]:
+    """Each replica's squared singular values, in no order that counts; not a number where its weights are not all
+    finite. By the eigenvalues of the smaller Gram matrix, which takes a fraction of the time of `singular_values`."""
     w = weights.double()
-    gram = w @ w.mT if w.shape[1] <= w.shape[2] else w.mT @ w
-    finite = gram.isfinite().all(-1).all(-1)[:, None]
-    squares = torch.linalg.eigvalsh(gram.nan_to_num(0.0, 0.0, 0.0)).clamp(min=0)
-    return torch.where(finite, squares / squares.sum(-1, keepdim=True), torch.nan)
+    return _eigenvalues(w @ w.mT if w.shape[1] <= w.shape[2] else w.mT @ w)
 
 
 def singular_values(weights: Float[Tensor, "replica out in"]) -> Float[Tensor, "replica value"]:
@@ -32,14 +65,42 @@ def singular_values(weights: Float[Tensor, "replica out in"]) -> Float[Tensor, "
     return torch.where(finite, torch.linalg.svdvals(weights.double().nan_to_num(0.0, 0.0, 0.0)), torch.nan)
 
 
-def effective_dimensionality(weights: Float[Tensor, "replica out in"]) -> Float[Tensor, "replica"]:
-    """The participation ratio (sum s^2)^2 / sum s^4 of the squared singular values s^2 (Gao et al. 2017)."""
-    return 1 / _spectrum(weights).square().sum(-1)
+def participation_ratio(squares: Float[Tensor, "replica value"]) -> Float[Tensor, "replica"]:
+    """(sum s^2)^2 / sum s^4, of the squared singular values s^2 (Gao et al. 2017)."""
+    return 1 / _shares(squares).square().sum(-1)
 
 
-def effective_rank(weights: Float[Tensor, "replica out in"]) -> Float[Tensor, "replica"]:
-    """The exponential of the entropy of the normalised squared singular values (after Roy and Vetterli 2007)."""
-    return torch.exp(torch.special.entr(_spectrum(weights)).sum(-1))
+def squared_effective_rank(squares: Float[Tensor, "replica value"]) -> Float[Tensor, "replica"]:
+    """The exponential of the entropy of s^2 / sum s^2, of the squared singular values s^2: metafa's own, after the
+    effective rank of Roy and Vetterli (2007), which does not square them."""
+    return _exponential_entropy(squares)
+
+
+def effective_rank(squares: Float[Tensor, "replica value"]) -> Float[Tensor, "replica"]:
+    """The exponential of the entropy of s / sum s, s the singular values (Roy and Vetterli 2007, section 2), of their
+    squares s^2. What is 0 but for rounding counts as 0: the root of it would not be small."""
+    least = squares.amax(-1, keepdim=True) * squares.shape[-1] * torch.finfo(torch.float64).eps
+    return _exponential_entropy(torch.where(squares < least, 0.0, squares).sqrt())
+
+
+def feature_rank(features: Float[Tensor, "replica image unit"]) -> Float[Tensor, "replica"]:
+    """The effective rank, `effective_rank`, of the Gram matrix of cosine similarities of units, each unit a vector over
+    images (Cheon, Lee and Paik 2024, figure 4). A unit that is 0 for every image has no direction: its similarities
+    count as 0, that to itself too, so that it adds nothing. Not a number where that is so of all units."""
+    units = features.double()
+    gram = units.mT @ units
+    squares = gram.diagonal(dim1=1, dim2=2)
+    lengths = torch.where(squares == 0, 1.0, squares).sqrt()
+    return _exponential_entropy(_eigenvalues(gram / lengths[:, :, None] / lengths[:, None, :]))
+
+
+def _shares(values: Float[Tensor, "replica value"]) -> Float[Tensor, "replica value"]:
+    return values / values.sum(-1, keepdim=True)
+
+
+def _exponential_entropy(values: Float[Tensor, "replica value"]) -> Float[Tensor, "replica"]:
+    """exp(-sum p log p), p each value's share of their sum."""
+    return torch.exp(torch.special.entr(_shares(values)).sum(-1))
 
 
 def readout_probability(logits: Float[Tensor, "replica image way"]) -> Float[Tensor, "replica"]:
@@ -50,6 +111,45 @@ def readout_probability(logits: Float[Tensor, "replica image way"]) -> Float[Ten
 def readout_deviation(logits: Float[Tensor, "replica image way"]) -> Float[Tensor, "replica"]:
     """The mean absolute deviation of the readout probabilities from chance, 1 / ways."""
     return (torch.softmax(logits.double(), -1) - 1 / logits.shape[-1]).abs().mean((-2, -1))
+
+
+def readout_wilcoxon(logits: Float[Tensor, "replica image way"]) -> Float[Tensor, "replica"]:
+    """The two-sided p-value of Wilcoxon's (1945) signed-rank test of all readout probabilities less chance, 1 / ways,
+    as scipy has it; 1 where none differs from chance. Those of one image sum to 1 and are not independent, as the test
+    takes them to be: the p-value describes a distribution, and tests nothing about other networks."""
+    from scipy.stats import wilcoxon
+
+    excess = (torch.softmax(logits.double(), -1) - 1 / logits.shape[-1]).flatten(1)
+    broken, same = ~excess.isfinite().all(1), (excess == 0).all(1)
+    told = (~broken & ~same).nonzero()[:, 0]
+    p = torch.where(broken, torch.nan, torch.ones_like(excess[:, 0]))
+    if len(told):
+        found = wilcoxon(excess[told].cpu().numpy(), axis=1).pvalue
+        p[told] = torch.as_tensor(found, dtype=p.dtype, device=p.device)
+    return p
+
+
+PERCENTS = tuple(range(1, 100))
+"""Of the quantiles of readout probabilities."""
+
+
+def readout_quantiles(logits: Float[Tensor, "replica image way"]) -> Float[Tensor, "replica quantile"]:
+    """The quantiles of all readout probabilities at `PERCENTS`, between the nearest two linearly."""
+    probabilities = torch.softmax(logits.double(), -1).flatten(1).cpu().numpy()
+    return torch.from_numpy(np.quantile(probabilities, np.array(PERCENTS) / 100, axis=1).T)
+
+
+def auroc(
+    inside: Float[Tensor, "replica image way"], outside: Float[Tensor, "replica other way"]
+) -> Float[Tensor, "replica"]:
+    """The area under the receiver operating characteristic of the largest readout probability, by which images that a
+    network was trained for are told from others (Hendrycks and Gimpel 2017): the probability that one of the logits
+    ``inside`` has a larger one than one ``outside``, ties counting one half (Mann and Whitney 1947)."""
+    within, without = (torch.softmax(logits.double(), -1).amax(-1) for logits in (inside, outside))
+    ordered = without.sort(dim=1).values
+    below, up_to = (torch.searchsorted(ordered, within, right=right).double() for right in (False, True))
+    area = ((below + up_to) / 2).mean(1) / without.shape[1]
+    return torch.where(within.isfinite().all(1) & without.isfinite().all(1), area, torch.nan)
 
 
 def expected_calibration_error(

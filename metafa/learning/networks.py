@@ -142,6 +142,12 @@ def forward_through(layers: Sequence[Layer], parameters: Sequence[Parameters], x
     return Activity(x, tuple(caches))
 
 
+def features(network: Network, activity: Activity) -> tuple[Float[Tensor, "replica image unit"], ...]:
+    """The outputs of each activation function, those of the first hidden layer first."""
+    layers = zip(network.layers, activity.caches, strict=True)
+    return tuple(cache for layer, cache in layers if isinstance(layer, Activation))  # which keeps its outputs
+
+
 def forward(network: Network, inputs: Float[Tensor, "replica image pixel"]) -> Activity:
     """The forward pass of every replica on images of its own."""
     return forward_through(network.layers, network.parameters, inputs)

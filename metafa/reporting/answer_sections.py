@@ -25,8 +25,12 @@ from metafa.reporting.sections import Chart, Section, Table, table_of
 from metafa.studies.study import Study
 
 CAPTIONS = {  # of the metrics whose course is drawn
-    "alignment_angle": "The angle between weights and feedback, layer by layer; 90 degrees is no alignment.",
-    "effective_dimensionality": "The participation ratio of each layer's squared singular values.",
+    "alignment_angle": "The angle between each layer's weights and its feedback, each as one vector; 90 degrees is no "
+    "alignment.",
+    "unit_alignment_angle": "The mean over units of the angle between a unit's outgoing weights and its feedback.",
+    "effective_rank": "The effective rank of each layer's weights, of Roy and Vetterli.",
+    "participation_ratio": "The participation ratio of each layer's squared singular values.",
+    "feature_rank": "The effective rank of the similarities of each hidden layer's units, on noise and on test images.",
     "readout_probability": "The mean of the largest readout probability; on noise, chance is one over the classes.",
     "meta_loss": "The meta-loss on unseen classes while a phase trains.",
     "accuracy": "The accuracy on test images while a phase trains.",

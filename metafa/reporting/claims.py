@@ -83,11 +83,12 @@ def datasets(tables: Tables, phase: str) -> pd.Series:
 
 def by_seed(rows: pd.DataFrame, others: list[str], step: str) -> pd.Series:
     """One value a rule, number of noise steps, other condition and seed: at the ``last`` or ``first`` step or the
-    ``mean`` over steps, each step weighing as long as it lasted; then the mean over inputs or layers."""
+    ``mean`` over steps, each step weighing as long as it lasted; then the mean over inputs, layers
+    or components."""
     keys = [RULE, NOISE, *others]
     # a rate of several side by side tells both runs and conditions apart
     runs = rows.sort_values("step").groupby(
-        list(dict.fromkeys([*SEED, "inputs", "shift", "strength", "layer", *keys])), dropna=False
+        list(dict.fromkeys([*SEED, "inputs", "shift", "strength", "layer", "component", *keys])), dropna=False
     )
     if step == "mean":
         values = runs[["step", "value"]].apply(

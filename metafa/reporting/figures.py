@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -152,23 +152,29 @@ def course(
     lines: Sequence[Line],
     most_rows: int | None = None,
 ) -> Figure:
-    """``metric`` through the phases that train, a column each: a row a layer, or what inputs the metric is of. A panel
-    is empty where a phase did not measure it. ``curves`` are `course_curves`."""
+    """``metric`` through the phases that train, a column each: a row a layer, or what inputs the metric is of, or each
+    of both where it is of a layer on given inputs. A panel is empty where a phase did not measure it. ``curves`` are
+    `course_curves`."""
     curves, phases = curves[curves["metric"] == metric], tables.training_phases
-    column = "layer" if curves["layer"].notna().any() else "inputs"
-    places = sorted(curves[column].dropna().unique())[:most_rows]
+    names = [name for name in ("layer", "inputs") if curves[name].notna().any()]
+    places = curves[names].dropna().drop_duplicates().sort_values(names)[:most_rows]
     y = Axis(named(metric), METRICS[metric].scale)
     panels = tuple(
         Panel(
-            (phase, f"layer {place:.0f}" if column == "layer" else f"inputs: {place}"),
+            (phase, *(f"layer {one:.0f}" if name == "layer" else f"inputs: {one}" for name, one in place.items())),
             Axis("steps of the phase", "steps"),
             y,
-            curves_by_condition(curves[(curves[column] == place) & (curves["phase"] == phase)], tables, lines),
+            curves_by_condition(_of_place(curves[curves["phase"] == phase], place), tables, lines),
         )
-        for place in places
+        for place in places.to_dict("records")
         for phase in phases
     )
     return Figure(panels, len(phases), share_y=y.scale != "log")
+
+
+def _of_place(curves: pd.DataFrame, place: Mapping[str, Any]) -> pd.DataFrame:
+    """The ``curves`` in which columns have the values of ``place``."""
+    return curves[(curves[list(place)] == pd.Series(place)).all(axis=1)]
 
 
 def intervals(table: pd.DataFrame, name: str, x_label: str, tables: Tables, lines: Sequence[Line]) -> Figure:

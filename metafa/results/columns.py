@@ -45,7 +45,9 @@ MEASUREMENT_COLUMNS = {
     "metric": Column(pa.string(), "what was measured, one of the metrics below", needed=True),
     "layer": Column(pa.int64(), "the number of the layer, from 1; null where the metric does not belong to one layer"),
     "component": Column(
-        pa.int64(), "the number of the singular value or principal component, from 1; null for other metrics"
+        pa.int64(),
+        "which of several values of one kind: the number of a singular value, a principal component, a unit or a "
+        "weight, from 1; the percent of a quantile; the step of a course on a whole dataset; null for other metrics",
     ),
     "inputs": Column(
         pa.string(),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from metafa.errors import PartError
 from metafa.studies.data import BATCH, Inputs
-from metafa.studies.earlier import RENAMED, TASKS_OF, new_name, shift_of
+from metafa.studies.earlier import METRICS_RENAMED, METRICS_SINCE, RENAMED, TASKS_OF, new_name, shift_of
 from metafa.studies.metrics import is_of
 
 # settings in the JSON of a point: after a phase's name, or alone where whole phases are varied
@@ -17,6 +18,21 @@ _IN_POINTS = {rf'([."]){old}":': rf'\1{new}":' for old, new in RENAMED.items()}
 
 TASK = "task"
 """The column of `measurements` before there were `inputs`, `shift` and `strength`."""
+
+
+METRICS_OF = b"metafa.metrics"
+"""In the metadata of a part of `measurements`: the numerics by which its metrics have their names, whatever those of
+its trials. Parts of earlier versions lack it."""
+
+
+def with_new_metrics(rows: pa.Table, metadata: Mapping[bytes, bytes]) -> pa.Table:
+    """The ``rows`` of a part of `measurements`, with that metadata, in which metrics have the names of now."""
+    if int(metadata.get(METRICS_OF, 0)) >= METRICS_SINCE:
+        return rows
+    metrics = rows["metric"]
+    for old, new in METRICS_RENAMED.items():
+        metrics = pc.if_else(pc.equal(metrics, old), new, metrics)
+    return rows.set_column(rows.column_names.index("metric"), "metric", metrics)
 
 
 def inputs_of(task: str | None, metric: str) -> Inputs:

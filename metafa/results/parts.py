@@ -20,6 +20,7 @@ from metafa.results.pages import MOST_COMPRESSED, check_pages
 from metafa.results.schemas import TEXT_A_BYTE, TEXT_BYTES, check_schema, spelled_out
 from metafa.results.sealing import seal
 from metafa.results.values import check_rows
+from metafa.studies.settings import NUMERICS
 
 FOOTER_BYTES = 2**24  # at most; a study file, which stands in it, has 2**20
 VALUES_A_BYTE = 40  # studies' parts hold up to 5; but of trials that diverged a byte may stand for 200, up to
@@ -48,7 +49,7 @@ def decode(content: bytes, table: str, columns: Sequence[str] | None = None) -> 
         if table == "trials":
             rows = earlier.with_new_names(rows)
         if table == "measurements":
-            rows = _of_this_version(rows)
+            rows = earlier.with_new_metrics(_of_this_version(rows), metadata.metadata or {})
     except PartError:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, RecursionError) as error:
@@ -67,8 +68,11 @@ def _of_this_version(measurements: pa.Table) -> pa.Table:
 
 
 def encode(table: pa.Table) -> bytes:
-    """A table as a part."""
+    """A table as a part; metrics in it have the names of this version."""
     content = io.BytesIO()
+    if "metric" in table.column_names:
+        names = {earlier.METRICS_OF: str(NUMERICS).encode()}
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **names})
     pq.write_table(table, content, compression="zstd")
     return seal(content.getvalue())
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import posixpath
 import tempfile
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from metafa.errors import ResultsError, StudyError
+from metafa.errors import PartError, ResultsError, StudyError
 from metafa.results import heartbeat, leases
 from metafa.results.columns import TABLES
 from metafa.results.damage import reason
 from metafa.results.listing import PARTIAL, every_part
 from metafa.results.parts import read_metadata
+from metafa.results.reading import read_part
 from metafa.results.store import Store
-from metafa.studies.earlier import in_words
+from metafa.studies.earlier import METRICS_RENAMED, in_words
+from metafa.studies.settings import NUMERICS
 from metafa.studies.study import Study, parse
 
 IMAGES = "images.json"  # the digests of the images that its trials draw on
@@ -51,7 +55,7 @@ def check(store: Store, study: Study) -> None:
         return
     elsewhere = "choose another folder with --results"
     try:
-        other = parse(study_text(store), study.name, f"{store.address}/study.toml", has_results=True)
+        other = _parsed(store, study.name)
     except StudyError as error:
         raise ResultsError(
             f"{store.address} holds the results of a study, kept there as study.toml, that this metafa cannot "
@@ -123,10 +127,28 @@ def read_study(store: Store) -> Study:
     """The study whose results stand in ``store``, over the images that they are of. Raises `ResultsError`."""
     name = posixpath.basename(store.root)
     try:
-        found = parse(study_text(store), name, f"{store.address}/study.toml", has_results=True)
-        return found.over(_digests(store))
+        return _parsed(store, name).over(_digests(store))
     except StudyError as error:
         raise ResultsError(error.messages[0]) from error
+
+
+def _parsed(store: Store, name: str) -> Study:
+    """The study whose results stand in ``store``, by default called ``name``. Raises `ResultsError` where there is
+    none, and `StudyError`."""
+    text = study_text(store)
+    asks = any(metric in text for metric in METRICS_RENAMED)
+    numerics = _numerics(store) if asks else NUMERICS
+    return parse(text, name, f"{store.address}/study.toml", has_results=True, numerics=numerics)
+
+
+def _numerics(store: Store) -> int:
+    """The numerics of the trials in ``store``, which all have the same; those of this version where there are none."""
+    for name in every_part(store):
+        if name.startswith("trials/"):
+            with contextlib.suppress(OSError, PartError):  # of a part that is damaged, or put together with others
+                rows = read_part(store, name, ["numerics"])
+                return pc.max(rows["numerics"]).as_py() or 0 if rows.num_columns else 0  # the first had no such column
+    return NUMERICS
 
 
 def _digests(store: Store) -> dict[str, str]:

@@ -43,6 +43,8 @@ def lines(study: Study, address: str, done: int) -> Iterator[tuple[str, str]]:
         )
         values += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
         yield "varies", f"{name}: {values}"
+    for sentence in component_rows(study):
+        yield "rows", sentence
     for sentence in alike.sentences(study):
         yield "same", sentence
 
@@ -63,6 +65,24 @@ def costs(study: Study, images: Mapping[str, LabelledImages]) -> Iterator[str]:
                 f"the training that it watches {duration(training)} (hours, minutes and seconds); fewer "
                 "`measure.points`, or fewer `steps` of the phase that names the datasets, take less"
             )
+
+
+def component_rows(study: Study) -> Iterator[str]:
+    """How many measurements a trial has at most by the settings that record one for each of many components."""
+    most: dict[str, int] = {}
+    for settings in study.examples:
+        hidden, wanted = settings.network.hidden, settings.measure
+        rates = max(map(len, settings.side_by_side.values()), default=1)
+        moments = wanted.points * sum(phase.trains for phase in settings.phases) * settings.seeds * rates
+        a_moment = {
+            "units": sum(hidden) * wanted.units,
+            "last_layer_weights": 2 * hidden[-1] * settings.outputs * wanted.last_layer_weights,
+        }
+        for name, number in a_moment.items():
+            most[name] = max(most.get(name, 0), number * moments)
+    for name, number in most.items():
+        if number:
+            yield f"`measure.{name}` records up to {number:,} measurements in a trial"
 
 
 def transport_table(study: Study) -> Table:

@@ -92,7 +92,7 @@ FACTS = (
         ("feedback_distribution",),
     ),
     Fact(
-        "backprop sends no error by feedback, which but for the alignment angle tells nothing",
+        "backprop sends no error by feedback, which but for the alignment angle and the distance from it tells nothing",
         NetworkSettings,
         lambda around, network: not RULES[network.rule].reads_feedback and RULES[network.rule].signals is None,
         ("feedback_distribution", "feedback_scale"),

@@ -200,12 +200,18 @@ def _check_inputs(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exam
 def _check_layer(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:
     """Whether a claim's metric is of the layer that it is about."""
     layers = max(len(one.network.hidden) for one in examples) + 1
-    if claim.layer is not None and not is_of(claim.metric, "layer"):
+    if claim.layer is None:
+        return
+    if not is_of(claim.metric, "layer", "features"):
         mistakes.add((*path, "layer"), f"{claim.metric} is not of a layer; leave `layer` out")
-    elif claim.layer is not None and claim.layer > layers:
+    elif claim.layer > layers:
         mistakes.add((*path, "layer"), f"found {claim.layer}, but the networks have {layers} layers")
-    elif claim.layer == 1 and claim.metric == "alignment_angle":
-        mistakes.add((*path, "layer"), "the first layer has no feedback, and so no angle to it; layers count from 2")
+    elif claim.layer == layers and is_of(claim.metric, "features"):
+        sentence = f"the last layer, {layers}, is the readout; {claim.metric} is of hidden layers"
+        mistakes.add((*path, "layer"), sentence)
+    elif claim.layer < METRICS[claim.metric].lowest_layer:
+        what = f"and so no {claim.metric}; layers count from 2"
+        mistakes.add((*path, "layer"), f"the first layer has no feedback, {what}")
 
 
 def check_early_stopping(

@@ -1,4 +1,5 @@
-"""Settings that an earlier version of metafa called otherwise: what they are called now, in study files and results."""
+"""Settings and metrics that an earlier version of metafa called otherwise: what they are called now, in study files and
+results."""
 
 from __future__ import annotations
 
@@ -9,6 +10,9 @@ from metafa.studies.data import BATCH, Inputs
 
 RENAMED = {"iterations": "outer_steps"}
 _BEFORE = {new: old for old, new in RENAMED.items()}
+METRICS_RENAMED = {"effective_dimensionality": "participation_ratio", "effective_rank": "squared_effective_rank"}
+"""Metrics of results whose numerics are below `METRICS_SINCE`; by now, `effective_rank` is the name of another."""
+METRICS_SINCE = 6
 TASKS_OF = "tasks of "
 """What stood before a task distribution's name where a dataset has that name too."""
 
@@ -24,6 +28,12 @@ def name_in_order(name: str) -> str:
     names: one that has another name now keeps the place that it had."""
     place, dot, setting = name.rpartition(".")
     return f"{place}{dot}{_BEFORE.get(setting, setting)}"
+
+
+def new_metric(name: str) -> str:
+    """The name that a metric of before has now; ``name``, with its phase before it or without."""
+    place, dot, metric = name.rpartition(".")
+    return f"{place}{dot}{METRICS_RENAMED.get(metric, metric)}"
 
 
 def in_words(renamed: Iterable[str]) -> str:
@@ -43,6 +53,25 @@ def with_new_names(tree: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]
     if isinstance(search, dict) and isinstance(objectives := search.get("objectives"), list):
         search["objectives"] = [new_name(one) if isinstance(one, str) else one for one in objectives]
     return tree, frozenset(found)
+
+
+def with_new_metrics(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree of a study of before, in which what is said of metrics has their names of now."""
+    tree = dict(tree)
+    if isinstance(claims := tree.get("claims"), list):
+        tree["claims"] = [_with_new_metric(claim) for claim in claims]
+    tree["early_stopping"] = _with_new_metric(tree.get("early_stopping"))
+    search = tree.get("search")
+    if isinstance(search, dict) and isinstance(objectives := search.get("objectives"), list):
+        named = [new_metric(one) if isinstance(one, str) else one for one in objectives]
+        tree["search"] = search | {"objectives": named}
+    return {key: value for key, value in tree.items() if value is not None}
+
+
+def _with_new_metric(table: Any) -> Any:
+    if not isinstance(table, dict) or not isinstance(metric := table.get("metric"), str):
+        return table
+    return table | {"metric": new_metric(metric)}
 
 
 def shift_of(task: str) -> tuple[str, str | None, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 
+from metafa.studies.earlier import METRICS_RENAMED
+from metafa.studies.metrics import METRICS
 from metafa.studies.mistakes import Mistakes
 from metafa.studies.spaces import TreePath
 from metafa.studies.values import listed
@@ -19,6 +21,10 @@ def check_measured(
 ) -> None:
     """``metric``, in the file after ``place``, is to be one of those ``measured`` in ``phase``."""
     if metric in measured:
+        return
+    if metric in METRICS_RENAMED and metric not in METRICS:
+        new = METRICS_RENAMED[metric]
+        mistakes.add(path, f"found {place + metric!r}, which is called {place + new!r} now")
         return
     close = difflib.get_close_matches(metric, measured, 1)
     hint = f"did you mean {place + close[0]!r}? " if close else ""

@@ -40,6 +40,10 @@ def always(training: Training) -> bool:
     return True
 
 
+def carried(training: Training) -> bool:
+    return training.has_carriers
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric.
@@ -48,9 +52,12 @@ class Metric:
     unit: of its values; empty where it has none.
     better: which of two values is better, if either is.
     of: what it is a property of: the ``batch`` trained on, the query sets of ``tasks``, the ``readout`` of the images
-        that it is watched on, a ``layer``, the ``path`` of the weights, each whole ``dataset`` that copies of the
-        network are trained on, or all of these ``datasets`` together. None of a metric that no phase measures
-        because it trains: the phase that has it in its `measures` says on what.
+        that it is watched on, noise, a trial's datasets and its tasks' images; the ``probabilities`` that it has of
+        noise and of datasets; a ``layer``; a layer's ``features`` of noise and of datasets; the ``path`` of the
+        weights; each whole ``dataset`` that copies of the network are trained on, or all of these ``datasets``
+        together. None of a metric that no phase measures because it trains: the phase that has it in its `measures`
+        says on what.
+    lowest_layer: of a metric of layers, the lowest that has it.
     in_training: whether a phase that trains measures it; None of a metric that no phase measures because it trains.
     throughout: whether such a phase measures it at all of its moments, or at some only.
     scale: of the axes of figures.
@@ -58,19 +65,28 @@ class Metric:
     may_be_undefined: whether it is no number for some networks that are sound, so that a replica has not diverged
         there.
     function: of a metric of a layer's weights, from these, ``[replica, out, in]``, to a value for each replica. Every
-        phase that trains measures it at all of its moments. None of other metrics, which `measuring` knows by name.
+        phase that trains measures it at all of its moments. None of other metrics, which have one of the next two or
+        are known to `measuring` by name.
+    of_spectrum: of a metric of a layer's singular values, the same from their squares, ``[replica, value]``: these are
+        computed once for all such metrics.
+    of_carrier: of a metric of a layer and its feedback, the same from both, as `credit.alignment_pairs` has them.
     """
 
     meaning: str
     unit: str = ""
     better: Literal["lower", "higher"] | None = None
-    of: Literal["batch", "tasks", "readout", "layer", "path", "dataset", "datasets"] | None = None
+    of: (
+        Literal["batch", "tasks", "readout", "probabilities", "layer", "features", "path", "dataset", "datasets"] | None
+    ) = None
+    lowest_layer: int = 1
     in_training: Callable[[Training], bool] | None = None
     throughout: bool = True
     scale: Literal["linear", "log"] = "linear"
     is_loss: bool = False
     may_be_undefined: bool = False
     function: Reference | None = None
+    of_spectrum: Reference | None = None
+    of_carrier: Reference | None = None
 
     @property
     def direction(self) -> Direction | None:
@@ -144,30 +160,86 @@ METRICS: dict[str, Metric] = {
         of="batch",
         in_training=lambda training: training.has_steps,
     ),
+    "generalization_gap": Metric(
+        "the error on a dataset's test images less that on training images: the accuracy of training images less that "
+        "of test images",
+        better="lower",
+    ),
     "expected_calibration_error": Metric(
         "how far confidence is from accuracy on test images, over 15 bins", better="lower"
     ),
+    "expected_calibration_error_10_bins": Metric("the same over 10 bins", better="lower"),
+    "auroc": Metric(
+        "how well the largest readout probability tells the dataset's unchanged test images from these: the area under "
+        "the receiver operating characteristic; 0.5 is not at all",
+        better="higher",
+    ),
     "alignment_angle": Metric(
-        "the angle between a layer's weights and its feedback",
+        "the angle between a layer's weights and its feedback, each as one vector",
         "degrees",
         "lower",
         of="layer",
-        in_training=lambda training: training.has_carriers,
+        lowest_layer=2,
+        in_training=carried,
+        may_be_undefined=True,
+        of_carrier="metafa.learning.measures:alignment_angle",
+    ),
+    "unit_alignment_angle": Metric(
+        "the angle between the outgoing weights of a unit that sends into a layer and that unit's feedback, the mean "
+        "over units",
+        "degrees",
+        "lower",
+        of="layer",
+        lowest_layer=2,
+        in_training=carried,
+        may_be_undefined=True,
+        of_carrier="metafa.learning.measures:unit_alignment_angle",
+    ),
+    "alignment_angle_of_unit": Metric(
+        "with `measure.units`: that angle of every unit, its number as `component`",
+        "degrees",
+        "lower",
+        of="layer",
+        lowest_layer=2,
+        in_training=lambda training: training.measure.units and training.has_carriers,
         may_be_undefined=True,
     ),
-    "effective_dimensionality": Metric(
-        "the participation ratio of a layer's squared singular values",
+    "feedback_distance": Metric(
+        "the Frobenius norm of a layer's weights less its feedback",
+        better="lower",
         of="layer",
-        in_training=always,
-        may_be_undefined=True,
-        function="metafa.learning.measures:effective_dimensionality",
+        lowest_layer=2,
+        in_training=carried,
+        of_carrier="metafa.learning.measures:feedback_distance",
     ),
     "effective_rank": Metric(
-        "exponential of the entropy of a layer's normalised squared singular values",
+        "exponential of the entropy of a layer's singular values, each divided by their sum",
         of="layer",
         in_training=always,
         may_be_undefined=True,
-        function="metafa.learning.measures:effective_rank",
+        of_spectrum="metafa.learning.measures:effective_rank",
+    ),
+    "squared_effective_rank": Metric(
+        "the same of its squared singular values; what was `effective_rank` before numerics 6",
+        of="layer",
+        in_training=always,
+        may_be_undefined=True,
+        of_spectrum="metafa.learning.measures:squared_effective_rank",
+    ),
+    "participation_ratio": Metric(
+        "the participation ratio of a layer's squared singular values; what was `effective_dimensionality` before "
+        "numerics 6",
+        of="layer",
+        in_training=always,
+        may_be_undefined=True,
+        of_spectrum="metafa.learning.measures:participation_ratio",
+    ),
+    "feature_rank": Metric(
+        "the effective rank of the Gram matrix of cosine similarities of a hidden layer's units, over the first 1,000 "
+        "test images or as many of noise",
+        of="features",
+        in_training=always,
+        may_be_undefined=True,
     ),
     "singular_value": Metric(
         "with `measure.singular_values`: every one of a layer, the largest as `component` 1, at the start and the end "
@@ -182,10 +254,38 @@ METRICS: dict[str, Metric] = {
     "readout_deviation": Metric(
         "mean absolute deviation of the readout probabilities from chance", of="readout", in_training=always
     ),
+    "readout_wilcoxon": Metric(
+        "with `measure.readout_distribution`: the p-value of Wilcoxon's signed-rank test of all readout probabilities "
+        "less chance, over the first 1,000 test images or as many of noise, at the start and the end of each phase "
+        "that trains",
+        of="probabilities",
+        in_training=lambda training: training.measure.readout_distribution,
+        throughout=False,
+    ),
+    "readout_quantile": Metric(
+        "with `measure.readout_distribution`: the quantiles of those probabilities, their percent, 1 to 99, as "
+        "`component`",
+        of="probabilities",
+        in_training=lambda training: training.measure.readout_distribution,
+        throughout=False,
+    ),
     "inner_learning_rate": Metric(
         "with `learn_inner_rates`: a layer's inner learning rate, the mean over inner steps",
         of="layer",
         in_training=lambda training: training.rates_learned,
+    ),
+    "last_layer_weight": Metric(
+        "with `measure.last_layer_weights`: every weight of the last layer, its place in the flattened matrix, outputs "
+        "first, as `component`",
+        of="layer",
+        lowest_layer=2,
+        in_training=lambda training: training.measure.last_layer_weights,
+    ),
+    "last_layer_feedback": Metric(
+        "the same of what stands in their place on the way back",
+        of="layer",
+        lowest_layer=2,
+        in_training=lambda training: training.measure.last_layer_weights and training.has_carriers,
     ),
     "weight_path": Metric(
         "with `measure.weight_path`: where the weights are, along the first two principal components of their path "
@@ -213,6 +313,6 @@ def direction_of(name: str) -> Direction | None:
     return metric.direction if metric else "minimize"
 
 
-def is_of(name: str, kind: str) -> bool:
-    """Whether a metric is a property of a ``kind``, as in `Metric.of`; a metric without a row is of none."""
-    return name in METRICS and METRICS[name].of == kind
+def is_of(name: str, *kinds: str) -> bool:
+    """Whether a metric is a property of one of ``kinds``, as in `Metric.of`; a metric without a row is of none."""
+    return name in METRICS and METRICS[name].of in kinds

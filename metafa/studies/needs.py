@@ -16,8 +16,10 @@ def metrics_of(settings: TrialSettings, any_steps: bool = False) -> dict[str, se
     """The metrics that each phase of a trial measures, by the phase's name; with ``any_steps``, those too that
     it would measure if it had steps."""
     own = settings.datasets()
-    measured = {
-        phase.name: set(phase.measures) if phase.name in own or not phase.retests else set()
+    measured: dict[str, set[str]] = {
+        phase.name: set()
+        if phase.retests and phase.name not in own
+        else {metric for metric in phase.measures if phase.measured_on(metric, own.get(phase.name))}
         for phase in settings.phases
     }
     evaluated = any(phase.evaluates for phase in settings.phases)
@@ -43,7 +45,8 @@ def metrics_of(settings: TrialSettings, any_steps: bool = False) -> dict[str, se
 def inputs_of(settings: TrialSettings, phase: str, metric: str) -> set[Inputs]:
     """The inputs on which a phase measures a metric that it measures."""
     measuring = next(one for one in settings.phases if one.name == phase)
-    inputs = measuring.tested_on(settings.datasets().get(phase)) if metric in measuring.measures else set()
+    dataset = settings.datasets().get(phase)
+    inputs = measuring.measured_on(metric, dataset) if metric in measuring.measures else set()
     row = METRICS[metric]
     if row.of == "datasets":
         return {NO_INPUTS}
@@ -57,6 +60,8 @@ def inputs_of(settings: TrialSettings, phase: str, metric: str) -> set[Inputs]:
             return inputs | set(map(Inputs, distributions))
         case "dataset":
             return inputs | set(map(Inputs, adapted_datasets(settings)))
+        case "probabilities" | "features":
+            return inputs | {NOISE, *map(Inputs, trained_datasets(settings))}
         case "readout":
             datasets = trained_datasets(settings)
             tasks = {images_of_tasks(distribution, datasets) for distribution in distributions}

@@ -17,10 +17,11 @@ MAX_SPACES = 100
 
 
 def tree_of(
-    text: str, default_name: str, file: str, has_results: bool
+    text: str, default_name: str, file: str, has_results: bool, numerics: int
 ) -> tuple[dict[str, Any], frozenset[str], str, Mistakes]:
     """The tables that ``text`` writes, the settings in it that had other names in an earlier version, the text that is
-    kept with the results, which says the study's name, and where mistakes in it are put."""
+    kept with the results, which says the study's name, and where mistakes in it are put; ``has_results`` and
+    ``numerics`` as `study.parse` has them."""
     if toml.long_key(text) and (number := toml.long_key(toml.bare(text))):
         raise StudyError([f"{file}:{number}: nested too deeply for a study file"])
     try:
@@ -29,6 +30,8 @@ def tree_of(
         at, said = toml.not_toml(text, error)
         raise StudyError([f"{file}{f':{at}' if at else ''}: not TOML: {said}".replace("\n", " ")]) from error
     tree, renamed = earlier.with_new_names(tree) if has_results else (tree, frozenset[str]())
+    if has_results and numerics < earlier.METRICS_SINCE:
+        tree = earlier.with_new_metrics(tree)
     text_kept, named = text, "name" in tree
     if not named:  # whoever finds the results knows from them what the study was called
         tree["name"] = default_name

@@ -86,6 +86,11 @@ class PhaseSettings(Settings):
         """The inputs of the metrics that the phase `measures`; ``dataset`` is its own."""
         return {Inputs(dataset)}
 
+    def measured_on(self, metric: str, dataset: DatasetName | None) -> set[Inputs]:
+        """Those of the inputs `tested_on` that it measures a ``metric`` of its `measures` on; where there are none, it
+        does not measure it."""
+        return self.tested_on(dataset)
+
     def transports(self, rule: Rule) -> dict[str, str]:
         """What each part of the phase reads of the forward weights to send errors back, as `Rule.transports`."""
         return {self.name: rule.transports if self.trains else "none"}

@@ -147,7 +147,10 @@ class SupervisedPhase(PhaseSettings):
     """Training on a dataset's images and labels, and testing on its test images."""
 
     trains = True
-    measures = ("loss", "accuracy", "generalization_error", "expected_calibration_error")
+    measures = (
+        *("loss", "accuracy", "generalization_error", "generalization_gap"),
+        *("expected_calibration_error", "expected_calibration_error_10_bins"),
+    )
 
     phase: Literal["supervised"]
     name: Name = "supervised"
@@ -240,7 +243,10 @@ class OutOfDistributionPhase(PhaseSettings):
     """Tests on a dataset's test images, changed by several strengths, and on other datasets of the same classes."""
 
     skips_own_dataset = True
-    measures = ("loss", "accuracy", "expected_calibration_error", "readout_probability")
+    measures = (
+        *("loss", "accuracy", "expected_calibration_error", "expected_calibration_error_10_bins"),
+        *("readout_probability", "auroc"),
+    )
 
     phase: Literal["out_of_distribution"]
     name: Name = "out_of_distribution"
@@ -271,6 +277,11 @@ class OutOfDistributionPhase(PhaseSettings):
     def tested_on(self, dataset: DatasetName | None) -> set[Inputs]:
         shifted = {Inputs(dataset, shift, strength) for shift, strength in self.shifts}
         return {Inputs(dataset), *map(Inputs, self.datasets), *shifted}
+
+    def measured_on(self, metric: str, dataset: DatasetName | None) -> set[Inputs]:
+        """The AUROC is of all other inputs against the dataset's unchanged images."""
+        inputs = self.tested_on(dataset)
+        return inputs - {Inputs(dataset)} if metric == "auroc" else inputs
 
 
 class TaskSettings(PhaseSettings):

@@ -34,7 +34,7 @@ from metafa.studies.outlines import Outlines, datasets_of, lists_of, misfit, pix
 from metafa.studies.phases import ActivationName, Phase, RuleName
 
 # Increment when the same settings, defaults included, would give other results; part of every trial_id.
-NUMERICS = 5
+NUMERICS = 6
 
 DIVERGED_TIMES_CHANCE = 1000.0  # a loss above so many times that of chance counts as diverged
 
@@ -71,6 +71,15 @@ class MeasureSettings(Settings):
     """How many tasks of each evaluated distribution the meta-loss is measured on at those moments."""
     singular_values: bool = False
     """Whether to record every layer's singular values at the start and the end of each phase that trains."""
+    units: bool = False
+    """Whether to record, at those moments, the alignment angle of each unit that sends into a layer: a row each, beside
+    the mean over them."""
+    readout_distribution: bool = False
+    """Whether to record, at the start and the end of each phase that trains, the quantiles of all readout
+    probabilities, and Wilcoxon's signed-rank test of them against chance."""
+    last_layer_weights: bool = False
+    """Whether to record, at those moments, every weight of the last layer and what stands in its place on the way back:
+    a row each. So paths of several conditions can be drawn in one plane, together with their feedback."""
     weight_path: bool = False
     """Whether to keep the weights at those moments until the trial ends, and record the path they took through all
     its phases in the plane of its first two principal components."""

@@ -210,20 +210,23 @@ def read(path: Path) -> Study:
         raise StudyError([f"{path}: not UTF-8 at byte {error.start}; a study file is TOML, in UTF-8"]) from error
 
 
-def parse(text: str, default_name: str = "study", file: str = "study", has_results: bool = False) -> Study:
+def parse(
+    text: str, default_name: str = "study", file: str = "study", has_results: bool = False, numerics: int = NUMERICS
+) -> Study:
     """The study that ``text``, TOML, describes. Raises `StudyError`.
 
     ``has_results``: of one that has run, what no single setting is to blame for is not checked, and settings may have
     the names of an earlier version: that may have let pass what this one refuses, and its results are to be read all
-    the same."""
+    the same. ``numerics``: of its results, by which metrics have their names."""
     try:
-        return _parse(text, default_name, file, has_results)
+        return _parse(text, default_name, file, has_results, numerics)
     except RecursionError as error:
         raise StudyError([f"{file}: nested too deeply for a study file"]) from error
 
 
-def _parse(text: str, default_name: str, file: str, has_results: bool) -> Study:
-    tree, renamed, text_kept, mistakes = tree_of(text.removeprefix("\ufeff"), default_name, file, has_results)
+def _parse(text: str, default_name: str, file: str, has_results: bool, numerics: int) -> Study:
+    text = text.removeprefix("\ufeff")
+    tree, renamed, text_kept, mistakes = tree_of(text, default_name, file, has_results, numerics)
     spaces = checked_spaces(tree, mistakes)
     maker = TrialMaker(tree, spaces)
     settings, examples = checked_options(maker, mistakes, spaces)

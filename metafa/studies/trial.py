@@ -85,7 +85,8 @@ def distinct(examples: Examples) -> list[TrialSettings]:
         for phase in one.phases:
             if id(phase) not in known:
                 known[id(phase)] = (phase.outline, phase.has_steps, frozenset(phase.tested_on(DATASET_BEFORE)))
-        network, measure = one.network, one.measure
-        key = (network.rule, len(network.hidden), measure.singular_values, measure.weight_path)
+        network = one.network
+        kinds = tuple(value for _, value in one.measure if isinstance(value, bool))
+        key = (network.rule, len(network.hidden), kinds)
         found.setdefault((*key, *(known[id(phase)] for phase in one.phases)), one)
     return list(found.values())

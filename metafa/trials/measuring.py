@@ -1,8 +1,10 @@
-"""What a trial measures of its network: weights, readout, meta-loss, test images, and the path of the weights."""
+"""What a trial measures of its network: weights, readout, features, meta-loss, test images, and the path of the
+weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from metafa.trials.trial_run import TrialRun
 
 PROBE_IMAGES = 256  # on which the readout is measured
+FEATURE_IMAGES = 1000  # on which features are measured, and the distribution of the readout
 
 
 def measure_network(trial: TrialRun, phase: str, step: int) -> None:
@@ -31,6 +34,7 @@ def measure_network(trial: TrialRun, phase: str, step: int) -> None:
         recorder.path[phase, step] = torch.cat([weights.flatten(1).cpu() for weights in network.weights], 1)
     for metric, layer, values in weight_measures(trial.rule, network):
         recorder.record(phase, step, metric, values, layer)
+    _measure_components(trial, phase, step)
     if trial.learned_rates is not None:
         for layer, rates in enumerate(trial.learned_rates.detach().mean(1).unbind(1), start=1):
             recorder.record(phase, step, "inner_learning_rate", rates, layer)
@@ -39,7 +43,35 @@ def measure_network(trial: TrialRun, phase: str, step: int) -> None:
         _, test = trial.datasets[name]
         images = test.images[:PROBE_IMAGES].expand(len(recorder.seeds), -1, -1)
         _measure_readout(trial, phase, step, images, Inputs(name))
+    for inputs, images in _feature_images(trial):
+        features = networks.features(network, networks.forward(network, images))
+        for layer, of_layer in enumerate(features, start=1):
+            recorder.record(phase, step, "feature_rank", measures.feature_rank(of_layer), layer, inputs)
     _measure_meta_loss(trial, phase, step)
+
+
+def _feature_images(trial: TrialRun) -> Iterator[tuple[Inputs, Tensor]]:
+    """Noise, and the first test images of each dataset that the trial trains on, ``[replica, image, pixel]``."""
+    yield NOISE, trial.feature_noise
+    for name in trial.trained_on:
+        _, test = trial.datasets[name]
+        yield Inputs(name), test.images[:FEATURE_IMAGES].expand(len(trial.recorder.seeds), -1, -1)
+
+
+def _measure_components(trial: TrialRun, phase: str, step: int) -> None:
+    """Records what has a row for each of many components: units' angles, and the last layer's weights and feedback."""
+    wanted, recorder = trial.settings.measure, trial.recorder
+    if not wanted.units and not wanted.last_layer_weights:
+        return
+    pairs = credit.alignment_pairs(trial.rule, trial.network)
+    for layer, (path, sent_by) in enumerate(pairs if wanted.units else [], start=2):
+        angles = measures.unit_alignment_angles(path, sent_by)
+        recorder.record_components(phase, step, "alignment_angle_of_unit", angles, layer)
+    if wanted.last_layer_weights:
+        last = len(trial.network.weights)
+        recorder.record_components(phase, step, "last_layer_weight", trial.network.weights[-1].flatten(1), last)
+        for _, sent_by in pairs[-1:]:
+            recorder.record_components(phase, step, "last_layer_feedback", sent_by.flatten(1), last)
 
 
 def _measure_meta_loss(trial: TrialRun, phase: str, step: int) -> None:
@@ -62,13 +94,17 @@ def _measure_readout(trial: TrialRun, phase: str, step: int, images: Tensor, inp
     trial.recorder.record(phase, step, "readout_deviation", measures.readout_deviation(logits), inputs=inputs)
 
 
-def measure_singular_values(trial: TrialRun, phase: str, step: int) -> None:
-    """Records the singular values of every layer's weights, where the trial measures them."""
-    if not trial.settings.measure.singular_values:
-        return
-    for layer, weights in enumerate(trial.network.weights, start=1):
-        for component, values in enumerate(measures.singular_values(weights).unbind(1), start=1):
-            trial.recorder.record(phase, step, "singular_value", values, layer, component=component)
+def measure_distributions(trial: TrialRun, phase: str, step: int) -> None:
+    """Records the singular values of every layer's weights, and how readout probabilities are distributed, where the
+    trial measures them."""
+    wanted, recorder, network = trial.settings.measure, trial.recorder, trial.network
+    for layer, weights in enumerate(network.weights if wanted.singular_values else (), start=1):
+        recorder.record_components(phase, step, "singular_value", measures.singular_values(weights), layer)
+    for inputs, images in _feature_images(trial) if wanted.readout_distribution else ():
+        logits = networks.forward(network, images).logits
+        recorder.record(phase, step, "readout_wilcoxon", measures.readout_wilcoxon(logits), inputs=inputs)
+        quantiles = measures.readout_quantiles(logits)
+        recorder.record_components(phase, step, "readout_quantile", quantiles, inputs=inputs)
 
 
 def measure_weight_path(trial: TrialRun) -> None:
@@ -86,15 +122,18 @@ def measure_weight_path(trial: TrialRun) -> None:
         )
 
 
-def measure_test_images(trial: TrialRun, phase: str, inputs: Inputs, images: Tensor, labels: Tensor) -> None:
-    """Records how the network does on ``images`` that have those labels."""
-    logits = supervised.readout(trial.network, images)
+def measure_test_images(
+    trial: TrialRun, phase: str, step: int, inputs: Inputs, logits: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Records how the network does on test images for which it has these ``logits`` and that have those labels: loss,
+    accuracy, calibration. Returns the first two."""
     loss, accuracy = supervised.loss_and_accuracy(logits, labels)
-    error = measures.expected_calibration_error(logits, labels)
-    trial.recorder.record(phase, 0, "loss", loss, inputs=inputs)
-    trial.recorder.record(phase, 0, "accuracy", accuracy, inputs=inputs)
-    trial.recorder.record(phase, 0, "expected_calibration_error", error, inputs=inputs)
-    trial.recorder.record(phase, 0, "readout_probability", measures.readout_probability(logits), inputs=inputs)
+    record = partial(trial.recorder.record, phase, step, inputs=inputs)
+    record("loss", loss)
+    record("accuracy", accuracy)
+    record("expected_calibration_error", measures.expected_calibration_error(logits, labels))
+    record("expected_calibration_error_10_bins", measures.expected_calibration_error(logits, labels, bins=10))
+    return loss, accuracy
 
 
 def finite_replicas(tensor: Tensor) -> Tensor:
@@ -104,12 +143,19 @@ def finite_replicas(tensor: Tensor) -> Tensor:
 
 def weight_measures(rule: Rule, network: networks.Network) -> Iterator[tuple[str, int, Tensor]]:
     """What is measured of the weights: metric, layer, and the value of each replica."""
-    functions = {name: resolved(metric.function) for name, metric in METRICS.items() if metric.function is not None}
+    of_weights, of_spectrum, of_carrier = (
+        {name: resolved(getattr(row, kind)) for name, row in METRICS.items() if getattr(row, kind) is not None}
+        for kind in ("function", "of_spectrum", "of_carrier")
+    )
     for layer, weights in enumerate(network.weights, start=1):
-        for metric, function in functions.items():
+        squares = measures.squared_singular_values(weights)
+        for metric, function in of_weights.items():
             yield metric, layer, function(weights)
+        for metric, function in of_spectrum.items():
+            yield metric, layer, function(squares)
     for layer, (path, sent_by) in enumerate(credit.alignment_pairs(rule, network), start=2):
-        yield "alignment_angle", layer, measures.alignment_angle(path, sent_by)
+        for metric, function in of_carrier.items():
+            yield metric, layer, function(path, sent_by)
 
 
 def adaptation_measures(curve: meta.AdaptationCurve) -> Iterator[tuple[int, str, Tensor]]:

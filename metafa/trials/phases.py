@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -21,7 +22,7 @@ from metafa.studies.phases import (
     SupervisedPhase,
     WholeDatasetsPhase,
 )
-from metafa.trials.measuring import adaptation_measures, measure_network, measure_singular_values, measure_test_images
+from metafa.trials.measuring import adaptation_measures, measure_distributions, measure_network, measure_test_images
 from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, rates_of
 from metafa.trials.whole_datasets import courses_of, measure_whole_datasets, record_meta_losses
 
@@ -55,7 +56,7 @@ def run_soft_alignment(trial: TrialRun, phase: SoftAlignmentPhase) -> None:
         if step:
             controls.align(trial.network, trial.rule, phase.angle)
         measure_network(trial, phase.name, step)
-        measure_singular_values(trial, phase.name, step)
+        measure_distributions(trial, phase.name, step)
     trial.advance(1.0)
 
 
@@ -69,13 +70,10 @@ def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
 
     def measure(step: int) -> None:
         logits = supervised.readout(trial.network, test.images)
-        loss, accuracy = supervised.loss_and_accuracy(logits, test.labels)
-        error = measures.expected_calibration_error(logits, test.labels)
-        of_training, _ = supervised.evaluate(trial.network, training, chosen)
-        trial.recorder.record(phase.name, step, "loss", loss, inputs=tested)
-        trial.recorder.record(phase.name, step, "accuracy", accuracy, inputs=tested)
-        trial.recorder.record(phase.name, step, "generalization_error", loss - of_training, inputs=tested)
-        trial.recorder.record(phase.name, step, "expected_calibration_error", error, inputs=tested)
+        loss, accuracy = measure_test_images(trial, phase.name, step, tested, logits, test.labels)
+        training_loss, training_accuracy = supervised.evaluate(trial.network, training, chosen)
+        trial.recorder.record(phase.name, step, "generalization_error", loss - training_loss, inputs=tested)
+        trial.recorder.record(phase.name, step, "generalization_gap", training_accuracy - accuracy, inputs=tested)
 
     trial.train(phase.name, total, steps, measure)
 
@@ -91,21 +89,31 @@ def run_whole_datasets(trial: TrialRun, phase: WholeDatasetsPhase) -> None:
 
 
 def run_out_of_distribution(trial: TrialRun, phase: OutOfDistributionPhase) -> None:
-    """The loss, accuracy and calibration on each set of images; the same noise on them in every trial."""
+    """The loss, accuracy, calibration and confidence on each set of images, and how well confidence tells it from the
+    dataset's own; the same noise on them in every trial."""
     dataset = trial.settings.datasets()[phase.name]
     (_, test), shape = trial.datasets[dataset], DATASETS[dataset].shape
     images = _pictures(test.images, shape)
-    measure_test_images(trial, phase.name, Inputs(dataset), test.images, test.labels)
+    unchanged = supervised.readout(trial.network, test.images)
+
+    def measure(inputs: Inputs, logits: Tensor, labels: Tensor) -> None:
+        measure_test_images(trial, phase.name, 0, inputs, logits, labels)
+        record = partial(trial.recorder.record, phase.name, 0, inputs=inputs)
+        record("readout_probability", measures.readout_probability(logits))
+        if inputs != Inputs(dataset):
+            record("auroc", measures.auroc(unchanged, logits))
+
+    measure(Inputs(dataset), unchanged, test.labels)
     for shift, strength in phase.shifts:
         generator = Streams(trial.settings.seed, (0,), "cpu").generators(f"out_of_distribution/{shift}")[0]
         changed = shifts.shifted(shift, images, strength, generator)
-        measure_test_images(trial, phase.name, Inputs(dataset, shift, strength), _flat(changed), test.labels)
+        measure(Inputs(dataset, shift, strength), supervised.readout(trial.network, _flat(changed)), test.labels)
     for name in dict.fromkeys(phase.datasets):
         if name == dataset:
             continue
         _, other = trial.datasets[name]
         resized = shifts.resized(_pictures(other.images, DATASETS[name].shape), (shape[0], shape[1]))
-        measure_test_images(trial, phase.name, Inputs(name), _flat(resized), other.labels)
+        measure(Inputs(name), supervised.readout(trial.network, _flat(resized)), other.labels)
     trial.advance(1.0)
 
 

@@ -96,6 +96,19 @@ class Recorder:
                 self._note_divergence(replica, phase, step, metric)
         self.outcome.rows += rows
 
+    def record_components(
+        self,
+        phase: str,
+        step: int,
+        metric: str,
+        values: Tensor,
+        layer: int | None = None,
+        inputs: Inputs = NO_INPUTS,
+    ) -> None:
+        """As `record`, of ``[replica, component]``; components are numbered from 1."""
+        for component, of_component in enumerate(values.cpu().unbind(1), start=1):
+            self.record(phase, step, metric, of_component, layer, inputs, component)
+
     def apart(self, measure: Callable[[], None]) -> list[dict[str, Any]]:
         """The rows that ``measure`` records, which then are no part of what the trial leaves behind: that depends on
         nothing but the trial's settings."""

@@ -23,7 +23,13 @@ from metafa.studies.needs import trained_datasets
 from metafa.studies.phases import EvaluatePhase, NoisePhase, TaskSettings
 from metafa.studies.settings import TrialSettings
 from metafa.trials.checkpoints import Checkpoint
-from metafa.trials.measuring import PROBE_IMAGES, finite_replicas, measure_network, measure_singular_values
+from metafa.trials.measuring import (
+    FEATURE_IMAGES,
+    PROBE_IMAGES,
+    finite_replicas,
+    measure_distributions,
+    measure_network,
+)
 from metafa.trials.recording import Outcome, Recorder, measuring_steps
 from metafa.trials.sources import Sources
 
@@ -75,8 +81,9 @@ class TrialRun:
         noises = [phase for phase in settings.phases if isinstance(phase, NoisePhase)]
         self._noises: dict[noise.Noise, noise.Noise] = {}
         distribution = self.noise(noises[0]) if noises else noise.Noise()
-        self.noise_images = noise.draw_inputs(
-            distribution, PROBE_IMAGES, pixels, self.streams.generators("measure/noise")
+        self.noise_images, self.feature_noise = (
+            noise.draw_inputs(distribution, number, pixels, self.streams.generators(name))
+            for name, number in (("measure/noise", PROBE_IMAGES), ("measure/features", FEATURE_IMAGES))
         )
         self._drawn: dict[tuple, Episodes] = {}
 
@@ -190,7 +197,7 @@ class TrialRun:
 
         if not self.resume.steps:
             measure_network(self, phase, 0)
-            measure_singular_values(self, phase, 0)
+            measure_distributions(self, phase, 0)
             measure(0)
         for step in controls.carried(control, steps):
             self.recorder.note_broken(step.number, finite_replicas(step.logits))
@@ -206,7 +213,7 @@ class TrialRun:
                 self._watch.judged(phase, step.number, self.recorder.outcome, rows)
             if step.number == total:
                 controls.leave(control, self.network)
-                measure_singular_values(self, phase, total)
+                measure_distributions(self, phase, total)
             elif step.number % CHECKPOINT_STEPS == 0:
                 self._watch.checkpoint(partial(self.checkpoint, step))
             if total >= 20 and step.number % (total // 20) == 0:

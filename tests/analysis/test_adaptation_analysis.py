@@ -37,7 +37,7 @@ def measured(trial):
         for layer in (2, 3):
             for step in sorted({0, 1, noise}):
                 yield row | {"layer": layer, "step": step, "value": 90 + off - layer * turns * step / 100}
-        row |= {"metric": "effective_dimensionality", "layer": 1, "step": 0, "value": 18.0}
+        row |= {"metric": "participation_ratio", "layer": 1, "step": 0, "value": 18.0}
         yield row
         row |= {"metric": "readout_probability", "layer": None, "inputs": "noise", "value": 0.3}
         yield row
@@ -77,12 +77,12 @@ def test_curves_have_the_known_means_and_intervals(address: str, tmp_path: Path,
     for layer in (2, 3):
         row = alignment.loc[("feedback_alignment", 1000, "alignment_angle", layer, 1000)]
         assert row["value"] == pytest.approx(90 + OFFSETS.mean() - 10 * layer)
-    assert alignment.loc[("backprop", 0, "effective_dimensionality", 1, 0), "value"] == 18
+    assert alignment.loc[("backprop", 0, "participation_ratio", 1, 0), "value"] == 18
     figures = {path.name for path in (tmp_path / "out").glob("*.svg")}
     assert figures == {
         "adaptation.svg",
         "alignment_angle.svg",
-        "effective_dimensionality.svg",
+        "participation_ratio.svg",
         "readout_probability.svg",
     }
 

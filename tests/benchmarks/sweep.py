@@ -298,7 +298,7 @@ step = "mean"
 expect = "lower"
 """
 OF_TRAINING = [
-    *((metric, layer, None, None) for metric in ("effective_dimensionality", "effective_rank") for layer in (1, 2)),
+    *((metric, layer, None, None) for metric in ("participation_ratio", "effective_rank") for layer in (1, 2)),
     ("alignment_angle", 2, None, None),
     *(
         (metric, None, None, task)

@@ -1,7 +1,12 @@
+import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import linalg, stats
+from sklearn.metrics import roc_auc_score
+from sklearn.metrics.pairwise import cosine_similarity
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from metafa.learning import measures
@@ -34,16 +39,86 @@ def test_dimensionality_of_a_known_spectrum(shape: tuple[int, int]) -> None:
     left = torch.linalg.qr(torch.randn(shape[0], shape[0], generator=generator, dtype=torch.float64)).Q[:, :6]
     right = torch.linalg.qr(torch.randn(shape[1], shape[1], generator=generator, dtype=torch.float64)).Q[:, :6]
     matrix = (left * values @ right.T)[None]
-    shares = [9 / 14, 4 / 14, 1 / 14]
-    assert measures.effective_dimensionality(matrix).item() == pytest.approx(14**2 / (81 + 16 + 1), rel=1e-9)
-    entropy = -sum(p * math.log(p) for p in shares)
-    assert measures.effective_rank(matrix).item() == pytest.approx(math.exp(entropy), rel=1e-9)
+    squares = measures.squared_singular_values(matrix)
+    assert measures.participation_ratio(squares).item() == pytest.approx(14**2 / (81 + 16 + 1), rel=1e-9)
+    for measure, shares in (
+        (measures.effective_rank, [3 / 6, 2 / 6, 1 / 6]),
+        (measures.squared_effective_rank, [9 / 14, 4 / 14, 1 / 14]),
+    ):
+        assert measure(squares).item() == pytest.approx(math.exp(-sum(p * math.log(p) for p in shares)), rel=1e-9)
+
+
+def test_effective_rank_is_the_entropy_of_scipys_singular_values() -> None:
+    weights = torch.randn(3, 30, 50, generator=torch.Generator().manual_seed(0))
+    found = measures.effective_rank(measures.squared_singular_values(weights))
+    wanted = [math.exp(stats.entropy(linalg.svdvals(one.double().numpy()))) for one in weights]
+    assert found.tolist() == pytest.approx(wanted, rel=1e-10)
 
 
 def test_dimensionality_is_that_of_the_identity_and_of_one_direction() -> None:
-    assert measures.effective_dimensionality(torch.eye(7)[None]).item() == pytest.approx(7)
-    assert measures.effective_rank(torch.eye(7)[None]).item() == pytest.approx(7)
-    assert measures.effective_dimensionality(torch.ones(1, 4, 7)).item() == pytest.approx(1)
+    for measure in (measures.participation_ratio, measures.squared_effective_rank, measures.effective_rank):
+        for matrix, wanted in ((torch.eye(7)[None], 7), (torch.ones(1, 4, 7), 1)):
+            assert measure(measures.squared_singular_values(matrix)).item() == pytest.approx(wanted, rel=1e-12)
+        assert measure(measures.squared_singular_values(torch.zeros(1, 4, 7))).isnan().all()
+
+
+def test_the_angle_of_each_unit_is_that_of_its_columns() -> None:
+    """Of a unit without weights there is none, and the mean is over the others."""
+    generator = torch.Generator().manual_seed(0)
+    w, b = (torch.randn(2, 10, 5, generator=generator) for _ in range(2))
+    w[0, :, 0], b[0, :, 1], w[1, :, 2] = b[0, :, 0] * 3, -w[0, :, 1], 0
+    found = measures.unit_alignment_angles(w, b)
+    for replica, unit in itertools.product(range(2), range(5)):
+        x, y = w[replica, :, unit].double(), b[replica, :, unit].double()
+        if x.norm():
+            wanted = math.degrees(math.acos((x @ y / x.norm() / y.norm()).clamp(-1, 1)))
+            assert found[replica, unit].item() == pytest.approx(wanted, abs=1e-5)
+    assert found[0, :2].tolist() == pytest.approx([0, 180], abs=1e-5)
+    assert found[1, 2].isnan()
+    means = measures.unit_alignment_angle(w, b)
+    assert means.tolist() == pytest.approx([found[0].mean().item(), found[1, [0, 1, 3, 4]].mean().item()])
+
+
+def test_a_layer_with_an_angle_of_90_degrees_may_have_units_of_0_and_180() -> None:
+    """What tells the angle of a layer as one vector from that of its units."""
+    weights = torch.eye(2)[None]
+    feedback = torch.tensor([[[1.0, 0.0], [0.0, -1.0]]])
+    assert measures.alignment_angle(weights, feedback).item() == pytest.approx(90)
+    assert measures.unit_alignment_angles(weights, feedback)[0].tolist() == pytest.approx([0, 180])
+    longer = torch.tensor([[[3.0, 0.0], [0.0, 1.0]]])  # it weighs units by their size, where their mean does not
+    assert measures.alignment_angle(longer, feedback).item() < 70
+    assert measures.unit_alignment_angle(longer, feedback).item() == pytest.approx(90)
+
+
+def test_distance_from_feedback() -> None:
+    weights, feedback = torch.zeros(1, 2, 2), torch.tensor([[[3.0, 0.0], [0.0, 4.0]]])
+    assert measures.feedback_distance(weights, feedback).item() == 5
+    assert measures.feedback_distance(feedback, feedback).item() == 0
+
+
+def test_the_rank_of_features_is_that_of_their_cosine_similarities() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.relu(torch.randn(2, 40, 12, generator=generator))
+    features[1, :, 3] = 0  # of which nothing remains, though scikit-learn has it in the matrix, all zeros
+    found = measures.feature_rank(features)
+    for replica in range(2):
+        gram = cosine_similarity(features[replica].double().numpy().T)
+        assert gram.shape == (12, 12)
+        wanted = math.exp(stats.entropy(linalg.svdvals(gram)))
+        assert found[replica].item() == pytest.approx(wanted, rel=1e-8)
+    others = [unit for unit in range(12) if unit != 3]
+    assert measures.feature_rank(features[1:, :, others]).item() == pytest.approx(found[1].item(), rel=1e-12)
+
+
+def test_the_rank_of_features_of_known_directions() -> None:
+    """Two groups of units that answer alike have rank 2, however large their answers; silent ones add nothing."""
+    a, b = torch.tensor([1.0, 2.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 5.0, 1.0])
+    features = torch.stack([a, 10 * a, b, 3 * b, torch.zeros(4)], 1)[None]
+    assert measures.feature_rank(features).item() == pytest.approx(2, rel=1e-6)
+    assert measures.feature_rank(torch.eye(6)[None]).item() == pytest.approx(6)
+    assert measures.feature_rank(torch.zeros(1, 4, 3)).isnan().all()
+    broken = torch.stack([features[0], torch.full_like(features[0], torch.nan)])
+    assert measures.feature_rank(broken).isnan().tolist() == [False, True]
 
 
 def test_singular_values_are_those_that_a_matrix_was_made_of() -> None:
@@ -58,7 +133,7 @@ def test_singular_values_are_those_that_a_matrix_was_made_of() -> None:
 
 def test_a_diverged_replica_is_not_a_number_and_leaves_the_others() -> None:
     broken = torch.stack([torch.full((3, 4), torch.inf), torch.ones(3, 4)])
-    found = measures.effective_dimensionality(broken)
+    found = measures.participation_ratio(measures.squared_singular_values(broken))
     assert found[0].isnan()
     assert found[1].item() == pytest.approx(1)
 
@@ -71,13 +146,55 @@ def test_readout_of_known_probabilities() -> None:
     assert measures.readout_deviation(torch.zeros(1, 5, 4)).item() == 0
 
 
-def test_calibration_error_equals_torchmetrics() -> None:
+def test_wilcoxons_test_of_a_readout_is_that_of_scipy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 400, 4, generator=generator) * torch.tensor([0.01, 3.0, 0.0])[:, None, None]
+    logits = torch.cat([logits, torch.full((1, 400, 4), torch.nan)])
+    found = measures.readout_wilcoxon(logits)
+    for replica in range(2):
+        p = torch.softmax(logits[replica].double(), -1).flatten().numpy()
+        assert found[replica].item() == pytest.approx(stats.wilcoxon(p - 0.25).pvalue, rel=1e-12)
+    assert found[1] < 1e-3 < found[0], "large logits crowd near 0, small ones are about chance"
+    assert found[2] == 1, "a readout that is chance everywhere"
+    assert found[3].isnan()
+
+
+def test_quantiles_of_known_readouts() -> None:
+    """Of probabilities 0.01 to 0.99, each once, and their complements: the quantile of each percent is that percent."""
+    p = torch.arange(1, 100, dtype=torch.float64) / 100
+    logits = torch.stack([p.log(), (1 - p).log()], -1)[None]
+    found = measures.readout_quantiles(torch.cat([logits, torch.full_like(logits, torch.nan)]))
+    assert found.shape == (2, 99)
+    assert found[0].tolist() == pytest.approx(np.quantile(np.repeat(p.numpy(), 2), np.arange(1, 100) / 100), rel=1e-9)
+    assert found[0, 49].item() == pytest.approx(0.5)
+    assert found[1].isnan().all()
+
+
+def test_auroc_equals_scikit_learns_with_ties_too() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inside, outside = 2 * torch.randn(3, 300, 4, generator=generator), torch.randn(3, 200, 4, generator=generator)
+    inside[1], outside[1] = (one[1].round().clamp(-1, 1) for one in (inside, outside))  # of few different logits
+    inside[2, 0] = torch.nan
+    found = measures.auroc(inside, outside)
+    inner = [1] * 300 + [0] * 200
+    for replica in range(2):
+        both = torch.cat([inside[replica], outside[replica]]).double()
+        scores = torch.softmax(both, -1).amax(-1)
+        assert (len(scores.unique()) < 50) == (replica == 1)
+        assert found[replica].item() == pytest.approx(roc_auc_score(inner, scores.numpy()), rel=1e-12)
+    assert found[2].isnan()
+    sure, unsure = torch.tensor([[[9.0, 0.0]] * 4]), torch.tensor([[[1.0, 0.0]] * 3])
+    assert [measures.auroc(*pair).item() for pair in ((sure, unsure), (unsure, sure), (sure, sure))] == [1, 0, 0.5]
+
+
+@pytest.mark.parametrize("bins", [10, 15])
+def test_calibration_error_equals_torchmetrics(bins: int) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(2, 500, 4, generator=generator)
     labels = torch.randint(4, (500,), generator=generator)
-    found = measures.expected_calibration_error(logits, labels)
+    found = measures.expected_calibration_error(logits, labels, bins)
     for replica in range(2):
-        wanted = multiclass_calibration_error(logits[replica], labels, num_classes=4, n_bins=15, norm="l1")
+        wanted = multiclass_calibration_error(logits[replica], labels, num_classes=4, n_bins=bins, norm="l1")
         # torchmetrics computes in float32
         assert found[replica].item() == pytest.approx(wanted.item(), abs=1e-5)
 

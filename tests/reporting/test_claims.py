@@ -44,6 +44,25 @@ def test_a_claim_has_a_row_for_each_number_of_noise_steps() -> None:
     assert judged["verdict"].tolist() == ["holds", "holds"]
 
 
+def test_a_claim_about_a_layer_on_given_inputs_is_about_both(tmp_path: Path) -> None:
+    """It is about its dataset's images where it names none, and about all layers where it names none."""
+
+    def ranks(trial: Trial) -> Any:
+        noisy = trial.varied["noise.steps"] > 0
+        for seed in range(6):
+            for layer, inputs in ((1, "noise"), (2, "noise"), (1, "glyphs"), (2, "glyphs")):
+                value = 50.0 - noisy * layer * (100 if inputs == "noise" else 1) + 0.1 * seed + 0.001 * seed * noisy
+                row = {"phase": "supervised", "metric": "feature_rank", "step": 5, "seed": seed}
+                yield row | {"layer": layer, "inputs": inputs, "value": value}
+
+    asked = [({"layer": 1}, -1.0), ({"layer": 2}, -2.0), ({}, -1.5), ({"layer": 2, "inputs": "noise"}, -200.0)]
+    shared = {"claim": 6, "statement": "s", "metric": "feature_rank", "phase": "supervised", "expect": "lower"}
+    text = study_of(NOISE, SUPERVISED, network={"hidden": [9, 9]}, claims=[shared | about for about, _ in asked])
+    checked = results_of(tmp_path / "made", text, ranks)
+    judged = claims.judge_all(conditions.read(tmp_path / "made"), checked.claims)
+    assert judged["difference"].tolist() == pytest.approx([wanted + 0.0025 for _, wanted in asked])
+
+
 def test_a_claim_about_the_meta_loss_is_about_all_its_tasks(tmp_path: Path) -> None:
     """Whatever dataset of the same name a phase before trains on."""
     evaluate = EVALUATE | {"task_distributions": ["glyphs", "mnist"]}

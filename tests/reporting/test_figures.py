@@ -4,6 +4,7 @@ drawing."""
 from __future__ import annotations
 
 import importlib
+import itertools
 from pathlib import Path
 from types import ModuleType
 
@@ -120,6 +121,27 @@ def test_the_course_has_a_row_a_layer_by_number_and_steps_of_its_phase(tables: T
             assert series.x.tolist() == sorted({0, 1, 100, line.condition[1]})
             expected = by_hand(tables, line, metric="alignment_angle", layer=layer).mean(1)
             np.testing.assert_allclose(series.y, expected, rtol=1e-12)
+
+
+def test_a_metric_of_layers_on_given_inputs_has_a_row_of_panels_for_each_of_both(tmp_path: Path) -> None:
+    def ranks(trial):
+        for seed, (layer, inputs), step in itertools.product(
+            range(3), itertools.product((1, 2), ("noise", "glyphs")), (0, trial.varied["noise.steps"])
+        ):
+            value = 10 * layer + len(inputs) + 0.1 * seed
+            shared = {"phase": "noise", "metric": "feature_rank", "step": step, "seed": seed}
+            yield shared | {"layer": layer, "inputs": inputs, "value": value}
+
+    synthetic_results.results_of(tmp_path / "made", STUDY, ranks)
+    tables = conditions.read(tmp_path / "made")
+    curves = figures.course_curves(tables.rows(["feature_rank"]), tables)
+    drawn = figures.course(curves, "feature_rank", tables, appearance.lines(tables))
+    assert [panel.title for panel in drawn.panels] == [
+        ("noise", f"layer {layer}", f"inputs: {inputs}") for layer in (1, 2) for inputs in ("glyphs", "noise")
+    ]
+    for panel, value in zip(drawn.panels, (16, 15, 26, 25), strict=True):
+        for series in panel.series:
+            assert series.y == pytest.approx(np.full(len(series.x), value + 0.1))
 
 
 def test_a_profile_counts_the_seeds_at_or_below_each_threshold(tables: Tables) -> None:

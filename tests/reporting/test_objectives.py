@@ -30,10 +30,10 @@ def test_what_is_best_goes_by_the_metric_or_by_what_is_said(tmp_path: Path) -> N
         "maximize noise.learning_rate": True,
         "minimize evaluate.meta_accuracy": False,
         "noise.effective_rank": True,  # as the study seeks it
-        "maximize noise.effective_dimensionality": True,
+        "maximize noise.participation_ratio": True,
     }.items():
         assert objectives.chosen(tables, searched, [asked]) == [(asked.split()[-1], maximize)]
-    for asked in ("noise.effective_dimensionality", "most noise.learning_rate"):
+    for asked in ("noise.participation_ratio", "most noise.learning_rate"):
         with pytest.raises(ResultsError, match=r"'minimize noise.* or 'maximize noise"):
             objectives.chosen(tables, searched, [asked])
 

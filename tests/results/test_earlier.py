@@ -1,16 +1,20 @@
-"""Results of versions of metafa that said `iterations` for `outer_steps`, and `task` for `inputs` and `shift`."""
+"""Results of versions of metafa that said `iterations` for `outer_steps`, `task` for `inputs` and `shift`, and
+`effective_rank` of squared singular values."""
 
+import io
+import itertools
 import json
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import synthetic_results
 
 from metafa.errors import PartError, ResultsError, StudyError
-from metafa.reporting import report
-from metafa.results import addresses, earlier, parts, preparation, upkeep
+from metafa.reporting import claims, conditions, report
+from metafa.results import addresses, continuing, earlier, parts, preparation, sealing, upkeep
 from metafa.results.columns import MEASUREMENTS
 from metafa.results.tables import load, read_table
 from metafa.running import overview
@@ -259,3 +263,129 @@ expect = "higher"
     assert picked == {("usps", NAMES_OF_BEFORE[name]) for name in chosen}
     with pytest.raises(StudyError, match=r"task: unknown key.*did you mean 'inputs' or 'shift'"):
         study.parse(text)
+
+
+def study_of_ranks(dimensionality: str, rank: str) -> str:
+    """A study about two measures of which these are the names."""
+    return f"""\
+seeds = 2
+[[phases]]
+phase = "noise"
+steps = {{ choices = [0, 10] }}
+[[phases]]
+phase = "evaluate"
+task_distributions = ["glyphs"]
+[early_stopping]
+method = "median"
+metric = "noise.{dimensionality}"
+direction = "minimize"
+[[claims]]
+claim = 5
+statement = "It falls"
+metric = "{dimensionality}"
+phase = "noise"
+compare = "start"
+expect = "lower"
+[[claims]]
+claim = 6
+statement = "So does this"
+metric = "{rank}"
+phase = "noise"
+compare = "start"
+expect = "lower"
+"""
+
+
+NOW, BEFORE = (
+    study_of_ranks("participation_ratio", "squared_effective_rank"),
+    study_of_ranks("effective_dimensionality", "effective_rank"),
+)
+OLD_NAMES = {"participation_ratio": "effective_dimensionality", "squared_effective_rank": "effective_rank"}
+
+
+def ranks(trial):
+    for seed, step, layer in itertools.product(range(2), (0, trial.varied["noise.steps"]), (1, 2)):
+        shared = {"seed": seed, "phase": "noise", "step": step, "layer": layer}
+        yield shared | {"metric": "participation_ratio", "value": 60.0 - step - seed}
+        yield shared | {"metric": "squared_effective_rank", "value": 80.0 - step - seed / 2}
+
+
+@pytest.fixture(params=["a part a trial", "compacted", "compacted by this version"])
+def of_numerics_5(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Results as numerics 5 called their metrics."""
+    folder = tmp_path / "made"
+    checked = study.parse(NOW, default_name="made")
+    preparation.prepare(addresses.at(folder), checked)
+    for one in checked.trials:
+        synthetic_results.put(folder, checked, one, ranks(one), numerics=5)
+    if request.param == "compacted":
+        assert upkeep.compact(addresses.at(folder)) == 2
+    for path in folder.glob("measurements/*.parquet"):
+        rows = pq.read_table(path)
+        metadata = {key: value for key, value in rows.schema.metadata.items() if key != earlier.METRICS_OF}
+        metrics = pa.array([OLD_NAMES[name] for name in rows["metric"].to_pylist()])
+        rows = rows.set_column(rows.column_names.index("metric"), "metric", metrics).replace_schema_metadata(metadata)
+        content = io.BytesIO()
+        pq.write_table(rows, content)
+        path.write_bytes(sealing.seal(content.getvalue()))
+    (folder / "study.toml").write_text(BEFORE)
+    if request.param == "compacted by this version":
+        assert upkeep.compact(addresses.at(folder)) == 2
+    return folder
+
+
+def test_ranks_of_before_are_read_as_what_they_are(of_numerics_5: Path) -> None:
+    store = addresses.at(of_numerics_5)
+    trials, measurements = load(of_numerics_5)
+    steps = dict(zip(trials["trial_id"], trials["noise.steps"], strict=True))
+    assert sorted(steps.values()) == [0, 10]
+    last = measurements[measurements["step"] == measurements["trial_id"].map(steps)]
+    found = last.groupby(["metric", last["trial_id"].map(steps)])["value"].mean()
+    assert found.to_dict() == {
+        **{("participation_ratio", step): 59.5 - step for step in (0, 10)},
+        **{("squared_effective_rank", step): 79.75 - step for step in (0, 10)},
+    }
+    known = preparation.read_study(store)
+    assert [claim.metric for claim in known.claims] == ["participation_ratio", "squared_effective_rank"]
+    assert known.early_stopping is not None
+    assert known.early_stopping.metric == "noise.participation_ratio"
+    assert "effective_dimensionality" in known.text, "what is shown is the file as it was"
+    judged = claims.judge_all(conditions.read(of_numerics_5), known.claims)
+    assert judged["difference"].tolist() == pytest.approx([-10, -10])
+
+
+def test_ranks_of_before_are_not_continued(of_numerics_5: Path) -> None:
+    store = addresses.at(of_numerics_5)
+    preparation.check(store, study.parse(NOW, default_name="made"))
+    with pytest.raises(ResultsError, match="2 trials of this study from a version of metafa with other numerics"):
+        continuing.continued_rows(store)
+
+
+def test_ranks_of_now_are_not_taken_for_those_of_before(tmp_path: Path) -> None:
+    text = study_of_ranks("participation_ratio", "effective_rank")
+
+    def of_now(trial):
+        return [row | {"metric": row["metric"].replace("squared_", "")} for row in ranks(trial)]
+
+    synthetic_results.results_of(tmp_path / "made", text, of_now)
+    store = addresses.at(tmp_path / "made")
+    for _ in range(2):
+        assert set(load(tmp_path / "made").measurements["metric"]) == {"participation_ratio", "effective_rank"}
+        assert preparation.read_study(store).claims[1].metric == "effective_rank"
+        upkeep.compact(store)
+
+
+def test_a_study_that_says_a_name_of_before_is_told_the_new_one() -> None:
+    with pytest.raises(StudyError) as error:
+        study.parse(BEFORE)
+    of_claim, of_stopping = (message.partition(": ")[2] for message in error.value.messages)
+    assert of_claim == "claims[0].metric: found 'effective_dimensionality', which is called 'participation_ratio' now"
+    assert of_stopping.endswith("which is called 'noise.participation_ratio' now")
+    searched = """\
+search = { method = "tpe", trials = 2, objectives = ["noise.effective_dimensionality"], directions = ["minimize"] }
+phases = [{ phase = "noise", steps = { low = 1, high = 9 } }, { phase = "evaluate", task_distributions = ["glyphs"] }]
+"""
+    with pytest.raises(StudyError, match=r"which is called 'noise\.participation_ratio' now"):
+        study.parse(searched)
+    of_results = study.parse(searched, has_results=True, numerics=5)
+    assert of_results.search.objectives == ["noise.participation_ratio"]

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import synthetic_results
+from study_texts import study_with
+from trial_runs import run, settings_of
 
 from metafa.learning import products
 from metafa.results import addresses, preparation
@@ -35,3 +37,22 @@ def test_results_of_another_library_of_products_are_named(library: str | None, s
     told = outline.products(checked, store)
     assert (told is not None) == sentence
     assert told is None or ("products of another;" in told and f"are of {products.library('cpu')}," in told)
+
+
+def test_what_is_recorded_of_many_components_is_counted() -> None:
+    """As many rows as a trial then has, where all of its moments differ."""
+    base = {
+        "seeds": 3,
+        "network": {"hidden": [20, 10]},
+        "phases": [{"phase": "noise", "steps": 100}, {"phase": "supervised", "dataset": "digits", "steps": 100}],
+        "measure": {"points": 5, "units": True, "last_layer_weights": True},
+    }
+    settings = settings_of(base)
+    rows = run(settings).rows
+    units = sum(row["metric"] == "alignment_angle_of_unit" for row in rows)
+    weights = sum(row["metric"] in ("last_layer_weight", "last_layer_feedback") for row in rows)
+    assert list(outline.component_rows(study.parse(study_with(base)))) == [
+        f"`measure.units` records up to {units:,} measurements in a trial",
+        f"`measure.last_layer_weights` records up to {weights:,} measurements in a trial",
+    ]
+    assert not list(outline.component_rows(study.parse(STUDY)))

@@ -145,6 +145,28 @@ def claiming(claim: dict[str, Any], **changes: Any) -> str:
         ("alignment_angle", "noise", {"inputs": "noise"}, "alignment_angle is of no inputs"),
         ("alignment_angle", "noise", {"layer": 9}, "found 9, but the networks have 2 layers"),
         ("alignment_angle", "noise", {"layer": 1}, "the first layer has no feedback"),
+        ("feedback_distance", "noise", {"layer": 1}, "no feedback, and so no feedback_distance; layers count from 2"),
+        (
+            "feature_rank",
+            "noise",
+            {"layer": 2, "inputs": "noise"},
+            "the last layer, 2, is the readout; feature_rank is",
+        ),
+        (
+            "feature_rank",
+            "noise",
+            {"layer": 1},
+            "`inputs` has to say on which inputs feature_rank is meant, of 'digits'",
+        ),
+        ("readout_wilcoxon", "noise", {}, "'noise' does not measure 'readout_wilcoxon'"),
+        ("auroc", "out_of_distribution", {"inputs": "digits"}, "'digits' is measured with a shift alone"),
+        ("auroc", "supervised", {}, "'supervised' does not measure 'auroc'"),
+        (
+            "effective_dimensionality",
+            "noise",
+            {},
+            "found 'effective_dimensionality', which is called 'participation_ratio'",
+        ),
         ("accuracy", "supervised", {"layer": 2}, "accuracy is not of a layer; leave `layer` out"),
         (
             "accuracy",

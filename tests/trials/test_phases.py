@@ -63,8 +63,11 @@ def test_images_out_of_distribution_are_tested_by_shift_strength_and_dataset() -
     digits = ("digits", None, None)
     shifts = [("translation", 0.0), ("translation", 1.0), ("pixel_noise", 0.5)]
     inputs = {digits, *(("digits", *shift) for shift in shifts), ("glyphs", None, None)}
-    metrics = {"loss", "accuracy", "expected_calibration_error", "readout_probability"}
-    assert tested.keys() == {(metric, *one) for metric in metrics for one in inputs}
+    metrics = {"loss", "accuracy", "expected_calibration_error", "expected_calibration_error_10_bins"}
+    metrics |= {"readout_probability"}
+    of_others = {("auroc", *one) for one in inputs - {digits}}
+    assert tested.keys() == {(metric, *one) for metric in metrics for one in inputs} | of_others
+    assert tested["auroc", "digits", "translation", 0.0] == 0.5, "images that are the same"
     for metric in metrics:
         assert tested[metric, "digits", "translation", 0.0] == tested[metric, *digits]
     # what the training phase measured last, of the same images and weights

@@ -103,7 +103,7 @@ def test_what_is_no_number_by_design_is_no_divergence() -> None:
 
     outcome = run(scaled(1e-60))
     none = {row["metric"] for row in outcome.rows if not math.isfinite(row["value"])}
-    assert none == {"alignment_angle", "weight_path", "weight_path_variance"}
+    assert none == {"alignment_angle", "unit_alignment_angle", "weight_path", "weight_path_variance"}
     assert not outcome.divergences
     outcome = run(scaled(1e39))
     assert set(outcome.divergences.values()) == {recording.Divergence(seed, None, "noise", 0) for seed in (0, 1)}

@@ -33,7 +33,7 @@ def test_conditions_with_a_seed_in_common_start_from_the_same_network_and_tasks(
         {"seeds": 3},
     ):
         other = values(trial.run(settings_of(ON_TASKS, **changes), sources).rows, phase="noise", step=0)
-        for metric in ("alignment_angle", "effective_dimensionality", "readout_probability"):
+        for metric in ("alignment_angle", "participation_ratio", "readout_probability"):
             ours = {k: v for k, v in one.items() if k[4] == metric}
             assert ours
             # packed with another seed, a product may be rounded otherwise
