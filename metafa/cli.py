@@ -121,7 +121,7 @@ def check(path: StudyFile, results_address: ResultsOption = None) -> None:
     for sentence in data.overlaps(checked.examples, images):
         screen.print(f"data     {sentence}", soft_wrap=True)
     for name in images.absent:
-        screen.print(f"data     {name} is not on this machine; `metafa run` downloads it")
+        screen.print(f"data     {name} is not on this machine; `metafa run` downloads it", soft_wrap=True)
 
 
 @app.command()
@@ -243,14 +243,17 @@ def schema() -> None:
 @app.command()
 def tasks() -> None:
     """List the task distributions and the datasets, and whether their data is on this machine."""
-    from metafa.tasks import DATASETS, TASK_DISTRIBUTIONS, data_folder
+    from metafa.tasks import DATASETS, PARTS, SPLITS, TASK_DISTRIBUTIONS, data_folder
 
+    kinds = (("task distribution", TASK_DISTRIBUTIONS, SPLITS), ("dataset", DATASETS, PARTS))
     with usable("METAFA_DATA"):
-        for kind, known in (("task distribution", TASK_DISTRIBUTIONS), ("dataset", DATASETS)):
+        for kind, known, parts in kinds:
             table = Table(kind, "data", "what it is")
             for name, source in known.items():
+                parts_here = [part for part in parts if source.here(part)]
+                said = "here" if len(parts_here) == len(parts) else f"{' and '.join(parts_here)} here"
                 absent = "downloaded on first use" if source.downloads else "not here"
-                table.add_row(name, Text("here", "green") if source.here() else absent, source.description)
+                table.add_row(name, Text(said, "green") if parts_here else absent, source.description)
             screen.print(table)
         screen.print(f"Data is looked for in {data_folder()}; set METAFA_DATA to look elsewhere.", soft_wrap=True)
 

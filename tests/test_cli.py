@@ -112,7 +112,7 @@ def test_check_tells_what_would_run_and_writes_nothing(here: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "good: Why?" in result.stdout
     assert "trials   1 of 8 seeds, 0 of them done, in results/good" in result.stdout
-    assert "data     kmnist is not on this machine" in result.stdout
+    assert "data     evaluate.task_distributions: kmnist is not on this machine" in result.stdout
     assert [path.name for path in here.iterdir()] == ["good.toml"]
 
 

@@ -101,8 +101,8 @@ def random_step(control: Control, trained: Network) -> tuple[Parameters, ...]:
     itself. The direction is the same wherever the training is controlled, so that the step grows along a line."""
     made: list[dict[str, Tensor]] = []
     for place, (before, after) in enumerate(zip(control.start.parameters, trained.parameters, strict=True)):
-        own: dict[str, Tensor] = {}
-        for name, tensor in before.items():
+        own = dict(before)
+        for name, tensor in networks.trained(control.start.layers[place], before).items():
             generators = control.streams.generators(f"control/{name}/{place}")
             drawn = [torch.randn(tensor.shape[1:], generator=g, device=g.device) for g in generators]
             direction = torch.stack(drawn).double().flatten(1)
@@ -170,4 +170,4 @@ def _assign(network: Network, source: Network) -> None:
 
 
 def _tensors(network: Network) -> tuple[Tensor, ...]:
-    return (*network.tensors, *network.feedback)
+    return (*network.tensors, *network.feedback, *network.statistics)

@@ -140,7 +140,7 @@ def layer_gradients(network: Network, layers: Sequence[Layer], made: Signals) ->
     is. ``layers`` are the network's, or other forms of them."""
     replicas = network.replicas
     return tuple(
-        {name: torch.zeros_like(tensor) for name, tensor in own.items()}
+        {name: torch.zeros_like(tensor) for name, tensor in networks.trained(layer, own).items()}
         if error is None
         else layer.gradients(error, cache, replicas)
         for layer, own, error, cache in zip(layers, network.parameters, made.errors, made.caches, strict=True)

@@ -1,5 +1,5 @@
-"""The tables of activation functions, losses, optimizers, outer algorithms, shifts, noise inputs and controls, with
-every fact about each and without torch.
+"""The tables of activation functions, normalizations, losses, optimizers, schedules, outer algorithms, shifts, noise
+inputs and controls, with every fact about each and without torch.
 
 What a row computes stands in it as a function, or as a reference ``"module:name"`` that is imported when it is used,
 so that a study can be checked where torch is not installed or takes too long to import.
@@ -59,6 +59,14 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+NORMALIZATIONS: dict[str, Reference | None] = {
+    "none": None,
+    "batch": "metafa.learning.layers.normalization:BatchNormalization",  # Ioffe and Szegedy 2015
+}
+"""What stands between a hidden layer and its activation function: from its units to a layer; None where nothing does.
+"""
+
+
 LOSSES: dict[str, Reference] = {
     "cross_entropy": "metafa.learning.losses:CROSS_ENTROPY",
     "squared_error": "metafa.learning.losses:SQUARED_ERROR",
@@ -82,6 +90,14 @@ OPTIMIZERS: dict[str, OptimizerKind] = {
     "adam": OptimizerKind("metafa.learning.optimizers:adam"),
     "sgd": OptimizerKind("metafa.learning.optimizers:sgd", momentum=True),
 }
+
+
+SCHEDULES: dict[str, Reference | None] = {
+    "constant": None,
+    "cosine": "metafa.learning.optimizers:cosine",  # Loshchilov and Hutter 2017, eq. 5, without restarts
+}
+"""How learning rates change: from an optimizer of torch and the number of steps to a scheduler of torch; None where
+they do not."""
 
 
 @dataclass(frozen=True)

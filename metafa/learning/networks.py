@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafa.learning.kinds import ACTIVATIONS
+from metafa.learning.kinds import ACTIVATIONS, NORMALIZATIONS, resolved
 from metafa.learning.layers.activation import Activation
 from metafa.learning.layers.base import Cache, Layer, Parameters, flat
 from metafa.learning.layers.linear import Linear
@@ -69,7 +69,13 @@ class Network:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """What every rule trains: the weights of all layers, then the biases, and so on by name."""
-        return flat(self.parameters)
+        return flat([trained(*of_layer) for of_layer in zip(self.layers, self.parameters, strict=True)])
+
+    @property
+    def statistics(self) -> tuple[Tensor, ...]:
+        """What layers keep of the batches they were trained on, in no rule's hands."""
+        layers = zip(self.layers, self.parameters, strict=True)
+        return flat([{name: own[name] for name in layer.statistics} for layer, own in layers])
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
@@ -80,6 +86,11 @@ class Network:
     def biases(self) -> tuple[Tensor, ...]:
         """The bias of each layer that has one."""
         return tuple(own["bias"] for own in self.parameters if "bias" in own)
+
+
+def trained(layer: Layer, own: Parameters) -> Parameters:
+    """Those of a layer's parameters that gradients move."""
+    return {name: tensor for name, tensor in own.items() if name not in layer.statistics}
 
 
 def learning(layers: Sequence[Layer]) -> tuple[int, ...]:
@@ -93,11 +104,14 @@ def carried(layers: Sequence[Layer]) -> tuple[int, ...]:
     return tuple(i for i, layer in enumerate(layers) if layer.carried and i > lowest)
 
 
-def perceptron(sizes: Sequence[int], activation: str = "relu") -> tuple[Layer, ...]:
-    """The layers of a perceptron with ``sizes`` = inputs, hidden layers ..., outputs units."""
-    gain = ACTIVATIONS[activation].gain
+def perceptron(sizes: Sequence[int], activation: str = "relu", normalization: str = "none") -> tuple[Layer, ...]:
+    """The layers of a perceptron with ``sizes`` = inputs, hidden layers ..., outputs units; with ``normalization``, a
+    row of `NORMALIZATIONS`, between each hidden layer and its activation function."""
+    gain, normalized = ACTIVATIONS[activation].gain, NORMALIZATIONS[normalization]
     layers: list[Layer] = []
     for number in range(1, len(sizes)):
+        if number > 1 and normalized is not None:
+            layers.append(resolved(normalized)(sizes[number - 1]))
         if number > 1:
             layers.append(Activation(activation, sizes[number - 1]))
         layers.append(Linear(sizes[number - 1], sizes[number], gain, units_first=number > 1))
@@ -106,12 +120,13 @@ def perceptron(sizes: Sequence[int], activation: str = "relu") -> tuple[Layer, .
 
 def initialise(layers: Sequence[Layer], streams: Streams, loss: Loss = CROSS_ENTROPY) -> Network:
     """Networks of those layers, and no feedback yet, one replica a seed of ``streams``. Each layer draws from a stream
-    of its own."""
+    of its own; those of layers with weights are the same whatever other layers there are."""
     parameters: list[Parameters] = []
     number = 0
-    for layer in layers:
-        number += layer.learns
-        generators = streams.generators(f"weights/{number}") if layer.learns else []
+    for place, layer in enumerate(layers):
+        number += layer.carried
+        stream = f"weights/{number}" if layer.carried else f"parameters/{place}"
+        generators = streams.generators(stream) if layer.learns else []
 
         def draw(*shape: int, generators: list[torch.Generator] = generators) -> Tensor:
             return torch.stack([torch.randn(*shape, generator=g, device=g.device) for g in generators])
@@ -148,6 +163,8 @@ def features(network: Network, activity: Activity) -> tuple[Float[Tensor, "repli
     return tuple(cache for layer, cache in layers if isinstance(layer, Activation))  # which keeps its outputs
 
 
-def forward(network: Network, inputs: Float[Tensor, "replica image pixel"]) -> Activity:
-    """The forward pass of every replica on images of its own."""
-    return forward_through(network.layers, network.parameters, inputs)
+def forward(network: Network, inputs: Float[Tensor, "replica image pixel"], training: bool = False) -> Activity:
+    """The forward pass of every replica on images of its own; that of a ``training`` step may change the network's
+    `statistics`, in place."""
+    layers = [layer.in_training() for layer in network.layers] if training else network.layers
+    return forward_through(layers, network.parameters, inputs)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from metafa.learning.kinds import OPTIMIZERS as OPTIMIZERS
-from metafa.learning.kinds import resolved
+from metafa.learning.kinds import SCHEDULES, resolved
+from metafa.learning.layers.base import Parameters, flat
+
+Schedule = torch.optim.lr_scheduler.LRScheduler
 
 
 def adam(groups: list[dict], momentum: float) -> torch.optim.Optimizer:
@@ -21,19 +23,27 @@ def sgd(groups: list[dict], momentum: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, momentum=momentum, fused=True)
 
 
+def cosine(optimizer: torch.optim.Optimizer, steps: int) -> Schedule:
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """An optimizer with torch's defaults but for what is said here.
 
     learning_rates: one for all replicas; or several, each for the next of as many equal groups of replicas.
-    schedule: ``constant``, or ``cosine``, from the learning rate to 0 over ``steps`` (Loshchilov and Hutter 2017).
+    schedule: a row of `kinds.SCHEDULES`, over ``steps``.
+    l2_penalty: how many times itself is added to the gradient of every parameter, torch's ``weight_decay``.
+    max_norm: of a replica's gradient, as `clipped` has it; None where it may be of any.
     """
 
     name: str
     learning_rates: tuple[float, ...]
     momentum: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: str = "constant"
     steps: int = 0
+    l2_penalty: float = 0.0
+    max_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Update:
     """What moves parameters along gradients, and what it remembers from one step to the next."""
 
     optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.CosineAnnealingLR | None
+    schedule: Schedule | None
 
     def __call__(self, gradients: Sequence[Tensor]) -> None:
         """Moves the parameters in place; one gradient for each, all ``[replica, ...]``."""
@@ -88,11 +98,26 @@ class Update:
 def make(how: Optimizer, parameters: Sequence[Tensor]) -> Update:
     """What moves ``parameters``, all ``[replica, ...]``."""
     groups = len(how.learning_rates)
-    parts = [dict(params=_parts(parameters, groups, k), lr=rate) for k, rate in enumerate(how.learning_rates)]
+    parts: list[dict] = [
+        dict(params=_parts(parameters, groups, k), lr=rate) for k, rate in enumerate(how.learning_rates)
+    ]
+    for part in parts if how.l2_penalty else []:
+        part["weight_decay"] = how.l2_penalty
     optimizer = resolved(OPTIMIZERS[how.name].make)(parts, how.momentum)
-    if how.schedule == "constant":
-        return Update(optimizer, None)
-    return Update(optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(how.steps, 1)))
+    schedule = SCHEDULES[how.schedule]
+    return Update(optimizer, None if schedule is None else resolved(schedule)(optimizer, how.steps))
+
+
+def clipped(gradients: Sequence[Parameters], max_norm: float) -> tuple[Parameters, ...]:
+    """The gradients of each layer's parameters, ``[replica, ...]``, times what brings the norm of all that are one
+    replica's down to ``max_norm`` (Pascanu, Mikolov and Bengio 2013, algorithm 1); as torch does it, with 1e-6 added
+    to the norm. A shorter gradient stays as it is."""
+    norms = torch.stack([tensor.flatten(1).norm(dim=1) for tensor in flat(gradients)]).norm(dim=0)
+    factors = (max_norm / (norms + 1e-6)).clamp(max=1)
+    return tuple(
+        {name: tensor * factors.view(-1, *(1,) * (tensor.dim() - 1)) for name, tensor in own.items()}
+        for own in gradients
+    )
 
 
 def _parts(tensors: Sequence[Tensor], groups: int, group: int) -> list[Tensor]:

@@ -95,7 +95,7 @@ def train(learner: Learner, batches: Iterable[tuple[Tensor, Tensor]], generators
     @torch.no_grad()
     def gradient(batch: tuple[Tensor, Tensor]) -> Gradient:
         inputs, targets = batch
-        activity = networks.forward(network, inputs)
+        activity = networks.forward(network, inputs, training=True)
         gradients = credit.gradients(rule, network, activity, inputs, targets)
         return Gradient(gradients, (), activity.logits, targets)
 
@@ -112,11 +112,13 @@ def loop(
     """Moves the network and the ``others`` along the ``gradient`` of each of ``batches``, and yields after each step.
     ``generators`` are all that the training draws from."""
     network, rule, config = learner.network, learner.rule, learner.feedback_config
+    max_norm = learner.optimizer.max_norm
     update = optimizers.make(learner.optimizer, (*network.tensors, *others, *feedback.learned(rule, network)))
     restore(learner.resume, update, generators)
     for number, batch in enumerate(batches, start=learner.resume.steps + 1):
         made = gradient(batch)
-        update((*flat(made.parameters), *made.others, *feedback.gradients(rule, network, made.parameters)))
+        parameters = made.parameters if max_norm is None else optimizers.clipped(made.parameters, max_norm)
+        update((*flat(parameters), *made.others, *feedback.gradients(rule, network, parameters)))
         feedback.learn(network, rule, config, generators["feedback"])
         yield Step(number, made.logits, made.targets, lambda: carried(update, generators), network.loss)
 

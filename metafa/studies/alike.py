@@ -18,6 +18,7 @@ from metafa.studies.fields import Settings
 from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, SupervisedPhase, TaskSettings
 from metafa.studies.settings import NetworkSettings, TrialSettings
 from metafa.studies.study import Study
+from metafa.studies.training_settings import TrainingSettings
 
 
 class Around(NamedTuple):
@@ -61,7 +62,11 @@ def _trains_nothing(around: Around, phase: MetaPhase) -> bool:
     return not phase.has_steps and not phase.learn_inner_rates
 
 
-OF_TRAINING = ("batch_size", "optimizer", "learning_rate", "weight_decay")
+OF_CONVERGENCE = ("converged_patience", "converged_change")
+OF_TRAINING = (
+    *("batch_size", "optimizer", "learning_rate", "weight_decay"),
+    *("momentum", "schedule", "gradient_clipping", "l2_penalty", "converged_metric", *OF_CONVERGENCE),
+)
 OF_NOISE = ("inputs", "dataset", "mean", "standard_deviation")
 FACTS = (
     Fact(
@@ -133,6 +138,12 @@ FACTS = (
         lambda around, phase: 0 in (phase.steps, phase.epochs),
         OF_TRAINING,
         {"steps": 0, "epochs": None},
+    ),
+    Fact(
+        "converged_patience and converged_change are for a converged_metric",
+        TrainingSettings,
+        lambda around, phase: phase.converged_metric is None,
+        OF_CONVERGENCE,
     ),
     Fact(
         'a meta phase of 0 outer steps is one of outer_algorithm = "none"',

@@ -120,7 +120,8 @@ class TrialMaker:
             return None
         phases = parts[self.phases]
         outlines = tuple(one for part in phases for one in part.outlines)
-        if said := misfit(outlines) or unturnable(outlines, parts[self.numbers[("network",)]].values[0].rule):
+        (network,) = parts[self.numbers[("network",)]].values
+        if said := misfit(outlines, network.normalization) or unturnable(outlines, network.rule):
             mistakes.add((), said)
             return None
         parts[self.phases] = [

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from metafa.studies.settings import MeasureSettings
 
 Direction = Literal["minimize", "maximize"]
+Of = Literal["batch", "tasks", "readout", "probabilities", "layer", "features", "path", "dataset", "datasets", "phase"]
 
 
 class Training(NamedTuple):
@@ -25,6 +26,7 @@ class Training(NamedTuple):
     has_carriers: whether the rule carries errors through something in the weights' place, between which and them there
         is an angle.
     measure: the trial's settings of what is measured.
+    converges: whether the phase ends when its networks have converged.
     """
 
     has_steps: bool
@@ -34,6 +36,7 @@ class Training(NamedTuple):
     last: bool
     has_carriers: bool
     measure: MeasureSettings
+    converges: bool = False
 
 
 def always(training: Training) -> bool:
@@ -55,8 +58,8 @@ class Metric:
         that it is watched on, noise, a trial's datasets and its tasks' images; the ``probabilities`` that it has of
         noise and of datasets; a ``layer``; a layer's ``features`` of noise and of datasets; the ``path`` of the
         weights; each whole ``dataset`` that copies of the network are trained on, or all of these ``datasets``
-        together. None of a metric that no phase measures because it trains: the phase that has it in its `measures`
-        says on what.
+        together; or the training of a ``phase``. None of a metric that no phase measures because it trains: the phase
+        that has it in its `measures` says on what.
     lowest_layer: of a metric of layers, the lowest that has it.
     in_training: whether a phase that trains measures it; None of a metric that no phase measures because it trains.
     throughout: whether such a phase measures it at all of its moments, or at some only.
@@ -75,9 +78,7 @@ class Metric:
     meaning: str
     unit: str = ""
     better: Literal["lower", "higher"] | None = None
-    of: (
-        Literal["batch", "tasks", "readout", "probabilities", "layer", "features", "path", "dataset", "datasets"] | None
-    ) = None
+    of: Of | None = None
     lowest_layer: int = 1
     in_training: Callable[[Training], bool] | None = None
     throughout: bool = True
@@ -268,6 +269,15 @@ METRICS: dict[str, Metric] = {
         of="probabilities",
         in_training=lambda training: training.measure.readout_distribution,
         throughout=False,
+    ),
+    "converged_step": Metric(
+        "with `converged_metric`: the step after which a network had converged, at the end of the phase; no number "
+        "where it had not",
+        "steps",
+        of="phase",
+        in_training=lambda training: training.converges and training.has_steps,
+        throughout=False,
+        may_be_undefined=True,
     ),
     "inner_learning_rate": Metric(
         "with `learn_inner_rates`: a layer's inner learning rate, the mean over inner steps",

@@ -36,6 +36,7 @@ def metrics_of(settings: TrialSettings, any_steps: bool = False) -> dict[str, se
             phase is training[-1],
             RULES[settings.network.rule].signals is None,
             settings.measure,
+            phase.converges,
         )
         rows = METRICS.items()
         measured[phase.name] |= {name for name, row in rows if row.in_training is not None and row.in_training(facts)}
@@ -108,7 +109,7 @@ def dataset_needs_of(settings: TrialSettings, phase: PhaseSettings) -> list[Data
 def image_needs(settings: TrialSettings) -> Mapping[str, str]:
     """The images that a trial draws on, as KIND/NAME/PART such as ``tasks/glyphs/test`` or ``datasets/usps/training``,
     and the setting that asks for them."""
-    return images_of(settings.outlines)
+    return images_of(settings.outlines, settings.network.pixels)
 
 
 def images_by_phase(settings: TrialSettings, phase: PhaseSettings) -> tuple[list[str], list[str]]:

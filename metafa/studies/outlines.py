@@ -22,11 +22,13 @@ class Outline(NamedTuple):
     """The learning rates that are lists, by name."""
     tasks: tuple[tuple[str, TaskDistributionName, str], ...] = ()
     """The setting that asks for tasks, their distribution and their split."""
-    datasets: tuple[tuple[str, DatasetName, bool], ...] = ()
-    """The datasets, the phase's own first: the setting that asks for it, its name or `DATASET_BEFORE`, and whether its
-    classes have to be those of the phase's own dataset."""
+    datasets: tuple[tuple[str, DatasetName, bool, tuple[str, ...]], ...] = ()
+    """The datasets, the phase's own first: the setting that asks for it, its name or `DATASET_BEFORE`, whether its
+    classes have to be those of the phase's own dataset, and which of its parts are needed."""
     seen: tuple[DatasetName, ...] = ()
     """Those besides its own whose images the network takes in the size that they have."""
+    single_images: bool = False
+    """Whether its batches are of one image."""
     learns_rates: bool = False
     takes_learned_rates: bool = False
     unlabelled: tuple[tuple[str, DatasetName], ...] = ()
@@ -88,8 +90,10 @@ def lists_of(outlines: Outlines) -> dict[str, tuple[float, ...]]:
 
 
 @functools.lru_cache(maxsize=1024)
-def misfit(outlines: Outlines) -> str | None:
-    """Why phases do not fit each other, in a sentence, if they do not."""
+def misfit(outlines: Outlines, normalization: str = "none") -> str | None:
+    """Why phases do not fit each other, or a network with that normalization, in a sentence, if they do not."""
+    if normalization != "none" and (sentence := _unnormalized(outlines)):
+        return sentence
     lists = lists_of(outlines)
     if len(lists) > 1:
         return f"one learning rate at most is a list, found {' and '.join(lists)}"
@@ -100,12 +104,13 @@ def misfit(outlines: Outlines) -> str | None:
     if len({pixels for _, pixels in sizes}) > 1:
         found = ", ".join(f"{pixels} in {name}" for name, pixels in sizes)
         return f"a network takes images of one size, found pixels: {found}"
-    rates_learned, datasets = False, datasets_of(outlines)
+    rates_learned, datasets, trained = False, datasets_of(outlines), None
     for phase in outlines:
         if phase.datasets and not phase.seen and phase.name not in datasets:
             return f"{phase.name} needs a `dataset`, or a supervised phase before it"
-        if sentence := _unlike(phase, datasets.get(phase.name)):
+        if sentence := _unlike(phase, datasets.get(phase.name), trained):
             return sentence
+        trained = datasets.get(phase.name, trained) if phase.trains else trained
         rates_learned |= phase.learns_rates
         if phase.takes_learned_rates and not rates_learned:
             return f"{phase.name}.learned_rates needs a meta phase before it with learn_inner_rates = true"
@@ -127,18 +132,62 @@ def unturnable(outlines: Outlines, rule: str) -> str | None:
     return None
 
 
-def _unlike(phase: Outline, own: DatasetName | None) -> str | None:
-    """Which of a phase's datasets has other classes than it has to, in a sentence, if one has."""
-    for place, dataset, same_classes in phase.datasets:
-        names = [name for name in (own, dataset) if name and not DATASETS[name].digits]
-        if same_classes and names:
-            return f"{place}: their classes are the ten digits; those of {names[0]} are not"
+def _unnormalized(outlines: Outlines) -> str | None:
+    """Which phase batch normalization does not fit, in a sentence, if there is one."""
+    for phase in outlines:
+        if phase.tasks:
+            return (
+                f"network.normalization: {phase.name} draws tasks, which have no batches to keep statistics of; "
+                'expected "none", or no phase that draws tasks'
+            )
+        if phase.single_images:
+            return f"{phase.name}.batch_size: found 1; batch normalization takes batches of at least 2"
     return None
 
 
+def _unlike(phase: Outline, own: DatasetName | None, trained: DatasetName | None) -> str | None:
+    """Which of a phase's datasets has other classes or colours than it has to, in a sentence, if one has; ``own`` is
+    the phase's own, ``trained`` the last that was trained on before."""
+    learns = not phase.datasets or "training" in phase.datasets[0][3]
+    if own and trained and not learns and DATASETS[own].classes != DATASETS[trained].classes:
+        classes = f"{own} has {DATASETS[own].classes} classes, and {trained}, trained on before it"
+        return f"{phase.datasets[0][0]}: {classes}, {DATASETS[trained].classes}"
+    for place, dataset, same_classes, _ in phase.datasets:
+        names = [name for name in (own, dataset) if name and not DATASETS[name].digits]
+        if same_classes and names:
+            return f"{place}: their classes are the ten digits; those of {names[0]} are not"
+        if own and (ours := _colours(own)) != (theirs := _colours(dataset or own)):
+            return f"{place}: images of {dataset} are {theirs}, and those of {own} {ours}"
+    return None
+
+
+def _colours(dataset: DatasetName) -> str:
+    return "in colour" if len(DATASETS[dataset].shape) == 3 else "grey"
+
+
 @functools.lru_cache(maxsize=1024)
-def images_of(outlines: Outlines) -> Mapping[str, str]:
-    """As `image_needs`."""
+def standardized_by(outlines: Outlines) -> str | None:
+    """The images by whose mean and standard deviation pixels are standardized, as `image_needs` calls them: those of
+    the first dataset that a phase trains on, or else of the first dataset or task distribution; None where there is
+    none."""
+    datasets = datasets_of(outlines)
+    trained = [f"datasets/{datasets[phase.name]}" for phase in outlines if phase.trains and phase.name in datasets]
+    named = [
+        image
+        for phase in outlines
+        for image in (
+            *(f"tasks/{distribution}" for _, distribution, _ in phase.tasks),
+            *(f"datasets/{dataset or datasets[phase.name]}" for _, dataset, _, _ in phase.datasets[:1]),
+            *(f"datasets/{lent}" for _, lent in phase.unlabelled),
+        )
+    ]
+    first = next(iter(trained + named), None)
+    return first and f"{first}/training"
+
+
+@functools.lru_cache(maxsize=1024)
+def images_of(outlines: Outlines, pixels: str = "unit") -> Mapping[str, str]:
+    """As `image_needs`, of a network that sees such ``pixels``."""
     needs: dict[str, str] = {}
     for place, distribution, split in (task for phase in outlines for task in phase.tasks):
         needs.setdefault(f"tasks/{distribution}/{split}", place)
@@ -146,7 +195,9 @@ def images_of(outlines: Outlines) -> Mapping[str, str]:
         needs.setdefault(f"datasets/{lent}/training", place)
     datasets = datasets_of(outlines)
     for phase in outlines:
-        for place, dataset, _ in phase.datasets:
-            for part in ("training", "test"):
+        for place, dataset, _, parts in phase.datasets:
+            for part in parts:
                 needs.setdefault(f"datasets/{dataset or datasets[phase.name]}/{part}", place)
+    if pixels == "standardized" and (image := standardized_by(outlines)):
+        needs.setdefault(image, "network.pixels")
     return needs

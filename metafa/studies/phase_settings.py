@@ -54,6 +54,11 @@ class PhaseSettings(Settings):
         return False
 
     @property
+    def converges(self) -> bool:
+        """Whether the phase ends when its networks have converged, and tells when they had."""
+        return False
+
+    @property
     def takes_learned_rates(self) -> bool:
         """Whether the phase needs the learning rates that a phase before it has learned."""
         return False
@@ -99,10 +104,10 @@ class PhaseSettings(Settings):
     def outline(self) -> Outline:
         """What other phases have to fit, and what decides which images the phase draws on."""
         learning_rates = [(name, getattr(self, name)) for name in learning_rates_of(type(self))]
-        datasets: dict[tuple[DatasetName, bool], str] = {}
+        datasets: dict[tuple[DatasetName, bool, tuple[str, ...]], str] = {}
         needs = self.dataset_needs()
         for need in (need for need in needs if need.labelled):
-            datasets.setdefault((need.dataset, need.same_classes), need.place)
+            datasets.setdefault((need.dataset, need.same_classes, need.parts), need.place)
         return Outline(
             self.phase,
             self.name,
@@ -111,6 +116,7 @@ class PhaseSettings(Settings):
             tasks=tuple((need.place, need.distribution, need.split) for need in self.task_needs()),
             datasets=tuple((place, *dataset) for dataset, place in datasets.items()),
             seen=tuple(self.seen_as_they_are()),
+            single_images=getattr(self, "batch_size", None) == 1,
             learns_rates=self.learns_rates,
             takes_learned_rates=self.takes_learned_rates,
             unlabelled=tuple((need.place, need.dataset) for need in needs if not need.labelled),

@@ -10,7 +10,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from metafa.learning.kinds import ACTIVATIONS, CONTROLS, NOISE_INPUTS, OPTIMIZERS, OUTER_ALGORITHMS, SHIFTS
+from metafa.learning.kinds import (
+    ACTIVATIONS,
+    CONTROLS,
+    NOISE_INPUTS,
+    NORMALIZATIONS,
+    OPTIMIZERS,
+    OUTER_ALGORITHMS,
+    SHIFTS,
+)
 from metafa.learning.rules import RULES, Rule
 from metafa.studies.data import DATASET_BEFORE, DatasetName, DatasetNeed, Inputs, TaskDistributionName, TaskNeed
 from metafa.studies.fields import (
@@ -28,21 +36,21 @@ from metafa.studies.fields import (
     mistake,
 )
 from metafa.studies.phase_settings import OneOf, PhaseSettings
+from metafa.studies.training_settings import DescentSettings, OptimizerName, ScheduleName, TrainingSettings
 
 RuleName = Annotated[str, Known(RULES)]
 ActivationName = Annotated[str, Known(ACTIVATIONS)]
 OuterAlgorithmName = Annotated[str, Known(OUTER_ALGORITHMS)]
-OptimizerName = Annotated[str, Known(OPTIMIZERS)]
+NormalizationName = Annotated[str, Known(NORMALIZATIONS)]
 ShiftName = Annotated[str, Known(SHIFTS)]
 NoiseInputsName = Annotated[str, Known(NOISE_INPUTS)]
 ControlName = Annotated[str, Known(CONTROLS)]
 
 
-class NoisePhase(PhaseSettings):
+class NoisePhase(TrainingSettings):
     """Noise pretraining: random inputs, random labels, fresh each step. After a phase that trained on a dataset it is
     tested on that dataset's test images."""
 
-    trains = True
     watches_datasets = True
     retests = True
     measures = ("loss", "accuracy")
@@ -54,13 +62,8 @@ class NoisePhase(PhaseSettings):
     """Training steps; 0 is no noise pretraining."""
     batch_size: Size = 64
     """Random inputs of one step."""
-    optimizer: OptimizerName = "adam"
-    """The optimizer, with torch's defaults."""
     learning_rate: Rates = 2e-4
     """The optimizer's learning rate, or a list of several, side by side in one trial."""
-    weight_decay: Fraction | None = None
-    """The fraction that weights above the first layer, and feedback that follows them, lose each step. Default: 0.001
-    for the Kolen-Pollack rules, which align feedback by it; 0 for all others."""
     rule: Literal["network", "backprop"] = "network"
     """How errors are sent back during the phase: by the network's own rule, or by backprop. Under backprop the
     network's feedback stays as it is; angles are measured against it all the same, and later phases use it."""
@@ -143,10 +146,9 @@ def check_length(phase: SupervisedPhase | WholeDatasetsPhase) -> None:
         raise mistake(f"`training_images` is {phase.training_images}, less than a batch of {phase.batch_size}")
 
 
-class SupervisedPhase(PhaseSettings):
+class SupervisedPhase(TrainingSettings):
     """Training on a dataset's images and labels, and testing on its test images."""
 
-    trains = True
     measures = (
         *("loss", "accuracy", "generalization_error", "generalization_gap"),
         *("expected_calibration_error", "expected_calibration_error_10_bins"),
@@ -165,13 +167,8 @@ class SupervisedPhase(PhaseSettings):
     """Passes over the training images, each in a new random order. A last batch that is not full is left out."""
     batch_size: Size = 64
     """Images of one step."""
-    optimizer: OptimizerName = "adam"
-    """The optimizer, with torch's defaults."""
     learning_rate: Rates = 1e-4
     """The optimizer's learning rate, or a list of several, side by side in one trial."""
-    weight_decay: Fraction | None = None
-    """The fraction that weights above the first layer, and feedback that follows them, lose each step. Default: 0.001
-    for the Kolen-Pollack rules, which align feedback by it; 0 for all others."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -190,7 +187,7 @@ class SupervisedPhase(PhaseSettings):
         ]
 
 
-class WholeDatasetsPhase(PhaseSettings):
+class WholeDatasetsPhase(DescentSettings):
     """Ordinary training on each of several whole datasets, each time of a copy of the network as the phase finds it,
     and the *whole-dataset meta-loss*: the sum over the datasets of the loss on the test images, averaged over that
     training and at its end (after Cheon, Lee and Paik 2024, whose text leaves open which of the two). Noise phases of
@@ -212,13 +209,8 @@ class WholeDatasetsPhase(PhaseSettings):
     """Passes over the training images, each in a new random order. A last batch that is not full is left out."""
     batch_size: Size = 64
     """Images of one step."""
-    optimizer: OptimizerName = "adam"
-    """The optimizer, with torch's defaults."""
     learning_rate: Rates = 1e-4
     """The optimizer's learning rate, or a list of several, side by side in one trial."""
-    weight_decay: Fraction | None = None
-    """The fraction that weights above the first layer, and feedback that follows them, lose each step. Default: 0.001
-    for the Kolen-Pollack rules, which align feedback by it; 0 for all others."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -271,8 +263,11 @@ class OutOfDistributionPhase(PhaseSettings):
         return list(dict.fromkeys((shift, strength) for shift in SHIFTS for strength in getattr(self, shift, ())))
 
     def dataset_needs(self) -> list[DatasetNeed]:
-        others = [DatasetNeed(f"{self.name}.datasets", name, same_classes=True) for name in self.datasets]
-        return [DatasetNeed(f"{self.name}.dataset", self.dataset or DATASET_BEFORE), *others]
+        others = [
+            DatasetNeed(f"{self.name}.datasets", name, same_classes=True, parts=("test",)) for name in self.datasets
+        ]
+        own = DatasetNeed(f"{self.name}.dataset", self.dataset or DATASET_BEFORE, parts=("test",))
+        return [own, *others]
 
     def tested_on(self, dataset: DatasetName | None) -> set[Inputs]:
         shifted = {Inputs(dataset, shift, strength) for shift, strength in self.shifts}
@@ -332,7 +327,7 @@ class MetaPhase(TaskSettings):
     """The outer optimizer's learning rate, or a list of several, side by side in one trial."""
     outer_momentum: Fraction = 0.0
     """The momentum of `sgd`."""
-    outer_schedule: Literal["constant", "cosine"] = "constant"
+    outer_schedule: ScheduleName = "constant"
     """Whether the outer learning rate stays `constant` or falls to 0 along a `cosine`."""
     outer_weight_decay: Fraction | None = None
     """The fraction that weights above the first layer, and feedback that follows them, lose each outer step. Default:

@@ -31,7 +31,7 @@ from metafa.studies.fields import (
 )
 from metafa.studies.metrics import Direction, direction_of
 from metafa.studies.outlines import Outlines, datasets_of, lists_of, misfit, pixels_of, shape_of, unturnable
-from metafa.studies.phases import ActivationName, Phase, RuleName
+from metafa.studies.phases import ActivationName, NormalizationName, Phase, RuleName
 
 # Increment when the same settings, defaults included, would give other results; part of every trial_id.
 NUMERICS = 6
@@ -47,6 +47,16 @@ class NetworkSettings(Settings):
     """Units of each hidden layer."""
     activation: ActivationName = "relu"
     """The hidden units' activation function."""
+    normalization: NormalizationName = "none"
+    """What stands between a hidden layer and its activation function. `batch`: batch normalization, with torch's
+    defaults; its scale and shift are learned, by its own derivative under every rule, and it tests with the mean and
+    variance that it has kept of the batches trained on, noise among them. Tasks have no such batches: with it, no phase
+    adapts to any."""
+    pixels: Literal["unit", "standardized"] = "unit"
+    """The pixels of images as the network sees them. `unit`: from 0 to 1. `standardized`: for each colour less the
+    mean, and divided by the standard deviation, of all training images of the dataset that the trial trains on first;
+    or, where it trains on none, of the first dataset or task distribution that it names. All images are standardized
+    by these numbers, those of tasks and of tests out of distribution too, after any shift. Noise stays as it is."""
     rule: RuleName = "feedback_alignment"
     """The credit assignment rule: how errors travel back, during noise pretraining and in the inner loop."""
     feedback_distribution: Literal["normal", "uniform"] = "normal"
@@ -137,7 +147,7 @@ class TrialSettings(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if said := misfit(self.outlines) or unturnable(self.outlines, self.network.rule):
+        if said := misfit(self.outlines, self.network.normalization) or unturnable(self.outlines, self.network.rule):
             raise mistake(said)
         return self
 

@@ -13,7 +13,7 @@ from metafa.studies.data import DATASET_BEFORE
 from metafa.studies.outlines import images_of
 from metafa.studies.settings import TrialSettings
 
-PHASES_AT = list(TrialSettings.model_fields).index("phases")
+NETWORK_AT, PHASES_AT = (list(TrialSettings.model_fields).index(name) for name in ("network", "phases"))
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Trial:
     def over(self, digests: Mapping[str, str]) -> Trial:
         """The trial over images that have these digests."""
         outlines = tuple(phase.outline for phase in self.values[PHASES_AT])
-        data = {name: digests[name] for name in images_of(outlines) if name in digests}
+        images = images_of(outlines, self.values[NETWORK_AT].pixels)
+        data = {name: digests[name] for name in images if name in digests}
         return Trial(self.settings_id, self.values, self.varied, data)
 
 

@@ -12,7 +12,7 @@ from metafa.errors import DataAbsent, DataBroken, DataError
 from metafa.studies.data import DATASETS, TASK_DISTRIBUTIONS, DatasetNeed, TaskNeed
 from metafa.studies.needs import dataset_needs, image_needs, images_by_phase, task_needs
 from metafa.studies.settings import TrialSettings
-from metafa.tasks.base import SPLITS
+from metafa.tasks.base import PARTS, SPLITS
 
 if TYPE_CHECKING:
     from metafa.tasks.base import LabelledImages
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """Images that trials draw on, by the names of `image_needs`, and the names of what is to be downloaded first."""
+    """Images that trials draw on, by the names of `image_needs`, and what is to be downloaded first, each after
+    the setting that asks for it."""
 
     images: Mapping[str, LabelledImages]
     absent: Sequence[str] = ()
@@ -63,7 +64,7 @@ def _telling(needed: Sequence[TrialSettings]) -> list[TrialSettings]:
             if id(phase) not in known:
                 needs = (*phase.task_needs(), *phase.dataset_needs())
                 known[id(phase)] = (phase.outline, phase.has_steps, *needs) if needs else ()
-        found.setdefault(tuple(known[id(phase)] for phase in settings.phases), settings)
+        found.setdefault((settings.network.pixels, *(known[id(phase)] for phase in settings.phases)), settings)
     return list(found.values())
 
 
@@ -79,8 +80,9 @@ def _find(needed: Sequence[TrialSettings], download: bool, already: Mapping[str,
         kind, name, part = key.split("/")
         source = known[kind][name]
         try:
-            if not download and (source.downloads or not whole) and not source.here():
-                absent.add(name)
+            if not download and (source.downloads or not whole) and not source.here(part):
+                some_here = any(map(source.here, SPLITS if kind == "tasks" else PARTS))
+                absent.add(f"{places[key]}: {f'the {part} part of ' if some_here else ''}{name}")
             else:
                 images[key] = source.load(part, download)
         except (DataAbsent, DataBroken) as error:

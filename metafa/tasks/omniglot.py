@@ -64,7 +64,7 @@ def load(split: str, download: bool = True) -> LabelledImages:
     return _divided("omniglot", split, FULL, VALIDATION)
 
 
-def here() -> bool:
+def here(split: str) -> bool:
     return all(map(_places, FULL))
 
 
@@ -80,7 +80,7 @@ def load_minimal(split: str, download: bool = True) -> LabelledImages:
     return _divided("omniglot-minimal", split, MINIMAL, MINIMAL_VALIDATION)
 
 
-def minimal_here() -> bool:
+def minimal_here(split: str) -> bool:
     return all(map(_places, MINIMAL))
 
 

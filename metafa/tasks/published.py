@@ -1,13 +1,10 @@
-"""Datasets read from the files that their authors published, where torchvision keeps them: MNIST and those made like
-it, USPS, CIFAR-10. A new one is a row of `PUBLISHED`, a reader where its files are of another format, and its row in
-`metafa/studies/data.py`.
+"""Datasets read from the files that their authors published, where torchvision keeps them. A new one is a row of
+`PUBLISHED`, a reader in `formats` where its files are of another format, and its row in `metafa/studies/data.py`.
 """
 
 from __future__ import annotations
 
-import bz2
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +14,18 @@ import numpy as np
 from metafa.errors import DataAbsent, DataBroken
 from metafa.studies.data import DATASETS, Dataset
 from metafa.tasks.base import PARTS, LabelledImages, data_folder, quiet_download
+from metafa.tasks.formats import (
+    REMEDY,
+    Content,
+    read_cifar,
+    read_cifarfs,
+    read_emnist,
+    read_mnist,
+    read_stl10,
+    read_svhn,
+    read_usps,
+)
 
-REMEDY = "replace it with the published file (one that metafa downloads may be deleted: it is downloaded anew)"
-
-Content = tuple[np.ndarray, np.ndarray, Sequence[object]]  # images, labels, names of classes
 Read = Callable[["Published", str, list[Path]], Content]
 
 
@@ -28,12 +33,13 @@ Read = Callable[["Published", str, list[Path]], Content]
 class Published:
     """A published dataset.
 
-    torchvision_class: the name of its class in `torchvision.datasets`, which downloads it.
+    torchvision_class: the name of its class in `torchvision.datasets`, which downloads it; empty where it has none.
     files: the paths of the files of each part, and under "both" of those for both parts, below ``folder`` of the data
         folder.
     read: ``read(dataset, part, files of the part)`` gives the images and the labels of a part, and
         the names of the classes.
     name: of its row in `DATASETS`.
+    arguments: from a part to the arguments by which torchvision's class has it.
     """
 
     torchvision_class: str
@@ -41,6 +47,7 @@ class Published:
     read: Read
     name: str
     folder: str = "."
+    arguments: Callable[[str], dict[str, Any]] = lambda part: {"train": part == "training"}
 
     def paths(self, *parts: str) -> list[Path]:
         return [data_folder() / self.folder / file for part in parts for file in self.files.get(part, ())]
@@ -50,9 +57,9 @@ class Published:
         """Its row in `DATASETS`."""
         return DATASETS[self.name]
 
-    def missing(self) -> list[Path]:
-        """The files that are not in the data folder."""
-        return [path for path in self.paths(*PARTS, "both") if not path.exists()]
+    def missing(self, part: str) -> list[Path]:
+        """The files of a part that are not in the data folder."""
+        return [path for path in self.paths(part, "both") if not path.exists()]
 
     @property
     def at_torchvision(self) -> Any:
@@ -62,18 +69,23 @@ class Published:
         return getattr(torchvision.datasets, self.torchvision_class)
 
 
-def here(name: str) -> bool:
-    """Whether the files of a published dataset are in the data folder."""
-    return not PUBLISHED[name].missing()
+def here(name: str, part: str) -> bool:
+    """Whether the files of a part of a published dataset are in the data folder."""
+    return not PUBLISHED[name].missing(part)
+
+
+def split_here(name: str, split: str) -> bool:
+    """Whether the files that `load_split` reads are in the data folder."""
+    return here(name, _part_of(split))
 
 
 def load(name: str, part: str, download: bool = True) -> LabelledImages:
     """The images of ``part``, training or test, of a published dataset. Raises `DataAbsent`, naming the files that are
     missing, and `DataBroken`, naming the one that is not what it should be."""
     dataset = PUBLISHED[name]
-    if absent := dataset.missing():
-        _download(name, dataset, absent, download)
-    files = dataset.paths(part)
+    if absent := dataset.missing(part):
+        _download(name, dataset, part, absent, download)
+    files = dataset.paths(part) or dataset.paths("both")
     images, labels, classes = dataset.read(dataset, part, files)
     _check(files[0], images, files[-1], labels, dataset.facts)
     return LabelledImages(images, labels, tuple(map(str, classes)))
@@ -82,20 +94,23 @@ def load(name: str, part: str, download: bool = True) -> LabelledImages:
 def load_split(name: str, split: str, download: bool = True) -> LabelledImages:
     """The images of ``split`` of a published dataset as a task distribution: the same classes in every split, of other
     images. Of the training part the last tenth is the validation split; the test part is the test split."""
-    whole = load(name, "test" if split == "test" else "training", download)
+    whole = load(name, _part_of(split), download)
     held_out = len(whole.labels) // 10
     images = {"training": slice(None, -held_out), "validation": slice(-held_out, None), "test": slice(None)}[split]
     return LabelledImages(whole.images[images], whole.labels[images], whole.class_names)
 
 
-def _download(name: str, dataset: Published, absent: list[Path], download: bool) -> None:
-    """Has torchvision download both parts. Raises `DataAbsent` where it is not to, or cannot."""
+def _part_of(split: str) -> str:
+    return "test" if split == "test" else "training"
+
+
+def _download(name: str, dataset: Published, part: str, absent: list[Path], download: bool) -> None:
+    """Has torchvision download a part. Raises `DataAbsent` where it is not to, or cannot."""
     if not (download and dataset.facts.downloads):
         raise DataAbsent(_lacks(name, absent))
     try:
         with quiet_download(name, absent[0].parent):
-            for part in PARTS:
-                dataset.at_torchvision(data_folder() / dataset.folder, train=part == "training", download=True)
+            dataset.at_torchvision(data_folder() / dataset.folder, **dataset.arguments(part), download=True)
     except DataAbsent as error:
         raise DataAbsent(f"{error}; {_lacks(name, absent)}") from error
 
@@ -104,80 +119,10 @@ def _lacks(name: str, absent: list[Path]) -> str:
     names = ", ".join(path.name for path in absent)
     if packed := [path for path in absent if path.with_name(f"{path.name}.gz").exists()]:
         return f"{name} is not here as it is read: unpack {packed[0]}.gz with gunzip, and its like"
-    if len(absent) == len(PUBLISHED[name].paths(*PARTS, "both")):
-        return f"{name} is not here: none of {names} is in {absent[0].parent}"
+    every = PUBLISHED[name].paths(*PARTS, "both")
+    if not any(path.exists() for path in every):  # a sentence for whichever part is asked for
+        return f"{name} is not here: none of {', '.join(path.name for path in every)} is in {every[0].parent}"
     return f"{name} is here in part: {absent[0].parent} lacks {names}"
-
-
-def _read_mnist(dataset: Published, part: str, files: list[Path]) -> Content:
-    images, labels = files
-    return _read_idx(images, 3), _read_idx(labels, 1).astype(np.int64), dataset.at_torchvision.classes
-
-
-def _read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The bytes in an IDX file, as MNIST has them (LeCun, Cortes and Burges): a magic number 0x000008DD, DD the
-    dimensions, then the size of each, 32 bits with the highest first, then the array."""
-    content, begin = _content(path), 4 * (1 + dimensions)
-    if len(content) < begin:
-        raise DataBroken(path, f"has {len(content)} bytes, fewer than an IDX file begins with", REMEDY)
-    if content[:4] != bytes([0, 0, 8, dimensions]):
-        begins = content[:4].hex(" ")
-        wrong = f"begins with the bytes {begins}, where an IDX file of its kind has 00 00 08 0{dimensions}"
-        raise DataBroken(path, wrong, REMEDY)
-    shape = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
-    if len(content) != begin + math.prod(shape):
-        wrong = f"has {len(content)} bytes, where its beginning announces {begin + math.prod(shape)}"
-        raise DataBroken(path, wrong, REMEDY)
-    return np.frombuffer(content, np.uint8, offset=begin).reshape(shape)
-
-
-def _read_usps(dataset: Published, part: str, files: list[Path]) -> Content:
-    """The images and labels in a bz2 file of LIBSVM's: a line an image, ``LABEL PLACE:VALUE ...``, labels and places
-    from 1, values from -1 to 1, 0 where a place is left out. Values become bytes as torchvision makes them."""
-    (path,) = files
-    content = _content(path)
-    try:
-        lines = bz2.decompress(content).splitlines()
-    except (OSError, ValueError, EOFError) as error:
-        raise DataBroken(path, f"is cut short or no bz2 archive ({error})", REMEDY) from error
-    values = np.zeros((len(lines), math.prod(dataset.facts.shape)), np.float32)
-    labels = np.zeros(len(lines), np.int64)
-    for i, line in enumerate(lines):
-        try:
-            label, *fields = line.replace(b":", b" ").split()
-            places = np.array(list(map(int, fields[::2])), np.int64)
-            numbers = np.array(list(map(float, fields[1::2])))
-            if len(places) != len(numbers) or len(set(places.tolist())) != len(places):
-                raise ValueError("not a value for each place")
-            if ((places < 1) | (places > values.shape[1])).any() or not (abs(numbers) <= 1).all():
-                raise ValueError(f"places are 1 to {values.shape[1]} and values -1 to 1")
-            labels[i], values[i, places - 1] = int(label) - 1, numbers
-        except (ValueError, OverflowError) as error:
-            raise DataBroken(path, f"line {i + 1} is not an image of USPS ({error})", REMEDY) from error
-    images = ((values + 1) / 2 * 255).astype(np.uint8).reshape(-1, *dataset.facts.shape)
-    return images, labels, range(dataset.facts.classes)
-
-
-def _read_cifar10(dataset: Published, part: str, files: list[Path]) -> Content:
-    """CIFAR-10 through torchvision, which unpickles no file whose MD5 is not the published one's."""
-    from torchvision.datasets.utils import check_integrity
-
-    theirs, folder = dataset.at_torchvision, data_folder() / dataset.folder
-    try:
-        loaded = theirs(folder, train=part == "training")
-        return np.asarray(loaded.data), np.asarray(loaded.targets, np.int64), loaded.classes
-    except Exception as error:  # a pickle that is cut short raises whatever it likes
-        sums = dict([*theirs.train_list, *theirs.test_list, (theirs.meta["filename"], theirs.meta["md5"])])
-        paths = dataset.paths(*PARTS, "both")
-        altered = [path for path in paths if not check_integrity(str(path), sums[path.name])]
-        raise DataBroken(altered[0] if altered else folder, "is not the file that was published", REMEDY) from error
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataBroken(path, f"cannot be read ({error.strerror})", REMEDY) from error
 
 
 def _check(images_at: Path, images: np.ndarray, labels_at: Path, labels: np.ndarray, facts: Dataset) -> None:
@@ -199,23 +144,62 @@ def _mnist_like(torchvision_class: str, name: str, folder: str = ".") -> Publish
         part: tuple(f"{torchvision_class}/raw/{begin}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1"))
         for part, begin in (("training", "train"), ("test", "t10k"))
     }
-    return Published(torchvision_class, files, _read_mnist, name, folder)
+    return Published(torchvision_class, files, read_mnist, name, folder)
 
+
+def _split(part: str) -> dict[str, Any]:
+    return {"split": "train" if part == "training" else "test"}
+
+
+def _emnist(split: str) -> Published:
+    files = {
+        part: tuple(f"EMNIST/raw/emnist-{split}-{of}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1"))
+        for part, of in (("training", "train"), ("test", "test"))
+    }
+
+    def arguments(part: str) -> dict[str, Any]:
+        return {"split": split, "train": part == "training"}
+
+    return Published("EMNIST", files, read_emnist, f"emnist-{split}", arguments=arguments)
+
+
+def _stl10() -> Published:
+    files: dict[str, tuple[str, ...]] = {
+        part: (f"stl10_binary/{of}_X.bin", f"stl10_binary/{of}_y.bin")
+        for part, of in (("training", "train"), ("test", "test"))
+    }
+    files["both"] = ("stl10_binary/class_names.txt",)
+    return Published("STL10", files, read_stl10, "stl10", arguments=_split)
+
+
+def _cifar(name: str, folder: str, training: tuple[str, ...], test: str, meta: str) -> Published:
+    files = {"training": training, "test": (test,), "both": (meta,)}
+    below = {part: tuple(f"{folder}/{file}" for file in names) for part, names in files.items()}
+    return Published(name.upper(), below, read_cifar, name)
+
+
+CIFAR10_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+CIFARFS = tuple(f"cifarfs-150/{division}.zip" for division in ("train", "val", "test"))  # of classes, all used here
 
 PUBLISHED = {
     "mnist": _mnist_like("MNIST", "mnist"),
     "mnist10k": _mnist_like("MNIST", "mnist10k", folder="mnist10k"),
     "fashion-mnist": _mnist_like("FashionMNIST", "fashion-mnist"),
     "kmnist": _mnist_like("KMNIST", "kmnist"),
-    "usps": Published("USPS", {"training": ("usps.bz2",), "test": ("usps.t.bz2",)}, _read_usps, "usps"),
-    "cifar10": Published(
-        "CIFAR10",
-        {
-            "training": tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
-            "test": ("cifar-10-batches-py/test_batch",),
-            "both": ("cifar-10-batches-py/batches.meta",),
-        },
-        _read_cifar10,
-        "cifar10",
+    "kmnist10k": _mnist_like("KMNIST", "kmnist10k", folder="kmnist10k"),
+    "emnist-balanced": _emnist("balanced"),
+    "emnist-letters": _emnist("letters"),
+    "emnist-digits": _emnist("digits"),
+    "usps": Published("USPS", {"training": ("usps.bz2",), "test": ("usps.t.bz2",)}, read_usps, "usps"),
+    "cifar10": _cifar("cifar10", "cifar-10-batches-py", CIFAR10_BATCHES, "test_batch", "batches.meta"),
+    "cifar100": _cifar("cifar100", "cifar-100-python", ("train",), "test", "meta"),
+    "cifarfs-150": Published("", {"both": CIFARFS}, read_cifarfs, "cifarfs-150"),
+    "stl10": _stl10(),
+    "svhn": Published(
+        "SVHN",
+        {"training": ("train_32x32.mat",), "test": ("test_32x32.mat",)},
+        read_svhn,
+        "svhn",
+        arguments=_split,
     ),
 }

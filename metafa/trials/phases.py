@@ -12,6 +12,7 @@ from metafa.learning import controls, measures, meta, noise, shifts, supervised
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.rules import RULES
 from metafa.learning.streams import Streams
+from metafa.learning.training import Step
 from metafa.studies.data import DATASETS, Inputs
 from metafa.studies.phases import (
     EvaluatePhase,
@@ -22,21 +23,24 @@ from metafa.studies.phases import (
     SupervisedPhase,
     WholeDatasetsPhase,
 )
+from metafa.trials.convergence import Convergence
 from metafa.trials.measuring import adaptation_measures, measure_distributions, measure_network, measure_test_images
-from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, rates_of
+from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, optimizer_of, rates_of
 from metafa.trials.whole_datasets import courses_of, measure_whole_datasets, record_meta_losses
 
 if TYPE_CHECKING:
     from metafa.trials.trial_run import TrialRun
 
 
-def _optimizer(phase: NoisePhase | SupervisedPhase) -> Optimizer:
-    return Optimizer(phase.optimizer, rates_of(phase.learning_rate))
+def _convergence(
+    trial: TrialRun, phase: NoisePhase | SupervisedPhase, value: Callable[[Step], tuple[Tensor, Tensor]]
+) -> Convergence | None:
+    return Convergence(phase, trial.network.replicas, value) if phase.converges else None
 
 
 def run_noise(trial: TrialRun, phase: NoisePhase) -> None:
     rule = RULES["backprop"] if phase.rule == "backprop" else trial.rule
-    learner = trial.learner(_optimizer(phase), phase.weight_decay, STEP_DECAY, rule)
+    learner = trial.learner(optimizer_of(phase, phase.steps), phase.weight_decay, STEP_DECAY, rule)
     control = controls.begin(phase.control, trial.network, trial.rule, trial.streams, trial.resume)
     steps = noise.pretrain(learner, trial.noise(phase), steps=phase.steps, batch_size=phase.batch_size)
     dataset = trial.settings.datasets().get(phase.name)  # trained on before
@@ -48,7 +52,8 @@ def run_noise(trial: TrialRun, phase: NoisePhase) -> None:
             trial.recorder.record(phase.name, step, "loss", loss, inputs=Inputs(dataset))
             trial.recorder.record(phase.name, step, "accuracy", accuracy, inputs=Inputs(dataset))
 
-    trial.train(phase.name, phase.steps, steps, measure, control)
+    convergence = _convergence(trial, phase, lambda step: (step.loss, step.accuracy))
+    trial.train(phase.name, phase.steps, steps, measure, control, convergence)
 
 
 def run_soft_alignment(trial: TrialRun, phase: SoftAlignmentPhase) -> None:
@@ -64,7 +69,7 @@ def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
     training, test = trial.datasets[phase.dataset]
     chosen = supervised.choose(training, phase.training_images, trial.streams)
     total = phase.steps or (phase.epochs or 0) * (chosen.shape[1] // phase.batch_size)
-    learner = trial.learner(_optimizer(phase), phase.weight_decay, STEP_DECAY)
+    learner = trial.learner(optimizer_of(phase, total), phase.weight_decay, STEP_DECAY)
     steps = supervised.train(learner, training, chosen, steps=total, batch_size=phase.batch_size)
     tested = Inputs(phase.dataset)
 
@@ -75,7 +80,8 @@ def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
         trial.recorder.record(phase.name, step, "generalization_error", loss - training_loss, inputs=tested)
         trial.recorder.record(phase.name, step, "generalization_gap", training_accuracy - accuracy, inputs=tested)
 
-    trial.train(phase.name, total, steps, measure)
+    convergence = _convergence(trial, phase, lambda step: supervised.evaluate(trial.network, training, chosen))
+    trial.train(phase.name, total, steps, measure, convergence=convergence)
 
 
 def run_whole_datasets(trial: TrialRun, phase: WholeDatasetsPhase) -> None:
@@ -92,9 +98,9 @@ def run_out_of_distribution(trial: TrialRun, phase: OutOfDistributionPhase) -> N
     """The loss, accuracy, calibration and confidence on each set of images, and how well confidence tells it from the
     dataset's own; the same noise on them in every trial."""
     dataset = trial.settings.datasets()[phase.name]
-    (_, test), shape = trial.datasets[dataset], DATASETS[dataset].shape
+    (_, test), shape = trial.unit_datasets[dataset], DATASETS[dataset].shape
     images = _pictures(test.images, shape)
-    unchanged = supervised.readout(trial.network, test.images)
+    unchanged = supervised.readout(trial.network, trial.as_seen(test.images))
 
     def measure(inputs: Inputs, logits: Tensor, labels: Tensor) -> None:
         measure_test_images(trial, phase.name, 0, inputs, logits, labels)
@@ -103,17 +109,20 @@ def run_out_of_distribution(trial: TrialRun, phase: OutOfDistributionPhase) -> N
         if inputs != Inputs(dataset):
             record("auroc", measures.auroc(unchanged, logits))
 
+    def readout(pictures: Tensor) -> Tensor:
+        return supervised.readout(trial.network, trial.as_seen(_flat(pictures)))
+
     measure(Inputs(dataset), unchanged, test.labels)
     for shift, strength in phase.shifts:
         generator = Streams(trial.settings.seed, (0,), "cpu").generators(f"out_of_distribution/{shift}")[0]
         changed = shifts.shifted(shift, images, strength, generator)
-        measure(Inputs(dataset, shift, strength), supervised.readout(trial.network, _flat(changed)), test.labels)
+        measure(Inputs(dataset, shift, strength), readout(changed), test.labels)
     for name in dict.fromkeys(phase.datasets):
         if name == dataset:
             continue
-        _, other = trial.datasets[name]
+        _, other = trial.unit_datasets[name]
         resized = shifts.resized(_pictures(other.images, DATASETS[name].shape), (shape[0], shape[1]))
-        measure(Inputs(name), supervised.readout(trial.network, _flat(resized)), other.labels)
+        measure(Inputs(name), readout(resized), other.labels)
     trial.advance(1.0)
 
 

@@ -20,9 +20,10 @@ from metafa.learning.streams import Streams
 from metafa.learning.training import Learner, ResumePoint, State, Step
 from metafa.studies.data import BATCH
 from metafa.studies.needs import trained_datasets
-from metafa.studies.phases import EvaluatePhase, NoisePhase, TaskSettings
+from metafa.studies.phases import EvaluatePhase, NoisePhase, SupervisedPhase, TaskSettings, WholeDatasetsPhase
 from metafa.studies.settings import TrialSettings
 from metafa.trials.checkpoints import Checkpoint
+from metafa.trials.convergence import Convergence
 from metafa.trials.measuring import (
     FEATURE_IMAGES,
     PROBE_IMAGES,
@@ -58,7 +59,10 @@ class TrialRun:
 
     def __init__(self, settings: TrialSettings, sources: Sources, device: str, watch: Watch):
         self.settings = settings
-        self.sources, self.datasets = sources.tasks, sources.datasets
+        seen = sources.seen(settings)
+        self.sources, self.datasets = seen.tasks, seen.datasets
+        self.unit_datasets = sources.datasets  # pixels in 0 to 1, as shifts change them
+        self._standardization = sources.standardization(settings)
         self.trained_on = trained_datasets(settings)
         # replicas that differ in a learning rate alone: all seeds with the first, then all with the next
         rates: list[float | None] = [*next(iter(settings.side_by_side.values()), [None])]
@@ -69,13 +73,14 @@ class TrialRun:
         self.rule = RULES[settings.network.rule]
         pixels = next(iter(settings.pixels.values()))
         sizes = [pixels, *settings.network.hidden, settings.outputs]
-        layers = networks.perceptron(sizes, settings.network.activation)
+        layers = networks.perceptron(sizes, settings.network.activation, settings.network.normalization)
         network = networks.initialise(layers, self.streams)
         self.network = feedback.initialise(network, self.rule, self.feedback(), self.streams)
         self.learned_rates: Tensor | None = None
         self._watch, self._phases_done = watch, 0.0
         self.resume = ResumePoint()  # of the present phase, where the trial goes on from a checkpoint
         self._phase = 0
+        self._convergence: Convergence | None = None  # of the present phase
         evaluation = next((phase for phase in settings.phases if phase.evaluates), None)
         self.first_evaluation = cast(EvaluatePhase | None, evaluation)
         noises = [phase for phase in settings.phases if isinstance(phase, NoisePhase)]
@@ -86,6 +91,10 @@ class TrialRun:
             for name, number in (("measure/noise", PROBE_IMAGES), ("measure/features", FEATURE_IMAGES))
         )
         self._drawn: dict[tuple, Episodes] = {}
+
+    def as_seen(self, images: Tensor) -> Tensor:
+        """Images ``[..., pixel]`` of pixels in 0 to 1 as the network sees them."""
+        return images if self._standardization is None else self._standardization(images)
 
     def begins(self, phase: int) -> bool:
         """Makes ready for a phase, by its number; says whether anything of it is left to do."""
@@ -99,13 +108,14 @@ class TrialRun:
 
     def _tensors(self) -> dict[str, Tensor]:
         """What a trial goes on from, and a training loop does not carry."""
-        found = dict(enumerate((*self.network.tensors, *self.network.feedback)))
+        found = dict(enumerate((*self.network.tensors, *self.network.feedback, *self.network.statistics)))
         tensors = {f"network/{i}": tensor for i, tensor in found.items()} | {"broken": self.recorder.broken}
         tensors |= {f"path/{i}": weights for i, weights in enumerate(self.recorder.path.values())}
         return tensors if self.learned_rates is None else tensors | {"inner_rates": self.learned_rates.detach()}
 
     def checkpoint(self, step: Step) -> Checkpoint:
-        tensors = self._tensors() | {f"loop/{name}": tensor for name, tensor in step.state().items()}
+        loop = step.state() | ({} if self._convergence is None else self._convergence.state())
+        tensors = self._tensors() | {f"loop/{name}": tensor for name, tensor in loop.items()}
         return Checkpoint(self._phase, step.number, tensors, list(self.recorder.path), self.recorder.outcome)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -115,7 +125,7 @@ class TrialRun:
         moments = [(phase, step) for phase, step in checkpoint.moments]
         path = {moment: checkpoint.tensors[f"path/{i}"] for i, moment in enumerate(moments)}
         self.recorder.restore(checkpoint.outcome, path, checkpoint.tensors["broken"])
-        for i, tensor in enumerate((*self.network.tensors, *self.network.feedback)):
+        for i, tensor in enumerate((*self.network.tensors, *self.network.feedback, *self.network.statistics)):
             tensor.copy_(checkpoint.tensors[f"network/{i}"])
         loop: State = {
             name.removeprefix("loop/"): tensor
@@ -181,12 +191,16 @@ class TrialRun:
         steps: Iterator[Step],
         measure: Callable[[int], None] = lambda step: None,
         control: Control | None = None,
+        convergence: Convergence | None = None,
     ) -> None:
         """Follows the training steps of a phase, measuring at moments evenly spaced in the logarithm: what every phase
         does, and what ``measure`` does of its own, of the network that the phase would leave there; and leaves what a
-        ``control`` makes of the trained network."""
+        ``control`` makes of the trained network. With ``convergence`` it ends when all networks have converged."""
         moments = measuring_steps(total, self.settings.measure.points)
         judged = self._watch.judges(phase, total)
+        self._convergence, last = convergence, 0
+        if convergence is not None and self.resume.state is not None:
+            convergence.restore(self.resume.state)
 
         def take(step: Step) -> None:
             self.recorder.record(phase, step.number, "loss", step.loss, inputs=BATCH)
@@ -200,24 +214,28 @@ class TrialRun:
             measure_distributions(self, phase, 0)
             measure(0)
         for step in controls.carried(control, steps):
-            self.recorder.note_broken(step.number, finite_replicas(step.logits))
-            if step.number in moments:
+            last = step.number
+            self.recorder.note_broken(last, finite_replicas(step.logits))
+            if last in moments:
                 self.recorder.note_divergences(phase)
                 take(step)
                 if (self.recorder.broken >= 0).all():
                     break
-            if step.number in judged:
-                rows = (
-                    self.recorder.outcome.rows if step.number in moments else self.recorder.apart(partial(take, step))
-                )
-                self._watch.judged(phase, step.number, self.recorder.outcome, rows)
-            if step.number == total:
+                if convergence is not None:
+                    convergence.judge(step)
+            if last in judged:
+                rows = self.recorder.outcome.rows if last in moments else self.recorder.apart(partial(take, step))
+                self._watch.judged(phase, last, self.recorder.outcome, rows)
+            if last == total or (convergence is not None and convergence.ended(self.recorder.broken)):
                 controls.leave(control, self.network)
-                measure_distributions(self, phase, total)
-            elif step.number % CHECKPOINT_STEPS == 0:
+                measure_distributions(self, phase, last)
+                break
+            if last % CHECKPOINT_STEPS == 0:
                 self._watch.checkpoint(partial(self.checkpoint, step))
-            if total >= 20 and step.number % (total // 20) == 0:
-                self.advance(step.number / total, keep=False)
+            if total >= 20 and last % (total // 20) == 0:
+                self.advance(last / total, keep=False)
+        if convergence is not None and total:
+            self.recorder.record(phase, last, "converged_step", convergence.measured)
         self.advance(1.0)
 
     def advance(self, fraction: float, keep: bool = True) -> None:
@@ -234,6 +252,14 @@ def noise_of(phase: NoisePhase, shape: tuple[int, ...]) -> noise.Noise:
 def rates_of(value: float | list[float]) -> tuple[float, ...]:
     """The learning rates of a setting: one for all replicas, or those side by side."""
     return tuple(value) if isinstance(value, list) else (value,)
+
+
+def optimizer_of(phase: NoisePhase | SupervisedPhase | WholeDatasetsPhase, steps: int) -> Optimizer:
+    """What moves the network in a phase of so many steps."""
+    rates = rates_of(phase.learning_rate)
+    return Optimizer(
+        phase.optimizer, rates, phase.momentum, phase.schedule, steps, phase.l2_penalty, phase.gradient_clipping
+    )
 
 
 def weight_decay(rule: Rule, decay: float | None, usual_decay: float) -> float:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from metafa.learning import networks, noise, supervised
-from metafa.learning.optimizers import Optimizer
 from metafa.learning.training import Learner, ResumePoint
 from metafa.studies.data import Inputs
 from metafa.trials.recording import measuring_steps
-from metafa.trials.trial_run import NO_WATCH, STEP_DECAY, TrialRun, rates_of
+from metafa.trials.trial_run import NO_WATCH, STEP_DECAY, TrialRun, optimizer_of
 
 if TYPE_CHECKING:
     from metafa.studies.phases import NoisePhase, WholeDatasetsPhase
@@ -29,7 +28,7 @@ def course_of(trial: TrialRun, phase: WholeDatasetsPhase, dataset: str) -> super
     training, test = trial.datasets[dataset]
     chosen = supervised.choose(training, phase.training_images, trial.streams)
     total = length(phase, chosen.shape[1])
-    learner = dataclasses.replace(_learner(trial, phase), network=networks.copied(trial.network))
+    learner = dataclasses.replace(_learner(trial, phase, total), network=networks.copied(trial.network))
     return supervised.course(
         learner,
         training,
@@ -46,10 +45,11 @@ def length(phase: WholeDatasetsPhase, images: int) -> int:
     return phase.steps or (phase.epochs or 0) * (images // phase.batch_size)
 
 
-def _learner(trial: TrialRun, phase: NoisePhase | WholeDatasetsPhase) -> Learner:
-    """What a phase trains, from the beginning."""
-    optimizer = Optimizer(phase.optimizer, rates_of(phase.learning_rate))
-    return dataclasses.replace(trial.learner(optimizer, phase.weight_decay, STEP_DECAY), resume=ResumePoint())
+def _learner(trial: TrialRun, phase: NoisePhase | WholeDatasetsPhase, steps: int) -> Learner:
+    """What a phase of so many steps trains, from the beginning."""
+    return dataclasses.replace(
+        trial.learner(optimizer_of(phase, steps), phase.weight_decay, STEP_DECAY), resume=ResumePoint()
+    )
 
 
 def courses_of(trial: TrialRun, phase: WholeDatasetsPhase) -> dict[str, supervised.Course]:
@@ -93,7 +93,7 @@ def seconds(settings: TrialSettings, sources: Sources) -> dict[str, tuple[float,
         training, test = trial.datasets[dataset]
         total = length(adaptation, adaptation.training_images or len(training.labels))
         stepwise = supervised.train(
-            dataclasses.replace(_learner(trial, adaptation), network=networks.copied(trial.network)),
+            dataclasses.replace(_learner(trial, adaptation, total), network=networks.copied(trial.network)),
             training,
             supervised.choose(training, adaptation.training_images, trial.streams),
             steps=total,
@@ -103,7 +103,7 @@ def seconds(settings: TrialSettings, sources: Sources) -> dict[str, tuple[float,
         once += total * _seconds_of(partial(next, stepwise, None)) + len(measuring_steps(total, points)) * tested
     found = {}
     for phase in watching:
-        learner = dataclasses.replace(_learner(trial, phase), network=networks.copied(trial.network))
+        learner = dataclasses.replace(_learner(trial, phase, phase.steps), network=networks.copied(trial.network))
         steps = noise.pretrain(learner, trial.noise(phase), steps=phase.steps, batch_size=phase.batch_size)
         moments = len(measuring_steps(phase.steps, points))
         found[phase.name] = moments * once, phase.steps * _seconds_of(partial(next, steps, None))

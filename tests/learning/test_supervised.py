@@ -22,21 +22,50 @@ def random_data(images: int = 50, pixels: int = 8, classes: int = 3, dtype: torc
     )
 
 
-def run(network, rule: str, data: Labelled, streams: Streams, images: int, steps: int, batch_size: int = 7) -> list:
+ADAM = Optimizer("adam", (1e-2,))
+REGULARIZED = Optimizer("adam", (1e-2,), l2_penalty=0.1, max_norm=0.6, schedule="cosine", steps=9)
+WITH_MOMENTUM = Optimizer("sgd", (0.1,), 0.9, "cosine", 9, l2_penalty=0.1, max_norm=0.6)
+
+
+def theirs(how: Optimizer, module: Perceptron) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """torch's own optimizer and schedule of one network."""
+    (rate,) = how.learning_rates
+    if how.name == "adam":
+        optimizer = torch.optim.Adam(module.parameters(), lr=rate, weight_decay=how.l2_penalty)
+    else:
+        optimizer = torch.optim.SGD(module.parameters(), lr=rate, momentum=how.momentum, weight_decay=how.l2_penalty)
+    if how.schedule == "constant":
+        return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.steps)
+
+
+def run(
+    network,
+    rule: str,
+    data: Labelled,
+    streams: Streams,
+    images: int,
+    steps: int,
+    batch_size: int = 7,
+    how: Optimizer = ADAM,
+) -> list:
     chosen = supervised.choose(data, images, streams)
-    learner = Learner(network, RULES[rule], streams, Optimizer("adam", (1e-2,)))
+    learner = Learner(network, RULES[rule], streams, how)
     return list(supervised.train(learner, data, chosen, steps=steps, batch_size=batch_size))
 
 
-@pytest.mark.parametrize("rule", ["backprop", "feedback_alignment"])
-def test_training_equals_a_plain_torch_loop(rule: str) -> None:
+@pytest.mark.parametrize(
+    ("rule", "how"),
+    [("backprop", ADAM), *(("feedback_alignment", how) for how in (ADAM, REGULARIZED, WITH_MOMENTUM))],
+)
+def test_training_equals_a_plain_torch_loop(rule: str, how: Optimizer) -> None:
     """Three epochs of three batches; the orders are those of the named streams, drawn here anew."""
     data, streams = random_data(), Streams(3, (0, 5))
     network = initialise([8, 6, 3], streams, rule)
     modules = [Perceptron(network, replica, align=rule != "backprop") for replica in range(2)]
-    steps = run(network, rule, data, streams, images=25, steps=9)
+    steps, shortened = run(network, rule, data, streams, images=25, steps=9, how=how), 0
     for replica, module in enumerate(modules):
-        adam = torch.optim.Adam(module.parameters(), lr=1e-2)
+        optimizer, schedule = theirs(how, module)
         subset = torch.randperm(50, generator=streams.generators("supervised/images")[replica])[:25]
         orders = streams.generators("supervised/batches")[replica]
         for epoch in range(3):
@@ -47,12 +76,16 @@ def test_training_equals_a_plain_torch_loop(rule: str) -> None:
                 loss = cross_entropy(module(data.images[seen]), data.labels[seen])
                 found = steps[3 * epoch + number].loss[replica]
                 torch.testing.assert_close(found, loss.detach(), rtol=1e-5, atol=1e-6)
-                adam.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()
-                adam.step()
+                if how.max_norm is not None:
+                    shortened += torch.nn.utils.clip_grad_norm_(module.parameters(), how.max_norm) > how.max_norm
+                optimizer.step()
+                schedule.step()
         for found, wanted in zip((*network.weights, *network.biases), module.parameters(), strict=False):
             # nine steps of 1e-2, each off by float32's rounding at most
             torch.testing.assert_close(found[replica], wanted.data, rtol=1e-4, atol=1e-5)
+    assert how.max_norm is None or 0 < shortened < 18, "some gradients of some replicas are shortened"
 
 
 def test_seeds_choose_their_images_whatever_else_is_asked() -> None:

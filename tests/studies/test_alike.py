@@ -73,6 +73,8 @@ SAME = [
     ("of their own", DATA, {"noise": IMAGES}, {"noise": IMAGES | {"mean": 2.0, "standard_deviation": 3.0}}),
     ("a second noise phase", TASKS, NO_MORE, {"more": {"steps": 0, "inputs": "uniform", "mean": 2.0}}),
     ("a supervised phase", DATA, NO_DATA, {"supervised": {"steps": None, "epochs": 0, "optimizer": "sgd"}}),
+    ("a noise phase", TASKS, NO_NOISE, {"noise": {"steps": 0, "l2_penalty": 0.1, "converged_metric": "loss"}}),
+    ("converged_metric", DATA, {}, {"supervised": {"converged_patience": 9, "converged_change": 1.0}}),
     ("a meta phase", TASKS, meta(outer_steps=0), meta(outer_steps=9, outer_algorithm="none", shots=5)),
     (
         "outer_rule",
@@ -85,6 +87,10 @@ SAME = [
     ("which layers", TASKS, NO_STEPS, {"evaluate": {"inner_steps": 0, "adapted_layers": "readout"}}),
 ]
 OTHERS = [
+    (DATA, {}, {"supervised": {"l2_penalty": 0.1}}),
+    (DATA, {}, {"supervised": {"gradient_clipping": 0.1}}),
+    (DATA, {}, {"supervised": {"schedule": "cosine"}}),
+    (DATA, {"supervised": {"optimizer": "sgd"}}, {"supervised": {"optimizer": "sgd", "momentum": 0.9}}),
     (TASKS, rule("feedback_alignment", hidden=[8, 8]), rule("direct_feedback_alignment", hidden=[8, 8])),
     (TASKS, rule("kolen_pollack"), rule("nested_kolen_pollack")),
     (TASKS, rule("weight_mirror"), rule("weight_mirror", mirror_learning_rate=0.5)),

@@ -57,6 +57,11 @@ SAID = [
     ),
     ("outer_steps", "outer_steps = 10\nouter_momentum = 0.9", 'is for outer_optimizer = "sgd"; adam has its own'),
     (
+        "steps",
+        "steps = 10\nmomentum = 0.9",
+        's.toml:7: phases[0]: `momentum` is for optimizer = "sgd"; adam has its own',
+    ),
+    (
         "outer_steps",
         'outer_steps = 10\nouter_algorithm = "reptile"\nlearn_inner_rates = true',
         's.toml:11: phases[1]: `learn_inner_rates` needs outer_algorithm = "exact" or "anil"',

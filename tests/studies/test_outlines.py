@@ -9,6 +9,7 @@ from study_texts import study_with
 from metafa.studies import study
 from metafa.studies.data import BATCH, DATASETS, Inputs
 from metafa.studies.needs import image_needs, images_by_phase, inputs_of
+from metafa.studies.outlines import standardized_by
 
 SHIFTED = {"phase": "out_of_distribution", "rotation": [10]}
 
@@ -32,6 +33,17 @@ def test_a_network_takes_images_of_one_size() -> None:
         (
             [*SUPERVISED["phases"], {"phase": "out_of_distribution", "datasets": ["kmnist"]}],
             "s.toml: out_of_distribution.datasets: their classes are the ten digits; those of kmnist are not",
+        ),
+        (
+            [*SUPERVISED["phases"], {"phase": "out_of_distribution", "datasets": ["svhn"]}],
+            "s.toml: out_of_distribution.datasets: images of svhn are in colour, and those of digits grey",
+        ),
+        (
+            [
+                {"phase": "supervised", "dataset": "cifar100", "epochs": 1},
+                {"phase": "out_of_distribution", "dataset": "cifar10"},
+            ],
+            "s.toml: out_of_distribution.dataset: cifar10 has 10 classes, and cifar100, trained on before it, 100",
         ),
     ],
 )
@@ -104,3 +116,33 @@ def test_pictures_have_the_shape_of_the_images(monkeypatch: pytest.MonkeyPatch) 
     pink = {"phase": "noise", "name": "texture", "steps": 9, "inputs": "pink"}
     (message,) = mistakes(study_with(SUPERVISED, phases=[pink, {**SUPERVISED["phases"][0], "dataset": "flat"}]))
     assert message.endswith('texture.inputs = "pink" needs images with rows and columns, found images of shape (64,)')
+
+
+TASKS, TRAINED = EVALUATE | {"task_distributions": ["kmnist", "glyphs"]}, {"phase": "supervised", "dataset": "mnist"}
+
+
+@pytest.mark.parametrize(
+    ("phases", "image", "place"),
+    [
+        ([TASKS, TRAINED | {"steps": 1}], "datasets/mnist/training", "supervised.dataset"),
+        ([TASKS], "tasks/kmnist/training", "network.pixels"),
+        ([{"phase": "out_of_distribution", "dataset": "usps"}], "datasets/usps/training", "network.pixels"),
+    ],
+)
+def test_standardized_pixels_need_the_training_images_of_what_is_trained_on(
+    phases: list, image: str, place: str
+) -> None:
+    settings = study.parse(study_with({"phases": phases, "network": {"pixels": "standardized"}})).trials[0].settings
+    assert standardized_by(settings.outlines) == image
+    assert image_needs(settings)[image] == place
+    as_they_are = study.parse(study_with({"phases": phases})).trials[0]
+    assert (image in image_needs(as_they_are.settings)) == (place != "network.pixels")
+
+
+def test_batch_normalization_takes_batches_and_no_tasks() -> None:
+    normalized = {"network": {"normalization": "batch"}}
+    said = "s.toml: network.normalization: evaluate draws tasks, which have no batches to keep statistics of"
+    (message,) = mistakes(study_with({"phases": [EVALUATE]} | normalized))
+    assert message.startswith(said)
+    (message,) = mistakes(study_with(SUPERVISED, supervised={"batch_size": 1}, **normalized))
+    assert "supervised.batch_size: found 1; batch normalization takes batches of at least 2" in message

@@ -11,7 +11,7 @@ def test_datasets_are_as_study_files_suppose(name: str, sizes: tuple[int, int], 
     if name == "mnist10k":
         request.getfixturevalue("data")
     parts = [DATASETS[name].load(part, False) for part in PARTS]
-    assert DATASETS[name].here()
+    assert DATASETS[name].here("test")
     assert tuple(len(part.labels) for part in parts) == sizes
     for part in parts:
         assert part.images.dtype == np.uint8

@@ -1,5 +1,6 @@
 import bz2
 import gzip
+import hashlib
 import pickle
 import shutil
 from collections.abc import Callable
@@ -7,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from study_texts import study_with
 
 from metafa.errors import DataAbsent, DataBroken, DataError
 from metafa.studies import study
 from metafa.tasks import DATASETS, PARTS, SPLITS, TASK_DISTRIBUTIONS, data_folder
 from metafa.tasks import data as data_of
 from metafa.tasks.published import PUBLISHED
+from metafa.trials import trial
 
 CIFAR10_FILES = [f"cifar-10-batches-py/{file}" for file in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")]
 CIFAR10_FILES.append("cifar-10-batches-py/batches.meta")
@@ -37,7 +40,7 @@ def test_a_folder_with_some_of_a_datasets_files_is_told_what_it_lacks(
     raw.mkdir(parents=True)
     for file in (data / "mnist10k" / "MNIST" / "raw").iterdir():
         shutil.copyfile(file, raw / file.name)
-    assert DATASETS["mnist"].here()
+    assert all(map(DATASETS["mnist"].here, PARTS))
     (raw / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(DataAbsent, match=r"mnist is here in part: .*raw lacks t10k-labels-idx1-ubyte$"):
         DATASETS["mnist"].load("test", False)
@@ -76,20 +79,23 @@ def test_usps_is_read_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytes
 
 
 def test_cifar10_is_read_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files in the dataset's own format, made here, of one image each: torchvision's checksums are passed over. Colours
-    come last, as `DATASETS` says."""
+    """Files in the dataset's own format, made here, of one image each, whose checksums torchvision's class is told.
+    Colours come last, as `DATASETS` says."""
     import torchvision
 
     monkeypatch.setenv("METAFA_DATA", str(tmp_path))
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "_check_integrity", lambda self: True)
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *of: True)
     (tmp_path / "cifar-10-batches-py").mkdir()
-    red = np.zeros((3, 32, 32), np.uint8)
+    red, sums = np.zeros((3, 32, 32), np.uint8), dict[str, str]()
     red[0] = 255
     for number, file in enumerate(CIFAR10_FILES):
         names = {"label_names": [f"kind {label}" for label in range(10)]}
         batch = names if file.endswith("meta") else {"data": red.reshape(1, -1), "labels": [number]}
         (tmp_path / file).write_bytes(pickle.dumps(batch))
+        sums[Path(file).name] = hashlib.md5(pickle.dumps(batch)).hexdigest()
+    theirs = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(theirs, "train_list", [[file, md5] for file, md5 in sums.items() if "data_" in file])
+    monkeypatch.setattr(theirs, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(theirs, "meta", theirs.meta | {"md5": sums["batches.meta"]})
     training, test = (DATASETS["cifar10"].load(part, False) for part in PARTS)
     assert training.labels.tolist() == [0, 1, 2, 3, 4]
     assert test.labels.tolist() == [5]
@@ -207,6 +213,30 @@ def test_broken_files_are_said_by_name_with_what_is_wrong(damage: str, written: 
     assert "\n" not in str(caught.value)
 
 
+def test_a_test_part_alone_serves_tests_and_no_training(written: Path) -> None:
+    """USPS's test images and KMNIST's, without the files to train on."""
+    (written / USPS).unlink()
+    (written / "KMNIST/raw").mkdir(parents=True)
+    for kind in ("images-idx3", "labels-idx1"):
+        file = f"t10k-{kind}-ubyte"
+        shutil.copyfile(written / RAW / file, written / "KMNIST/raw" / file)
+    assert [DATASETS[name].here(part) for name in ("usps", "kmnist") for part in PARTS] == [False, True] * 2
+    assert [TASK_DISTRIBUTIONS["kmnist"].here(split) for split in SPLITS] == [False, False, True]
+    trained = {"phase": "supervised", "dataset": "mnist", "steps": 1, "batch_size": 4}
+    tested = {"phase": "out_of_distribution", "datasets": ["usps"]}
+    asked = study.parse(study_with({"phases": [trained, tested]})).examples
+    found = data_of.check(asked, download=False)
+    assert not found.absent
+    assert found.images.keys() == {f"datasets/{key}" for key in ("mnist/training", "mnist/test", "usps/test")}
+    _, usps = trial.load_sources(*asked, images=found.images).datasets["usps"]
+    assert len(usps.labels) == 20
+    for name, lacking in (("usps", r"lacks usps\.bz2"), ("kmnist", "lacks train-images-idx3-ubyte, train-labels-idx1")):
+        with pytest.raises(DataAbsent, match=f"^{name} is here in part: .* {lacking}"):
+            DATASETS[name].load("training", False)
+        asked = study.parse(study_with({"phases": [trained | {"dataset": name}]})).examples
+        assert data_of.check(asked, download=False).absent == [f"supervised.dataset: the training part of {name}"]
+
+
 def test_what_is_no_file_is_said(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (written / USPS).unlink()
     (written / USPS).mkdir()
@@ -214,7 +244,7 @@ def test_what_is_no_file_is_said(written: Path, monkeypatch: pytest.MonkeyPatch)
         DATASETS["usps"].load("training", True)
     (written / RAW / "t10k-labels-idx1-ubyte").rename(written / RAW / "t10k-labels-idx1-ubyte.gz")
     with pytest.raises(DataAbsent, match=r"unpack .*t10k-labels-idx1-ubyte\.gz"):
-        DATASETS["mnist"].load("training", False)
+        DATASETS["mnist"].load("test", False)
     monkeypatch.setenv("METAFA_DATA", str(written / "usps.t.bz2"))
     with pytest.raises(DataBroken, match=r"usps\.t\.bz2: is a file; set METAFA_DATA to the folder"):
         DATASETS["mnist"].load("training", False)
@@ -226,7 +256,7 @@ def test_cifar10_is_unpickled_only_as_it_was_published(tmp_path: Path, monkeypat
     for file in CIFAR10_FILES:
         (tmp_path / file).write_bytes(b"cos\nsystem\n(S'touch " + bytes(tmp_path / "run") + b"'\ntR.")
     with pytest.raises(DataBroken, match="data_batch_1: is not the file that was published; replace it"):
-        DATASETS["cifar10"].load("test", False)
+        DATASETS["cifar10"].load("training", False)
     assert not (tmp_path / "run").exists()
 
 

@@ -13,7 +13,7 @@ def test_absent_data_is_said_and_leaves_nothing_behind(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("METAFA_DATA", str(tmp_path / "nowhere"))
-    assert not TASK_DISTRIBUTIONS[name].here()
+    assert not TASK_DISTRIBUTIONS[name].here("test")
     with pytest.raises(DataAbsent, match=name):
         TASK_DISTRIBUTIONS[name].load("test", False)
     assert not (tmp_path / "nowhere").exists()

@@ -112,6 +112,15 @@ def test_a_trial_goes_on_from_every_checkpoint_to_the_same_rows_to_the_bit(rule:
         assert rest.rows == whole.rows, (checkpoint.phase, checkpoint.step)
 
 
+def test_running_statistics_survive_an_interruption() -> None:
+    settings = settings_of(ON_DATA, noise={"steps": 100}, supervised={"epochs": 30}, network={"normalization": "batch"})
+    sources = trial.prepared(trial.load_sources(settings))
+    kept, whole = kept_of(settings, sources)
+    assert whole.rows != trial.run(settings_of(ON_DATA), sources).rows
+    for checkpoint in map(checkpoints.decode, kept):
+        assert trial.run(settings, sources, checkpoint=checkpoint).rows == whole.rows
+
+
 def test_a_trial_goes_on_from_a_checkpoint_to_the_same_divergences() -> None:
     """One learning rate of two breaks between two moments: where, only the steps before the checkpoint have seen."""
     settings = settings_of(ON_DATA, noise={"steps": 200, "optimizer": "sgd", "learning_rate": [1e-3, 1e10]})

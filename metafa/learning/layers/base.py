@@ -27,18 +27,25 @@ class Layer:
     carried: whether errors go back through it by what a rule puts in the place of its parameter ``weight``; else it
         sends them back by itself.
     has_dual: whether it has a `dual` form.
+    statistics: those of its parameters that no gradient moves: it keeps them itself, as the form of it does that is
+        `in_training`.
     inputs, outputs: the numbers that an image is to it, and that it makes of one.
     """
 
     learns: bool = False
     carried: bool = False
     has_dual: bool = False
+    statistics: tuple[str, ...] = ()
     inputs: int
     outputs: int
 
     def initialise(self, draw: Draw) -> Parameters:
         """The parameters at the start."""
         return {}
+
+    def in_training(self) -> Layer:
+        """The form of it that a network has in the forward pass of a training step."""
+        return self
 
     def forward(self, own: Parameters, x: Any) -> tuple[Tensor, Cache]:
         """The outputs, and what is kept for the way back. Only a layer without parameters may overwrite ``x``."""
