@@ -36,7 +36,8 @@ learning_rate = [1, 0.5]
 
 def test_trial_ids_are_those_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """As an earlier version wrote them into results, which are continued by them."""
-    monkeypatch.setattr(study, "NUMERICS", 5)
+    for module in (maker, study):  # since then, settings were added alone
+        monkeypatch.setattr(module, "NUMERICS", 5)
     grid = study.parse(GRID)
     assert grid.fingerprint == "7b251a52d4d8e904"
     assert (grid.trials[0].trial_id, grid.trials[-1].trial_id) == ("2750e9fc30c78283", "6e8e46bc781eac28")
@@ -61,6 +62,8 @@ def test_trial_ids_differ_by_the_new_name_of_outer_steps_alone(monkeypatch: pyte
 
     for module in (maker, trial):
         monkeypatch.setattr(module, "digest_of", digest_of_before)
+    for module in (maker, study):
+        monkeypatch.setattr(module, "NUMERICS", 5)
     for name, fingerprint in {
         "quickstart": "33f5a0601f37725c",
         "meta_loss": "17d569e0b5729016",
@@ -138,7 +141,7 @@ def test_a_trial_of_many_takes_little_more_than_a_hash() -> None:
     assert (many - few) / 2000 < 60
     grids = (study.parse(grid_of(count)) for count in (400, 2400))
     few, many = (calls(functools.partial(alike.sentences, checked)) for checked in grids)
-    assert (many - few) / 2000 < 80
+    assert (many - few) / 2000 < 120
 
 
 def test_settings_that_do_not_fit_in_some_trials_are_said_once() -> None:
