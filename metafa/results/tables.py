@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -47,7 +46,7 @@ class Results(NamedTuple):
 def load(address: str | Path) -> Results:
     """The tables at ``address``, a folder or an object store's, as data frames. Raises `ResultsError` where there are
     none, and TypeError where ``address`` is no address."""
-    if not isinstance(address, str | os.PathLike):
+    if address is None or isinstance(address, int | float | bytes):
         raise TypeError(f"address: found {type(address).__name__}, expected a folder or the address of a store")
     store = open_store(address)
     study_text(store)
