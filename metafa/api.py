@@ -32,9 +32,10 @@ from metafa.results.tables import load as load
 from metafa.running import launch, screens
 from metafa.studies import study
 from metafa.studies.data import BATCH, Inputs, TaskDistributionName
-from metafa.studies.phases import ActivationName, EvaluatePhase, NoiseInputsName, NoisePhase, OptimizerName, RuleName
+from metafa.studies.phases import ActivationName, EvaluatePhase, NoiseInputsName, NoisePhase, RuleName
 from metafa.studies.settings import MeasureSettings, NetworkSettings, TrialSettings
 from metafa.studies.study import Study
+from metafa.studies.training_settings import OptimizerName
 from metafa.trials import measuring, recording, trial_run
 
 

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from metafa.learning.kinds import NOISE_INPUTS, OUTER_ALGORITHMS
 from metafa.learning.rules import FIXED, KOLEN_POLLACK, REDRAWN, RULES, Rule
 from metafa.studies.fields import Settings
-from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, SupervisedPhase, TaskSettings
+from metafa.studies.phases import EvaluatePhase, MetaPhase, NoisePhase, SupervisedPhase
 from metafa.studies.settings import NetworkSettings, TrialSettings
 from metafa.studies.study import Study
+from metafa.studies.task_phases import TaskSettings
 from metafa.studies.training_settings import TrainingSettings
 
 

@@ -20,8 +20,9 @@ from metafa.learning.streams import Streams
 from metafa.learning.training import Learner, ResumePoint, State, Step
 from metafa.studies.data import BATCH
 from metafa.studies.needs import trained_datasets
-from metafa.studies.phases import EvaluatePhase, NoisePhase, SupervisedPhase, TaskSettings, WholeDatasetsPhase
+from metafa.studies.phases import EvaluatePhase, NoisePhase, SupervisedPhase, WholeDatasetsPhase
 from metafa.studies.settings import TrialSettings
+from metafa.studies.task_phases import TaskSettings
 from metafa.trials.checkpoints import Checkpoint
 from metafa.trials.convergence import Convergence
 from metafa.trials.measuring import (
