@@ -14,15 +14,34 @@ from metafa.studies.phase_settings import PhaseSettings
 from metafa.studies.training_settings import DescentSettings, TrainingSettings
 
 
-def check_length(phase: SupervisedPhase | WholeDatasetsPhase) -> None:
-    """Raises a mistake where a phase that trains on images has no length, two, or less images than a batch."""
-    if (phase.steps is None) == (phase.epochs is None):
-        raise mistake(f"a {phase.phase} phase is as long as its `steps` or its `epochs` say: one of the two")
-    if phase.training_images is not None and phase.training_images < phase.batch_size:
-        raise mistake(f"`training_images` is {phase.training_images}, less than a batch of {phase.batch_size}")
+class ImageSettings(DescentSettings):
+    """How a phase trains on a dataset's images: on how many, and how long."""
+
+    training_images: Size | None = None
+    """How many of a dataset's training images are used, drawn at random for each seed. Default: all of them."""
+    steps: Steps | None = None
+    """Training steps on a dataset. A phase has either `steps` or `epochs`."""
+    epochs: Steps | None = None
+    """Passes over the training images, each in a new random order. A last batch that is not full is left out."""
+    batch_size: Size = 64
+    """Images of one step."""
+    learning_rate: Rates = 1e-4
+    """The optimizer's learning rate, or a list of several, side by side in one trial."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise mistake(f"a {self.phase} phase is as long as its `steps` or its `epochs` say: one of the two")
+        if self.training_images is not None and self.training_images < self.batch_size:
+            raise mistake(f"`training_images` is {self.training_images}, less than a batch of {self.batch_size}")
+        return self
+
+    def steps_on(self, images: int) -> int:
+        """The steps that the phase trains on so many images."""
+        return self.steps or (self.epochs or 0) * (images // self.batch_size)
 
 
-class SupervisedPhase(TrainingSettings):
+class SupervisedPhase(ImageSettings, TrainingSettings):
     """Training on a dataset's images and labels, and testing on its test images."""
 
     measures = (
@@ -35,21 +54,6 @@ class SupervisedPhase(TrainingSettings):
     """What the phase is called in settings and results."""
     dataset: DatasetName
     """The dataset that the network is trained and tested on."""
-    training_images: Size | None = None
-    """How many of the dataset's training images are used, drawn at random for each seed. Default: all of them."""
-    steps: Steps | None = None
-    """Training steps. A phase has either `steps` or `epochs`."""
-    epochs: Steps | None = None
-    """Passes over the training images, each in a new random order. A last batch that is not full is left out."""
-    batch_size: Size = 64
-    """Images of one step."""
-    learning_rate: Rates = 1e-4
-    """The optimizer's learning rate, or a list of several, side by side in one trial."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        check_length(self)
-        return self
 
     @property
     def has_steps(self) -> bool:
@@ -63,7 +67,7 @@ class SupervisedPhase(TrainingSettings):
         ]
 
 
-class WholeDatasetsPhase(DescentSettings):
+class WholeDatasetsPhase(ImageSettings):
     """Ordinary training on each of several whole datasets, each time of a copy of the network as the phase finds it,
     and the *whole-dataset meta-loss*: the sum over the datasets of the loss on the test images, averaged over that
     training and at its end (after Cheon, Lee and Paik 2024, whose text leaves open which of the two). Noise phases of
@@ -77,21 +81,6 @@ class WholeDatasetsPhase(DescentSettings):
     """What the phase is called in settings and results."""
     datasets: Annotated[list[DatasetName], Field(min_length=1)]
     """The datasets that copies of the network are trained and tested on."""
-    training_images: Size | None = None
-    """How many of each dataset's training images are used, drawn at random for each seed. Default: all of them."""
-    steps: Steps | None = None
-    """Training steps on each dataset. A phase has either `steps` or `epochs`."""
-    epochs: Steps | None = None
-    """Passes over the training images, each in a new random order. A last batch that is not full is left out."""
-    batch_size: Size = 64
-    """Images of one step."""
-    learning_rate: Rates = 1e-4
-    """The optimizer's learning rate, or a list of several, side by side in one trial."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        check_length(self)
-        return self
 
     def dataset_needs(self) -> list[DatasetNeed]:
         images = max(self.training_images or 0, self.batch_size)

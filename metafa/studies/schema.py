@@ -44,7 +44,7 @@ def json_schema() -> dict[str, Any]:
     _allow_spaces({name: schema["properties"][name] for name in ("seed", "seeds")})
     schema["required"].remove("name")  # by default the file's
     # by its kind, so that a mistake in a phase is told as that, and not as a phase that fits no kind
-    schema["properties"]["phases"]["items"] = {
+    phase = {
         "type": "object",
         "required": ["phase"],
         "properties": {"phase": {"enum": list(PHASES)}},
@@ -56,11 +56,28 @@ def json_schema() -> dict[str, Any]:
             for kind, settings in PHASES.items()
         ],
     }
+    definitions["Phase"] = _or_choices(phase)
+    schema["properties"]["phases"]["items"] = {"$ref": "#/$defs/Phase"}
+    for name in ("phases", "network", "measure"):  # as a whole
+        whole = schema["properties"][name]
+        kept = {key: whole.pop(key) for key in ("title", "description", "default") if key in whole}
+        definitions[f"any_{name}"] = whole
+        schema["properties"][name] = kept | _or_choices({"$ref": f"#/$defs/any_{name}"})
     schema["$defs"] = definitions | SPACES
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
         "title": "a study of metafa",
+    }
+
+
+def _or_choices(value: dict[str, Any]) -> dict[str, Any]:
+    """A value, or choices of it; by which of the two is there, so that a mistake is told as what it is."""
+    choices = {"type": "array", "minItems": 1, "items": value}
+    return {
+        "if": {"type": "object", "required": ["choices"]},
+        "then": {"properties": {"choices": choices}, "additionalProperties": False},
+        "else": value,
     }
 
 

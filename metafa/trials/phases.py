@@ -68,7 +68,7 @@ def run_soft_alignment(trial: TrialRun, phase: SoftAlignmentPhase) -> None:
 def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
     training, test = trial.datasets[phase.dataset]
     chosen = supervised.choose(training, phase.training_images, trial.streams)
-    total = phase.steps or (phase.epochs or 0) * (chosen.shape[1] // phase.batch_size)
+    total = phase.steps_on(chosen.shape[1])
     learner = trial.learner(optimizer_of(phase, total), phase.weight_decay, STEP_DECAY)
     steps = supervised.train(learner, training, chosen, steps=total, batch_size=phase.batch_size)
     tested = Inputs(phase.dataset)

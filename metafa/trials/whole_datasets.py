@@ -27,7 +27,7 @@ def course_of(trial: TrialRun, phase: WholeDatasetsPhase, dataset: str) -> super
     trial as it was."""
     training, test = trial.datasets[dataset]
     chosen = supervised.choose(training, phase.training_images, trial.streams)
-    total = length(phase, chosen.shape[1])
+    total = phase.steps_on(chosen.shape[1])
     learner = dataclasses.replace(_learner(trial, phase, total), network=networks.copied(trial.network))
     return supervised.course(
         learner,
@@ -38,11 +38,6 @@ def course_of(trial: TrialRun, phase: WholeDatasetsPhase, dataset: str) -> super
         batch_size=phase.batch_size,
         moments=measuring_steps(total, trial.settings.measure.points),
     )
-
-
-def length(phase: WholeDatasetsPhase, images: int) -> int:
-    """The steps that a phase trains on so many images of a dataset."""
-    return phase.steps or (phase.epochs or 0) * (images // phase.batch_size)
 
 
 def _learner(trial: TrialRun, phase: NoisePhase | WholeDatasetsPhase, steps: int) -> Learner:
@@ -91,7 +86,7 @@ def seconds(settings: TrialSettings, sources: Sources) -> dict[str, tuple[float,
     once = 0.0
     for dataset in dict.fromkeys(adaptation.datasets):
         training, test = trial.datasets[dataset]
-        total = length(adaptation, adaptation.training_images or len(training.labels))
+        total = adaptation.steps_on(adaptation.training_images or len(training.labels))
         stepwise = supervised.train(
             dataclasses.replace(_learner(trial, adaptation, total), network=networks.copied(trial.network)),
             training,
