@@ -168,7 +168,7 @@ def test_event_files_hold_the_means_over_seeds(undisturbed: Path, tmp_path: Path
         event = Event.FromString(content[12 : 12 + length])
         content = content[16 + length :]
         for value in event.summary.value:
-            if "alignment_angle" in value.tag:
+            if "/alignment_angle" in value.tag:
                 found[value.tag.split("/")[0], event.step] = value.simple_value
     assert found == pytest.approx(wanted.to_dict(), rel=1e-6)
     assert "0 trials written" in metafa(undisturbed, "tensorboard", "results/small", str(tmp_path / "events")).stdout
