@@ -19,7 +19,7 @@ from metafa.results.columns import TABLES
 from metafa.running import stopping
 from metafa.studies import study
 
-# as of 2026, two drivers on this left four rows for its three trials, and 544 measurements
+# as of 2026, two drivers on this left four rows for its three trials, and 544 measurements (382 in all of its trials then)
 TWO_DRIVERS = """\
 seeds = 2
 [network]
@@ -107,7 +107,7 @@ def test_a_second_driver_doubles_no_row_and_says_so(drivers: Crowd, tmp_path: Pa
         assert "3 of 3 trials done" in driver.wait()
         assert driver.process.returncode == 0
     found = tables.load(tmp_path / "shared")
-    assert (len(found.trials), len(found.measurements)) == (3, 382)
+    assert (len(found.trials), len(found.measurements)) == (3, 492)
     for table, rows in zip(TABLES, found, strict=True):
         assert len(pd.read_parquet(tmp_path / "shared" / table)) == len(rows)
     assert [event.what for event in drivers.events()] == ["begun", "done"] * 3
