@@ -19,7 +19,7 @@ from metafa.results.columns import TABLES
 from metafa.running import stopping
 from metafa.studies import study
 
-# as of 2026, two drivers on this left four rows for its three trials, and 544 measurements (382 in all of its trials then)
+# as of 2026, two drivers on this left four rows for its three trials, and 544 measurements
 TWO_DRIVERS = """\
 seeds = 2
 [network]
