@@ -20,6 +20,7 @@ from torch import Tensor
 from metafa.learning import credit, networks
 from metafa.learning.kinds import CONTROLS, resolved
 from metafa.learning.layers.base import Parameters
+from metafa.learning.measures import unit_alignment_angles
 from metafa.learning.networks import Network
 from metafa.learning.rules import Rule
 from metafa.learning.streams import Streams
@@ -122,7 +123,7 @@ def soft_alignment(control: Control, trained: Network) -> tuple[Parameters, ...]
     made = [dict(own) for own in start.parameters]
     before, after = (credit.alignment_pairs(control.rule, network) for network in (start, trained))
     for place, (weight, feedback), reached in zip(start.carried, before, after, strict=True):
-        made[place]["weight"] = turned(weight, feedback, unit_angles(*reached))
+        made[place]["weight"] = turned(weight, feedback, torch.deg2rad(unit_alignment_angles(*reached)))
     return tuple(made)
 
 
@@ -133,17 +134,6 @@ def align(network: Network, rule: Rule, angle: float) -> None:
         units = (len(weight), weight.shape[2])
         angles = torch.full(units, math.radians(angle), dtype=torch.float64, device=weight.device)
         weight.copy_(turned(weight, feedback, angles))
-
-
-def unit_angles(
-    weight: Float[Tensor, "replica out in"], feedback: Float[Tensor, "replica out in"]
-) -> Float[Tensor, "replica in"]:
-    """The angle in radians between each unit's outgoing weights, a column of W, and its feedback, that column of B;
-    not a number where one of them is all zeros."""
-    w, b = weight.double(), feedback.double()
-    w, b = w / w.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True)
-    # by the tangent of the half angle, which unlike the arccosine keeps its precision near 0 and 180 degrees
-    return 2 * torch.atan2((w - b).norm(dim=1), (w + b).norm(dim=1))
 
 
 def turned(
