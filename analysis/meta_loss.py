@@ -162,9 +162,7 @@ def plot_differences(tables: Tables, table: pd.DataFrame) -> plt.Figure:
     words = "difference of meta-loss\nto no noise (nats)"
     figure = figures.intervals(compared, "difference", words, tables, lines)
     plot = drawn(figure)
-    broken = max(
-        (text.get_text().count("\n") for text in plot.axes[0].get_yticklabels()), default=0
-    )  # labels into lines
+    broken = max((text.get_text().count("\n") for text in plot.axes[0].get_yticklabels()), default=0)
     height = max(3 * 0.35, len(lines) * (0.35 + 0.17 * broken))
     plot.set_figheight(1.2 + height * math.ceil(len(figure.panels) / 4))
     for axis in plot.axes:

@@ -52,7 +52,7 @@ def begin(kind: str, network: Network, rule: Rule, streams: Streams, resume: Res
     if CONTROLS[kind].function is None:
         return None
     start = networks.copied(network)
-    for number, tensor in enumerate(_tensors(start) if resume.state else ()):
+    for number, tensor in enumerate(start.state if resume.state else ()):
         assert resume.state is not None
         tensor.copy_(resume.state[f"{STATE}{number}"])
     return Control(kind, start, rule, streams)
@@ -63,7 +63,7 @@ def carried(control: Control | None, steps: Iterator[Step]) -> Iterator[Step]:
     if control is None:
         yield from steps
         return
-    start: State = {f"{STATE}{number}": tensor for number, tensor in enumerate(_tensors(control.start))}
+    start: State = {f"{STATE}{number}": tensor for number, tensor in enumerate(control.start.state)}
     for step in steps:
         yield replace(step, state=partial(_joined, step.state, start))
 
@@ -155,9 +155,5 @@ def turned(
 
 
 def _assign(network: Network, source: Network) -> None:
-    for tensor, value in zip(_tensors(network), _tensors(source), strict=True):
+    for tensor, value in zip(network.state, source.state, strict=True):
         tensor.copy_(value)
-
-
-def _tensors(network: Network) -> tuple[Tensor, ...]:
-    return (*network.tensors, *network.feedback, *network.statistics)

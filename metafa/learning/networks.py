@@ -72,6 +72,11 @@ class Network:
         return flat([trained(*of_layer) for of_layer in zip(self.layers, self.parameters, strict=True)])
 
     @property
+    def state(self) -> tuple[Tensor, ...]:
+        """All that training changes in place: what is trained, feedback, and statistics."""
+        return (*self.tensors, *self.feedback, *self.statistics)
+
+    @property
     def statistics(self) -> tuple[Tensor, ...]:
         """What layers keep of the batches they were trained on, in no rule's hands."""
         layers = zip(self.layers, self.parameters, strict=True)

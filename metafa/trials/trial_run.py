@@ -109,7 +109,7 @@ class TrialRun:
 
     def _tensors(self) -> dict[str, Tensor]:
         """What a trial goes on from, and a training loop does not carry."""
-        found = dict(enumerate((*self.network.tensors, *self.network.feedback, *self.network.statistics)))
+        found = dict(enumerate(self.network.state))
         tensors = {f"network/{i}": tensor for i, tensor in found.items()} | {"broken": self.recorder.broken}
         tensors |= {f"path/{i}": weights for i, weights in enumerate(self.recorder.path.values())}
         return tensors if self.learned_rates is None else tensors | {"inner_rates": self.learned_rates.detach()}
@@ -126,7 +126,7 @@ class TrialRun:
         moments = [(phase, step) for phase, step in checkpoint.moments]
         path = {moment: checkpoint.tensors[f"path/{i}"] for i, moment in enumerate(moments)}
         self.recorder.restore(checkpoint.outcome, path, checkpoint.tensors["broken"])
-        for i, tensor in enumerate((*self.network.tensors, *self.network.feedback, *self.network.statistics)):
+        for i, tensor in enumerate(self.network.state):
             tensor.copy_(checkpoint.tensors[f"network/{i}"])
         loop: State = {
             name.removeprefix("loop/"): tensor

@@ -28,9 +28,8 @@ def course_of(trial: TrialRun, phase: WholeDatasetsPhase, dataset: str) -> super
     training, test = trial.datasets[dataset]
     chosen = supervised.choose(training, phase.training_images, trial.streams)
     total = phase.steps_on(chosen.shape[1])
-    learner = dataclasses.replace(_learner(trial, phase, total), network=networks.copied(trial.network))
     return supervised.course(
-        learner,
+        _learner(trial, phase, total),
         training,
         chosen,
         test,
@@ -41,10 +40,9 @@ def course_of(trial: TrialRun, phase: WholeDatasetsPhase, dataset: str) -> super
 
 
 def _learner(trial: TrialRun, phase: NoisePhase | WholeDatasetsPhase, steps: int) -> Learner:
-    """What a phase of so many steps trains, from the beginning."""
-    return dataclasses.replace(
-        trial.learner(optimizer_of(phase, steps), phase.weight_decay, STEP_DECAY), resume=ResumePoint()
-    )
+    """What a phase of so many steps would train from the beginning: a copy of the trial's network."""
+    learner = trial.learner(optimizer_of(phase, steps), phase.weight_decay, STEP_DECAY)
+    return dataclasses.replace(learner, network=networks.copied(trial.network), resume=ResumePoint())
 
 
 def courses_of(trial: TrialRun, phase: WholeDatasetsPhase) -> dict[str, supervised.Course]:
@@ -88,7 +86,7 @@ def seconds(settings: TrialSettings, sources: Sources) -> dict[str, tuple[float,
         training, test = trial.datasets[dataset]
         total = adaptation.steps_on(adaptation.training_images or len(training.labels))
         stepwise = supervised.train(
-            dataclasses.replace(_learner(trial, adaptation, total), network=networks.copied(trial.network)),
+            _learner(trial, adaptation, total),
             training,
             supervised.choose(training, adaptation.training_images, trial.streams),
             steps=total,
@@ -98,7 +96,7 @@ def seconds(settings: TrialSettings, sources: Sources) -> dict[str, tuple[float,
         once += total * _seconds_of(partial(next, stepwise, None)) + len(measuring_steps(total, points)) * tested
     found = {}
     for phase in watching:
-        learner = dataclasses.replace(_learner(trial, phase, phase.steps), network=networks.copied(trial.network))
+        learner = _learner(trial, phase, phase.steps)
         steps = noise.pretrain(learner, trial.noise(phase), steps=phase.steps, batch_size=phase.batch_size)
         moments = len(measuring_steps(phase.steps, points))
         found[phase.name] = moments * once, phase.steps * _seconds_of(partial(next, steps, None))
