@@ -57,7 +57,7 @@ wheel: setup
 	build/clean/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
 	! build/clean/bin/python -c 'import learn2learn' 2> /dev/null
 	cd build && clean/bin/metafa check quickstart
-	cd build && clean/bin/metafa studies | grep claims/claim_8_meta_loss
+	cd build && clean/bin/metafa studies | grep paper/figure_6
 	cd build && clean/bin/metafa run ../tests/installed.toml
 	cd build && clean/bin/metafa analyse meta_loss results/installed
 	rm -rf build

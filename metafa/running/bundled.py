@@ -14,7 +14,7 @@ def folder(name: str) -> Path:
 
 
 def study_file(name: str) -> Path | None:
-    """The study of that name that comes with metafa, such as ``quickstart`` or ``claims/claim_2_speed``; None where
+    """The study of that name that comes with metafa, such as ``quickstart`` or ``paper/figure_2``; None where
     there is none."""
     path = folder("studies") / f"{name.removeprefix('studies/').removesuffix('.toml')}.toml"
     return path if path.is_file() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +13,7 @@ from metafa.results.tables import trial_rows
 from metafa.running.launch import seeds
 from metafa.running.progress import duration
 from metafa.studies import alike, search
+from metafa.studies.compared import PHASES
 from metafa.studies.needs import image_needs, transports
 from metafa.studies.settings import as_text
 from metafa.studies.study import Study
@@ -38,15 +39,28 @@ def lines(study: Study, address: str, done: int) -> Iterator[tuple[str, str]]:
     if study.by_timing:
         yield "", "which trials are tried or run to their end depends on timing"
     for name, space in study.spaces.items():
-        values = (
-            ", ".join(map(as_text, space["choices"])) if "choices" in space else f"{space['low']} to {space['high']}"
-        )
-        values += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
-        yield "varies", f"{name}: {values}"
+        yield from _varied(name, space)
     for sentence in component_rows(study):
         yield "rows", sentence
     for sentence in alike.sentences(study):
         yield "same", sentence
+
+
+def _varied(name: str, space: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The lines of a search space: a choice of phases has one for itself."""
+    if name == PHASES:
+        yield "varies", name
+        for phases in space["choices"]:
+            yield "", " → ".join(map(as_text, phases))
+        return
+    if "choices" in space:
+        values = ", ".join(
+            f"[{as_text(value)}]" if isinstance(value, list) else as_text(value) for value in space["choices"]
+        )
+    else:
+        values = f"{space['low']} to {space['high']}"
+        values += ", logarithmic" * space.get("log", False) + f", in steps of {space.get('step')}" * ("step" in space)
+    yield "varies", f"{name}: {values}"
 
 
 def costs(study: Study, images: Mapping[str, LabelledImages]) -> Iterator[str]:

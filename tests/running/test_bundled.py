@@ -5,7 +5,7 @@ import pytest
 from metafa.running import bundled
 
 
-@pytest.mark.parametrize("name", ["quickstart", "quickstart.toml", "studies/quickstart", "claims/claim_2_speed"])
+@pytest.mark.parametrize("name", ["quickstart", "quickstart.toml", "studies/quickstart", "paper/figure_2"])
 def test_a_study_is_known_by_its_name_however_it_is_written(name: str) -> None:
     assert bundled.study_file(name) in bundled.study_files().values()
 

@@ -39,6 +39,18 @@ def test_results_of_another_library_of_products_are_named(library: str | None, s
     assert told is None or ("products of another;" in told and f"are of {products.library('cpu')}," in told)
 
 
+CHOICES = """
+name = "choices"
+question = "?"
+seeds = 2
+network.hidden = { choices = [[8], [8, 4]] }
+phases.choices = [
+    [{ phase = "noise", steps = 3 }, { phase = "evaluate", task_distributions = ["glyphs"] }],
+    [{ phase = "evaluate", task_distributions = ["glyphs"] }],
+]
+"""
+
+
 def test_what_is_recorded_of_many_components_is_counted() -> None:
     """As many rows as a trial then has, where all of its moments differ."""
     base = {
@@ -56,3 +68,13 @@ def test_what_is_recorded_of_many_components_is_counted() -> None:
         f"`measure.last_layer_weights` records up to {weights:,} measurements in a trial",
     ]
     assert not list(outline.component_rows(study.parse(STUDY)))
+
+
+def test_each_choice_of_phases_stands_in_a_line_of_its_own() -> None:
+    told = list(outline.lines(study.parse(CHOICES), "results", 0))
+    assert told[2:] == [
+        ("varies", "network.hidden: [8], [8, 4]"),
+        ("varies", "phases"),
+        ("", "noise (steps 3) → evaluate (task_distributions glyphs)"),
+        ("", "evaluate (task_distributions glyphs)"),
+    ]

@@ -34,6 +34,45 @@ learning_rate = [1, 0.5]
 {EVALUATE}"""
 
 
+IMAGES = """name = "claim_7_out_of_distribution"
+question = "Is a network after noise more robust to images unlike those it learned?"
+seeds = 16
+
+[network]
+rule = { choices = ["feedback_alignment", "backprop"] }
+
+[[phases]]
+phase = "noise"
+steps = { choices = [0, 4000] }
+learning_rate = 2e-4
+
+[[phases]]
+phase = "supervised"
+dataset = { choices = ["mnist10k", "glyphs"] }
+training_images = 5000
+steps = 1500
+learning_rate = 1e-4
+
+[[phases]]
+phase = "out_of_distribution"
+translation = [1, 2, 3, 4]
+rotation = [10, 20, 30, 40]
+scaling = [0.1, 0.2, 0.3, 0.4]
+pixel_noise = [0.1, 0.2, 0.4]
+datasets = ["digits", "glyphs", "mnist10k"]
+
+[measure]
+points = 8
+
+[[claims]]
+claim = 7
+statement = "After noise, accuracy out of distribution is higher"
+metric = "accuracy"
+phase = "out_of_distribution"
+expect = "higher"
+"""
+
+
 def test_trial_ids_are_those_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """As an earlier version wrote them into results, which are continued by them."""
     for module in (maker, study):  # since then, settings were added alone
@@ -48,9 +87,9 @@ def test_trial_ids_are_those_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
         "noise_search": "4e0c867162dd6dba",
         "omniglot_minimal": "2026757406901395",
         "transport_free_search": "aeb7f7d71d6dc38a",
-        "claims/claim_7_out_of_distribution": "f1dd6a835e700b56",
     }.items():
         assert study.read(STUDIES / f"{name}.toml").fingerprint == fingerprint
+    assert study.parse(IMAGES).fingerprint == "f1dd6a835e700b56"
 
 
 def test_trial_ids_differ_by_the_new_name_of_outer_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
