@@ -256,9 +256,9 @@ METRICS: dict[str, Metric] = {
         "mean absolute deviation of the readout probabilities from chance", of="readout", in_training=always
     ),
     "readout_wilcoxon": Metric(
-        "with `measure.readout_distribution`: the p-value of Wilcoxon's signed-rank test of all readout probabilities "
-        "less chance, over the first 1,000 test images or as many of noise, at the start and the end of each phase "
-        "that trains",
+        "with `measure.readout_distribution`: the decimal logarithm of the p-value of Wilcoxon's signed-rank test of "
+        "all readout probabilities less chance, over the first 1,000 test images or as many of noise, at the start and "
+        "the end of each phase that trains",
         of="probabilities",
         in_training=lambda training: training.measure.readout_distribution,
         throughout=False,

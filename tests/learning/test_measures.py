@@ -153,10 +153,22 @@ def test_wilcoxons_test_of_a_readout_is_that_of_scipy() -> None:
     found = measures.readout_wilcoxon(logits)
     for replica in range(2):
         p = torch.softmax(logits[replica].double(), -1).flatten().numpy()
-        assert found[replica].item() == pytest.approx(stats.wilcoxon(p - 0.25).pvalue, rel=1e-12)
-    assert found[1] < 1e-3 < found[0], "large logits crowd near 0, small ones are about chance"
-    assert found[2] == 1, "a readout that is chance everywhere"
+        assert found[replica].item() == pytest.approx(math.log10(stats.wilcoxon(p - 0.25).pvalue), rel=1e-9)
+    assert found[1] < -3 < found[0], "large logits crowd near 0, small ones are about chance"
+    assert found[2] == 0, "a readout that is chance everywhere"
     assert found[3].isnan()
+
+
+def test_wilcoxons_test_has_a_logarithm_where_the_p_value_is_0_in_float64() -> None:
+    """Mills' ratio: the normal tail beyond z is phi(z) / z but for a fraction 1 / z^2, of two thousand here."""
+    logits = torch.zeros(1, 2000, 10)
+    logits[..., 0] = torch.linspace(3, 4, 2000)
+    p = torch.softmax(logits.double(), -1).flatten().numpy()
+    result = stats.wilcoxon(p - 0.1, method="approx")
+    z = abs(result.zstatistic)
+    assert result.pvalue == 0
+    tail = math.log10(2 / z) - (z**2 / 2 + math.log(2 * math.pi) / 2) / math.log(10)
+    assert measures.readout_wilcoxon(logits).item() == pytest.approx(tail, abs=1 / z**2)
 
 
 def test_quantiles_of_known_readouts() -> None:
