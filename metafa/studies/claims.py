@@ -31,7 +31,7 @@ class ClaimSettings(Settings):
     inputs: Text | None = None
     """Restricts the claim to these inputs, as the column `inputs` calls them. Default, if `shift` is not given either:
     (1) for the meta-loss and the meta-accuracy, every task distribution that they are measured on; (2) for any other
-    metric of an `out_of_distribution` phase, everything that the phase tests on, except its dataset's unchanged images;
+    metric of an `out_of_distribution` phase, all that it is measured on there, except its dataset's unchanged images;
     (3) for any other metric that is measured on the phase's dataset, that dataset's unchanged images; (4) else what the
     phase measures on the batch trained on, or on no inputs."""
     shift: ShiftName | None = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from metafa.learning.kinds import Reference, resolved
 from metafa.studies.fields import Known
@@ -48,7 +48,7 @@ class Dataset:
     here: tells of a part, without loading anything, whether its files are on this machine.
     shape: of an image: rows, columns, and channels where there are several.
     classes: how many there are.
-    digits: whether its classes are the ten digits, so that networks trained on one such dataset are tested on others.
+    shows: the kinds of things that its classes are of; two datasets that show one kind have classes in common.
     may_share: the largest fraction of one part's images that may stand in the other part too.
     """
 
@@ -58,8 +58,17 @@ class Dataset:
     here: Callable[[str], bool]
     shape: tuple[int, ...] = (28, 28)
     classes: int = 10
-    digits: bool = False
+    shows: tuple[str, ...] = ()
     may_share: float = 0.0
+
+    @property
+    def digits(self) -> bool:
+        """Whether its classes are the ten digits, so that networks trained on one such dataset are tested on others."""
+        return self.shows == DIGITS
+
+
+DIGITS, LETTERS = ("digits",), ("letters",)
+CURSIVE, OF_CIFAR10, OF_CIFAR100 = ("cursive characters",), ("the kinds of CIFAR-10",), ("the kinds of CIFAR-100",)
 
 
 def _published_tasks(name: str, description: str, may_share: float = 0.0) -> TaskDistribution:
@@ -109,7 +118,7 @@ DATASETS: dict[str, Dataset] = {
         False,
         late("metafa.tasks.glyphs:load_digits"),
         _embedded,
-        digits=True,
+        shows=DIGITS,
     ),
     "digits": Dataset(
         "scikit-learn's handwritten digits, 8 x 8; embedded",
@@ -117,41 +126,50 @@ DATASETS: dict[str, Dataset] = {
         late("metafa.tasks.digits:load"),
         _embedded,
         shape=(8, 8),
-        digits=True,
+        shows=DIGITS,
     ),
-    "mnist": _published("mnist", "handwritten digits, 28 x 28", digits=True),
+    "mnist": _published("mnist", "handwritten digits, 28 x 28", shows=DIGITS),
     "mnist10k": _published(
-        "mnist10k", "MNIST's test images, 8,000 to train on and 2,000 to test, 28 x 28", downloads=False, digits=True
+        "mnist10k", "MNIST's test images, 8,000 to train on and 2,000 to test, 28 x 28", downloads=False, shows=DIGITS
     ),
-    "fashion-mnist": _published("fashion-mnist", "pieces of clothing, 28 x 28"),
+    "fashion-mnist": _published("fashion-mnist", "pieces of clothing, 28 x 28", shows=("clothing",)),
     # The published files of those that may share were not at hand to be counted, and may hold an image twice, as
     # CIFAR-10 nearly does (Barz and Denzler 2020).
-    "kmnist": _published("kmnist", "cursive Japanese characters, 28 x 28", may_share=0.01),
+    "kmnist": _published("kmnist", "cursive Japanese characters, 28 x 28", shows=CURSIVE, may_share=0.01),
     "kmnist10k": _published(
         "kmnist10k",
         "KMNIST's test images, 8,000 to train on and 2,000 to test, 28 x 28",
         downloads=False,
+        shows=CURSIVE,
         may_share=0.01,
     ),
     "usps": _published(
-        "usps", "handwritten digits of postal codes, 16 x 16", shape=(16, 16), digits=True, may_share=0.01
+        "usps", "handwritten digits of postal codes, 16 x 16", shape=(16, 16), shows=DIGITS, may_share=0.01
     ),
     "emnist-balanced": _published(
         "emnist-balanced",
         "EMNIST's handwritten digits and letters, 47 classes of as many images, 28 x 28",
         classes=47,
+        shows=DIGITS + LETTERS,
         may_share=0.01,
     ),
     "emnist-letters": _published(
-        "emnist-letters", "EMNIST's handwritten letters, large or small, 28 x 28", classes=26, may_share=0.01
+        "emnist-letters",
+        "EMNIST's handwritten letters, large or small, 28 x 28",
+        classes=26,
+        shows=LETTERS,
+        may_share=0.01,
     ),
-    "emnist-digits": _published("emnist-digits", "EMNIST's handwritten digits, 28 x 28", digits=True, may_share=0.01),
-    "cifar10": _published("cifar10", "photographs of ten kinds, 32 x 32 in colour", shape=(32, 32, 3), may_share=0.01),
+    "emnist-digits": _published("emnist-digits", "EMNIST's handwritten digits, 28 x 28", shows=DIGITS, may_share=0.01),
+    "cifar10": _published(
+        "cifar10", "photographs of ten kinds, 32 x 32 in colour", shape=(32, 32, 3), shows=OF_CIFAR10, may_share=0.01
+    ),
     "cifar100": _published(
         "cifar100",
         "photographs of a hundred kinds, 32 x 32 in colour",
         shape=(32, 32, 3),
         classes=100,
+        shows=OF_CIFAR100,
         may_share=0.01,
     ),
     # its licence is not stated: for tests and studies where it is at hand, in no release
@@ -161,14 +179,22 @@ DATASETS: dict[str, Dataset] = {
         downloads=False,
         shape=(32, 32, 3),
         classes=100,
+        shows=OF_CIFAR100,
         may_share=0.01,
     ),
-    "stl10": _published("stl10", "photographs of ten kinds, 96 x 96 in colour", shape=(96, 96, 3), may_share=0.01),
+    "stl10": _published(
+        "stl10", "photographs of ten kinds, 96 x 96 in colour", shape=(96, 96, 3), shows=OF_CIFAR10, may_share=0.01
+    ),
     "svhn": _published(
-        "svhn", "digits of house numbers, 32 x 32 in colour", shape=(32, 32, 3), digits=True, may_share=0.01
+        "svhn", "digits of house numbers, 32 x 32 in colour", shape=(32, 32, 3), shows=DIGITS, may_share=0.01
     ),
 }
 DatasetName = Annotated[str, Known(DATASETS)]
+
+
+def have_common_classes(one: DatasetName, other: DatasetName) -> bool:
+    """Whether two datasets, or one and itself, have classes in common. (Nine of STL-10's ten are CIFAR-10's.)"""
+    return one == other or not set(DATASETS[one].shows).isdisjoint(DATASETS[other].shows)
 
 
 class Inputs(NamedTuple):
@@ -217,7 +243,8 @@ class DatasetNeed(NamedTuple):
     place: the setting that asks for it.
     dataset: its name, or `DATASET_BEFORE`.
     training_images: how many of its training images are needed at least.
-    same_classes: whether its classes have to be those of the phase's own dataset.
+    classes: whether they may be ``any``, or have to be the ``same`` as those of the phase's own dataset, or ``other``
+        classes, of which it has none.
     labelled: whether its labels are read; else it lends its training images alone, and is not the phase's own.
     parts: which of its parts are needed.
     """
@@ -225,6 +252,6 @@ class DatasetNeed(NamedTuple):
     place: str
     dataset: str
     training_images: int = 0
-    same_classes: bool = False
+    classes: Literal["any", "same", "other"] = "any"
     labelled: bool = True
     parts: tuple[str, ...] = ("training", "test")

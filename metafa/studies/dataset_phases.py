@@ -96,13 +96,18 @@ class WholeDatasetsPhase(ImageSettings):
         return {self.name: rule.transports}
 
 
+OF_CONFIDENCE = ("readout_probability", "auroc")
+"""What is measured out of distribution whatever the labels."""
+
+
 class OutOfDistributionPhase(PhaseSettings):
-    """Tests on a dataset's test images, changed by several strengths, and on other datasets of the same classes."""
+    """Tests on a dataset's test images, changed by several strengths, on other datasets of the same classes, and on
+    datasets whose classes the network does not know."""
 
     skips_own_dataset = True
     measures = (
         *("loss", "accuracy", "expected_calibration_error", "expected_calibration_error_10_bins"),
-        *("readout_probability", "auroc"),
+        *OF_CONFIDENCE,
     )
 
     phase: Literal["out_of_distribution"]
@@ -121,6 +126,9 @@ class OutOfDistributionPhase(PhaseSettings):
     datasets: list[DatasetName] = []
     """Other datasets to test on. The classes of all of them, and of `dataset`, are the ten digits; their images are
     resized to the size of those of `dataset`. `dataset` itself may stand here, and is tested on once."""
+    unknown_datasets: list[DatasetName] = []
+    """Datasets of which no class is one of `dataset`: no answer is right, and `readout_probability` and `auroc` alone
+    are measured on their test images, resized as those of `datasets`."""
 
     @property
     def shifts(self) -> list[tuple[str, float]]:
@@ -129,16 +137,20 @@ class OutOfDistributionPhase(PhaseSettings):
 
     def dataset_needs(self) -> list[DatasetNeed]:
         others = [
-            DatasetNeed(f"{self.name}.datasets", name, same_classes=True, parts=("test",)) for name in self.datasets
+            *(DatasetNeed(f"{self.name}.datasets", name, classes="same") for name in self.datasets),
+            *(DatasetNeed(f"{self.name}.unknown_datasets", name, classes="other") for name in self.unknown_datasets),
         ]
-        own = DatasetNeed(f"{self.name}.dataset", self.dataset or DATASET_BEFORE, parts=("test",))
-        return [own, *others]
+        own = DatasetNeed(f"{self.name}.dataset", self.dataset or DATASET_BEFORE)
+        return [need._replace(parts=("test",)) for need in (own, *others)]
 
     def tested_on(self, dataset: DatasetName | None) -> set[Inputs]:
         shifted = {Inputs(dataset, shift, strength) for shift, strength in self.shifts}
-        return {Inputs(dataset), *map(Inputs, self.datasets), *shifted}
+        return {Inputs(dataset), *map(Inputs, [*self.datasets, *self.unknown_datasets]), *shifted}
 
     def measured_on(self, metric: str, dataset: DatasetName | None) -> set[Inputs]:
-        """The AUROC is of all other inputs against the dataset's unchanged images."""
+        """The AUROC is of all other inputs against the dataset's unchanged images; of unknown classes no answer is
+        right or wrong."""
         inputs = self.tested_on(dataset)
-        return inputs - {Inputs(dataset)} if metric == "auroc" else inputs
+        if metric == "auroc":
+            return inputs - {Inputs(dataset)}
+        return inputs if metric in OF_CONFIDENCE else inputs - set(map(Inputs, self.unknown_datasets))

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from metafa.learning.rules import RULES
-from metafa.studies.data import DATASET_BEFORE, DATASETS, TASK_DISTRIBUTIONS, DatasetName, TaskDistributionName
+from metafa.studies.data import (
+    DATASET_BEFORE,
+    DATASETS,
+    TASK_DISTRIBUTIONS,
+    DatasetName,
+    TaskDistributionName,
+    have_common_classes,
+)
 from metafa.studies.values import listed
 
 
@@ -22,9 +29,9 @@ class Outline(NamedTuple):
     """The learning rates that are lists, by name."""
     tasks: tuple[tuple[str, TaskDistributionName, str], ...] = ()
     """The setting that asks for tasks, their distribution and their split."""
-    datasets: tuple[tuple[str, DatasetName, bool, tuple[str, ...]], ...] = ()
-    """The datasets, the phase's own first: the setting that asks for it, its name or `DATASET_BEFORE`, whether its
-    classes have to be those of the phase's own dataset, and which of its parts are needed."""
+    datasets: tuple[tuple[str, DatasetName, str, tuple[str, ...]], ...] = ()
+    """The datasets, the phase's own first: the setting that asks for it, its name or `DATASET_BEFORE`, its
+    classes as `DatasetNeed.classes`, and which of its parts are needed."""
     seen: tuple[DatasetName, ...] = ()
     """Those besides its own whose images the network takes in the size that they have."""
     single_images: bool = False
@@ -152,10 +159,12 @@ def _unlike(phase: Outline, own: DatasetName | None, trained: DatasetName | None
     if own and trained and not learns and DATASETS[own].classes != DATASETS[trained].classes:
         classes = f"{own} has {DATASETS[own].classes} classes, and {trained}, trained on before it"
         return f"{phase.datasets[0][0]}: {classes}, {DATASETS[trained].classes}"
-    for place, dataset, same_classes, _ in phase.datasets:
+    for place, dataset, classes, _ in phase.datasets:
         names = [name for name in (own, dataset) if name and not DATASETS[name].digits]
-        if same_classes and names:
+        if classes == "same" and names:
             return f"{place}: their classes are the ten digits; those of {names[0]} are not"
+        if classes == "other" and own and have_common_classes(own, dataset):
+            return f"{place}: {dataset} has classes in common with {own}; expected classes that it does not have"
         if own and (ours := _colours(own)) != (theirs := _colours(dataset or own)):
             return f"{place}: images of {dataset} are {theirs}, and those of {own} {ours}"
     return None

@@ -104,10 +104,10 @@ class PhaseSettings(Settings):
     def outline(self) -> Outline:
         """What other phases have to fit, and what decides which images the phase draws on."""
         learning_rates = [(name, getattr(self, name)) for name in learning_rates_of(type(self))]
-        datasets: dict[tuple[DatasetName, bool, tuple[str, ...]], str] = {}
+        datasets: dict[tuple[DatasetName, str, tuple[str, ...]], str] = {}
         needs = self.dataset_needs()
         for need in (need for need in needs if need.labelled):
-            datasets.setdefault((need.dataset, need.same_classes, need.parts), need.place)
+            datasets.setdefault((need.dataset, need.classes, need.parts), need.place)
         return Outline(
             self.phase,
             self.name,

@@ -95,15 +95,16 @@ def run_whole_datasets(trial: TrialRun, phase: WholeDatasetsPhase) -> None:
 
 
 def run_out_of_distribution(trial: TrialRun, phase: OutOfDistributionPhase) -> None:
-    """The loss, accuracy, calibration and confidence on each set of images, and how well confidence tells it from the
-    dataset's own; the same noise on them in every trial."""
+    """The confidence on each set of images, and how well it tells them from the dataset's own; where the classes are
+    its own, the loss, accuracy and calibration too. The same noise is on them in every trial."""
     dataset = trial.settings.datasets()[phase.name]
     (_, test), shape = trial.unit_datasets[dataset], DATASETS[dataset].shape
     images = _pictures(test.images, shape)
     unchanged = supervised.readout(trial.network, trial.as_seen(test.images))
 
-    def measure(inputs: Inputs, logits: Tensor, labels: Tensor) -> None:
-        measure_test_images(trial, phase.name, 0, inputs, logits, labels)
+    def measure(inputs: Inputs, logits: Tensor, labels: Tensor | None) -> None:
+        if labels is not None:
+            measure_test_images(trial, phase.name, 0, inputs, logits, labels)
         record = partial(trial.recorder.record, phase.name, 0, inputs=inputs)
         record("readout_probability", measures.readout_probability(logits))
         if inputs != Inputs(dataset):
@@ -117,12 +118,12 @@ def run_out_of_distribution(trial: TrialRun, phase: OutOfDistributionPhase) -> N
         generator = Streams(trial.settings.seed, (0,), "cpu").generators(f"out_of_distribution/{shift}")[0]
         changed = shifts.shifted(shift, images, strength, generator)
         measure(Inputs(dataset, shift, strength), readout(changed), test.labels)
-    for name in dict.fromkeys(phase.datasets):
+    for name in dict.fromkeys([*phase.datasets, *phase.unknown_datasets]):
         if name == dataset:
             continue
         _, other = trial.unit_datasets[name]
         resized = shifts.resized(_pictures(other.images, DATASETS[name].shape), (shape[0], shape[1]))
-        measure(Inputs(name), readout(resized), other.labels)
+        measure(Inputs(name), readout(resized), None if name in phase.unknown_datasets else other.labels)
     trial.advance(1.0)
 
 

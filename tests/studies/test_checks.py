@@ -118,7 +118,7 @@ TESTED = {
     "phases": [
         {"phase": "noise", "steps": {"choices": [0, 10]}},
         {"phase": "supervised", "dataset": "digits", "steps": 10},
-        {"phase": "out_of_distribution", "rotation": [10.0]},
+        {"phase": "out_of_distribution", "rotation": [10.0], "unknown_datasets": ["kmnist10k"]},
     ],
 }
 
@@ -179,6 +179,12 @@ def claiming(claim: dict[str, Any], **changes: Any) -> str:
             "out_of_distribution",
             {"inputs": "usps"},
             "found 'usps', but in out_of_distribution accuracy is measured on 'digits'",
+        ),
+        (
+            "accuracy",
+            "out_of_distribution",
+            {"inputs": "kmnist10k"},
+            "found 'kmnist10k', but in out_of_distribution accuracy is measured on 'digits'",
         ),
         (
             "accuracy",

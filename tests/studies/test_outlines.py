@@ -39,6 +39,15 @@ def test_a_network_takes_images_of_one_size() -> None:
             "s.toml: out_of_distribution.datasets: images of svhn are in colour, and those of digits grey",
         ),
         (
+            [*SUPERVISED["phases"], {"phase": "out_of_distribution", "unknown_datasets": ["mnist"]}],
+            "s.toml: out_of_distribution.unknown_datasets: mnist has classes in common with digits; expected classes "
+            "that it does not have",
+        ),
+        (
+            [*SUPERVISED["phases"], {"phase": "out_of_distribution", "unknown_datasets": ["cifar10"]}],
+            "s.toml: out_of_distribution.unknown_datasets: images of cifar10 are in colour, and those of digits grey",
+        ),
+        (
             [
                 {"phase": "supervised", "dataset": "cifar100", "epochs": 1},
                 {"phase": "out_of_distribution", "dataset": "cifar10"},

@@ -1,11 +1,18 @@
 """What each kind of phase does."""
 
+from pathlib import Path
+
 import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torchvision.transforms.v2 import functional
 from trial_runs import ON_DATA, ON_TASKS, run, settings_of, values
 
+from metafa.studies.needs import inputs_of
 from metafa.studies.phases import PHASES
 from metafa.trials import trial
 from metafa.trials.phases import RUN_PHASE
+from metafa.trials.trial_run import NO_WATCH, TrialRun
 
 
 def test_every_kind_of_phase_has_its_function() -> None:
@@ -74,3 +81,35 @@ def test_images_out_of_distribution_are_tested_by_shift_strength_and_dataset() -
     last = values(rows, phase="supervised", metric="accuracy", inputs="digits", step=6, seed=1)
     assert list(last.values()) == [tested["accuracy", *digits]]
     assert tested["accuracy", "digits", "pixel_noise", 0.5] != tested["accuracy", *digits]
+
+
+def test_of_unknown_classes_confidence_alone_is_measured(data: Path) -> None:
+    """How well it tells them, by scikit-learn's AUROC of the probabilities that an ordinary module has."""
+    tested = {"phase": "out_of_distribution", "unknown_datasets": ["kmnist10k", "kmnist10k"]}
+    settings = settings_of(ON_DATA, phases=[*ON_DATA["phases"], tested])
+    run_of = TrialRun(settings, trial.prepared(trial.load_sources(settings)), "cpu", NO_WATCH)
+    for number, phase in enumerate(settings.phases):
+        assert run_of.begins(number)
+        RUN_PHASE[phase.phase](run_of, phase)
+    rows = [row for row in run_of.recorder.outcome.rows if row["phase"] == "out_of_distribution"]
+    measured = {row["metric"] for row in rows if row["inputs"] == "kmnist10k"}
+    assert measured == {"auroc", "readout_probability"}
+    for metric in {row["metric"] for row in rows}:
+        names = {inputs.inputs for inputs in inputs_of(settings, "out_of_distribution", metric)}
+        assert names == {row["inputs"] for row in rows if row["metric"] == metric}
+    digits, other = (run_of.datasets[name][1].images for name in ("digits", "kmnist10k"))
+    resized = functional.resize(other.reshape(-1, 1, 28, 28), [8, 8], antialias=True).flatten(1)
+    images, network = torch.cat([digits, resized]), run_of.network
+    for seed in range(2):
+        module = torch.nn.Sequential(torch.nn.Linear(64, 20), torch.nn.ReLU(), torch.nn.Linear(20, 10))
+        for place, weights, biases in zip((0, 2), network.weights, network.biases, strict=True):
+            module[place].load_state_dict({"weight": weights[seed], "bias": biases[seed].flatten()})
+        with torch.no_grad():
+            confidence = torch.softmax(module(images), -1).amax(-1).numpy()
+        inside = [1] * len(digits) + [0] * len(resized)
+        where = dict(inputs="kmnist10k", seed=seed)
+        assert [*values(rows, metric="auroc", **where).values()] == [
+            pytest.approx(roc_auc_score(inside, confidence), rel=1e-5)
+        ]
+        (probability,) = values(rows, metric="readout_probability", **where).values()
+        assert probability == pytest.approx(confidence[len(digits) :].mean(), rel=1e-5)
