@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from metafa.errors import ResultsError
-from metafa.reporting import statistics
+from metafa.reporting import at_accuracy, statistics
 from metafa.reporting.appearance import in_words
 from metafa.reporting.conditions import NOISE, ORDER, RATE, RULE, Tables
 from metafa.reporting.trial_table import is_list
@@ -106,7 +106,9 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
     difference's mean over seeds with its 95% interval, paired by seed, and whether by the claim's rule it ``holds``,
     ``fails`` or is ``undecided``. ``with_noise`` is the mean of the condition that the claim is about."""
     others = tables.others
-    values, starts = (by_seed(rows, others, step).unstack("seed") for step in (claim.step, "first"))
+    compared_rows = rows if claim.at_accuracy is None else _at_accuracy(rows, claim, tables, claim.at_accuracy)
+    values = by_seed(compared_rows, others, claim.step).unstack("seed")
+    starts = by_seed(rows, others, "first").unstack("seed")
     starts = starts.reindex(values.index)
     keys = values.index.to_frame(index=False)
     by_backprop = tables.without_noise(keys, keys.assign(**{RULE: "backprop"}))
@@ -141,6 +143,11 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
             }
         )
     return pd.DataFrame(found)
+
+
+def _at_accuracy(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, level: float) -> pd.DataFrame:
+    rows = rows.assign(accuracy_on=rows["trial_id"].map(datasets(tables, claim.phase)))
+    return at_accuracy.values_at(rows, tables.rows(["accuracy"], [claim.phase]), level, SEED)
 
 
 class _Pair(NamedTuple):
@@ -239,7 +246,8 @@ def _trials_of(rows: pd.DataFrame, keys: pd.DataFrame) -> list[str]:
 def measured(claim: ClaimSettings) -> str:
     """What of networks a claim compares, in words."""
     where = f" of layer {claim.layer}" if claim.layer else ""
-    return f"{claim.metric}{where}" + (", mean over steps" if claim.step == "mean" else "")
+    at = "" if claim.at_accuracy is None else f" at accuracy {claim.at_accuracy:g}"
+    return f"{claim.metric}{where}" + (", mean over steps" if claim.step == "mean" else "") + at
 
 
 def expected(claim: ClaimSettings) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from metafa.studies.claims import FEWEST_SEEDS, ClaimSettings, chosen_inputs
+from metafa.studies.claims import FEWEST_SEEDS, ClaimSettings, accuracy_inputs, chosen_inputs
 from metafa.studies.data import BATCH, NO_INPUTS, Inputs
 from metafa.studies.fields import MAX_STEPS
 from metafa.studies.measured_checks import check_measured, undirected
@@ -147,6 +147,8 @@ def check_claim(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exampl
         return
     _check_inputs(mistakes, path, claim, examples)
     _check_layer(mistakes, path, claim, examples)
+    if claim.at_accuracy is not None:
+        _check_accuracy(mistakes, (*path, "at_accuracy"), claim, examples)
     rules = {one.network.rule for one in examples}
     if claim.rule not in rules:
         mistakes.add(
@@ -195,6 +197,30 @@ def _check_inputs(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exam
         whose = f"images of {claim.inputs}" if claim.inputs else "images"
         what = f"the shifts of {whose} are {listed(shifts)}" if shifts else f"no {whose} are shifted"
         mistakes.add((*path, "shift"), f"found {claim.shift!r}, but in {claim.phase} {what}")
+
+
+def _check_accuracy(
+    mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]
+) -> None:
+    """Whether the accuracy is measured where a claim's metric is, and both through training."""
+    for one in examples:
+        dataset, phase = one.datasets().get(claim.phase), next(ph for ph in one.phases if ph.name == claim.phase)
+        if phase.measured_once:
+            mistakes.add(path, f"{claim.phase} measures its metrics at one moment alone, not as accuracy rises")
+            return
+        if phase.trains and not METRICS[claim.metric].throughout:
+            mistakes.add(
+                path, f"{claim.metric} is measured at some moments of {claim.phase} alone, not as accuracy rises"
+            )
+            return
+        known = inputs_of(one, claim.phase, "accuracy") if "accuracy" in _ever_measured(one, claim.phase) else set()
+        measured = {(dataset, on) for on in inputs_of(one, claim.phase, claim.metric)}
+        for _, inputs in chosen_inputs(claim, measured, phase.skips_own_dataset):
+            if (on := accuracy_inputs(dataset, inputs)) not in known:
+                images = "no inputs" if on == NO_INPUTS else str(on)
+                said = f"{claim.phase} measures {claim.metric} on {images}, where it does not measure the accuracy"
+                mistakes.add(path, said)
+                return
 
 
 def _check_layer(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:

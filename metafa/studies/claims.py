@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from metafa.studies.data import BATCH, NO_INPUTS, Inputs
 from metafa.studies.earlier import task_of
-from metafa.studies.fields import Name, NotNegative, Number, Positive, Settings, Text, mistake
+from metafa.studies.fields import Fraction, Name, NotNegative, Number, Positive, Settings, Text, mistake
 from metafa.studies.metrics import is_of
 from metafa.studies.phases import RuleName, ShiftName
 
@@ -45,6 +45,11 @@ class ClaimSettings(Settings):
     step: Literal["last", "mean"] = "last"
     """Whether the claim is about the phase's last step, or about the mean over its steps: the area under the curve
     through the moments at which the phase is measured, by trapezoids, divided by the number of steps."""
+    at_accuracy: Fraction | None = None
+    """In place of `step`: the claim is about where each network's `accuracy` on the same inputs in the same phase, or
+    on the phase's dataset for a metric of no inputs, first is at least this; between the two moments around it the
+    metric is interpolated linearly in the accuracy. A network that is there at the first moment counts with its value
+    then; one that never gets there does not count, nor does the network that it would be compared with."""
     rule: RuleName = "feedback_alignment"
     """The credit assignment rule whose networks are compared."""
     compare: Literal["noise", "start", "reference"] = "noise"
@@ -75,6 +80,8 @@ class ClaimSettings(Settings):
     def _fits(self) -> Self:
         if self.expect == "near" and not self.margin:
             raise mistake('expect = "near" needs a `margin` above 0: how near')
+        if self.at_accuracy is not None and self.step == "mean":
+            raise mistake('`at_accuracy` stands in place of `step`; leave step = "mean" out')
         if self.against is not None and (self.compare != "noise" or not self.against):
             raise mistake("`against` stands in place of `compare`, and says at least one setting")
         if "network.rule" in self.where:
@@ -110,3 +117,9 @@ def chosen_inputs(
     if skips_own_dataset:
         return measured - own
     return own or {one for one in measured if one[1] in (NO_INPUTS, BATCH)}
+
+
+def accuracy_inputs(dataset: str | None, inputs: Inputs) -> Inputs:
+    """The inputs whose accuracy `ClaimSettings.at_accuracy` means for a metric on ``inputs`` in a phase whose own
+    dataset is ``dataset``."""
+    return Inputs(dataset) if inputs == NO_INPUTS else inputs

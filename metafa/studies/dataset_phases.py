@@ -105,6 +105,7 @@ class OutOfDistributionPhase(PhaseSettings):
     datasets whose classes the network does not know."""
 
     skips_own_dataset = True
+    measured_once = True
     measures = (
         *("loss", "accuracy", "expected_calibration_error", "expected_calibration_error_10_bins"),
         *OF_CONFIDENCE,

@@ -198,6 +198,21 @@ def claiming(claim: dict[str, Any], **changes: Any) -> str:
             {"inputs": "digits", "shift": "rotation"},
             "found 'rotation', but in supervised no images of digits are shifted",
         ),
+        ("loss", "supervised", {"at_accuracy": 0.5, "step": "mean"}, "`at_accuracy` stands in place of `step`; leave"),
+        ("loss", "supervised", {"at_accuracy": 1.5}, "at_accuracy: found 1.5: input should be less than 1"),
+        ("loss", "out_of_distribution", {"at_accuracy": 0.5}, "out_of_distribution measures its metrics at one moment"),
+        (
+            "readout_probability",
+            "supervised",
+            {"inputs": "noise", "at_accuracy": 0.5},
+            "supervised measures readout_probability on noise, where it does not measure the accuracy",
+        ),
+        (
+            "alignment_angle",
+            "noise",
+            {"at_accuracy": 0.5},
+            "noise measures alignment_angle on no inputs, where it does not measure the accuracy",
+        ),
         (
             "accuracy",
             "supervised",
@@ -212,9 +227,16 @@ def test_a_claim_that_could_not_be_judged_is_refused(metric: str, phase: str, cl
         study.parse(claiming({"metric": metric, "phase": phase} | claim))
 
 
+def test_a_claim_at_an_accuracy_needs_all_moments() -> None:
+    claim = {"metric": "singular_value", "phase": "supervised", "at_accuracy": 0.5}
+    with pytest.raises(StudyError, match="singular_value is measured at some moments of supervised alone, not as"):
+        study.parse(claiming(claim, measure={"singular_values": True}))
+
+
 def test_a_claim_about_noise_needs_networks_with_it_and_without() -> None:
     claim = {"metric": "accuracy", "phase": "supervised"}
-    study.parse(claiming(claim))
+    for about in ({}, {"at_accuracy": 0.9}, {"at_accuracy": 0.9, "metric": "alignment_angle"}):
+        study.parse(claiming(claim | about))
     always, never = ({"steps": {"choices": choices}} for choices in ([5, 10], [0]))
     with pytest.raises(StudyError, match="every trial has some; let noise `steps` be 0 too"):
         study.parse(claiming(claim, noise=always))
