@@ -129,7 +129,7 @@ and PNG, into `RESULTS/analysis`:
 | `search.py` | importance of settings, slices, contours, parallel coordinates, Pareto fronts, and the best settings ready to paste |
 | `meta_training.py` | the meta-loss through meta-training, rule by rule, at the settings best on validation classes |
 | `claims.py` | whether a study's claims hold, by the rules it wrote down |
-| `weight_path.py` | where the weights went, in the plane of their first two principal components |
+| `weight_path.py` | where the weights went, in the plane of their first two principal components: those of the last layer, of all conditions, of copies that learn whole datasets, and their feedback together; all weights, each seed by itself |
 
 Every interval is the 95% interval of a mean over seeds. It is Student's t interval, except that its end on the side of
 the sample's longer tail is moved outwards ([formulas, and how often they hold the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -129,12 +129,19 @@ def course(
     steps: int,
     batch_size: int,
     moments: Container[int],
+    watch: Callable[[int, Network], None] = lambda step, network: None,
 ) -> Course:
-    """Trains as `train` does, from the beginning, and tests before it and after each step that is one of ``moments``.
-    Raises ValueError where a batch is larger than an epoch."""
-    tested = [(0, *evaluate(learner.network, test))]
+    """Trains as `train` does, from the beginning, and tests before it and after each step that is one of ``moments``,
+    when ``watch`` is given the step and the network too. Raises ValueError where a batch is larger than an epoch."""
+    tested = []
+
+    def take(step: int) -> None:
+        tested.append((step, *evaluate(learner.network, test)))
+        watch(step, learner.network)
+
+    take(0)
     for step in train(learner, training, chosen, steps=steps, batch_size=batch_size):
         if step.number in moments:
-            tested.append((step.number, *evaluate(learner.network, test)))
+            take(step.number)
     numbers, losses, accuracies = zip(*tested, strict=True)
     return Course(numbers, torch.stack(losses), torch.stack(accuracies))

@@ -150,7 +150,11 @@ class Tables:
         return found
 
     def rows(
-        self, metrics: Sequence[str], phases: Iterable[str] | None = None, trial_ids: Iterable[str] | None = None
+        self,
+        metrics: Sequence[str],
+        phases: Iterable[str] | None = None,
+        trial_ids: Iterable[str] | None = None,
+        seeds: Iterable[int] | None = None,
     ) -> pd.DataFrame:
         """The measurements of these metrics in trials that ended, with their conditions; no others are read.
 
@@ -160,6 +164,8 @@ class Tables:
         wanted = pc.field("metric").isin(_strings(metrics))
         if phases is not None:
             wanted &= pc.field("phase").isin(_strings(phases))
+        if seeds is not None:
+            wanted &= pc.field("seed").isin(pa.array(seeds, pa.int64()))
         if len(chosen) < len(self.trials):
             wanted &= pc.field("trial_id").isin(_strings(chosen))
         rows = tables.read_table(self.store, "measurements", MEASUREMENTS.names, wanted).to_pandas()
@@ -224,9 +230,11 @@ class Tables:
         """The ``rows`` of conditions that figures show."""
         return rows.merge(self.shown[self._key], on=self._key)
 
-    def rows_of_shown(self, metrics: Sequence[str], phases: Iterable[str] | None = None) -> pd.DataFrame:
+    def rows_of_shown(
+        self, metrics: Sequence[str], phases: Iterable[str] | None = None, seeds: Iterable[int] | None = None
+    ) -> pd.DataFrame:
         """As `rows`, of the conditions that figures show alone."""
-        return self.of_shown(self.rows(metrics, phases, self.shown["trial_id"]))
+        return self.of_shown(self.rows(metrics, phases, self.shown["trial_id"], seeds))
 
     @property
     def excerpt(self) -> str:

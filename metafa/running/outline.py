@@ -87,13 +87,14 @@ def component_rows(study: Study) -> Iterator[str]:
     for settings in study.examples:
         hidden, wanted = settings.network.hidden, settings.measure
         rates = max(map(len, settings.side_by_side.values()), default=1)
-        moments = wanted.points * sum(phase.trains for phase in settings.phases) * settings.seeds * rates
+        phases = sum(phase.trains for phase in settings.phases)
+        copies = sum(len(phase.tested_on(None)) for phase in settings.phases if phase.adapts_to_datasets)
         a_moment = {
-            "units": sum(hidden) * wanted.units,
-            "last_layer_weights": 2 * hidden[-1] * settings.outputs * wanted.last_layer_weights,
+            "units": phases * sum(hidden) * wanted.units,
+            "last_layer_weights": (phases + copies) * 2 * hidden[-1] * settings.outputs * wanted.last_layer_weights,
         }
         for name, number in a_moment.items():
-            most[name] = max(most.get(name, 0), number * moments)
+            most[name] = max(most.get(name, 0), number * wanted.points * settings.seeds * rates)
     for name, number in most.items():
         if number:
             yield f"`measure.{name}` records up to {number:,} measurements in a trial"

@@ -62,6 +62,8 @@ class Metric:
         that has it in its `measures` says on what.
     lowest_layer: of a metric of layers, the lowest that has it.
     in_training: whether a phase that trains measures it; None of a metric that no phase measures because it trains.
+    of_copies: whether a phase that trains copies of the network on whole datasets measures it of each of them, on its
+        dataset, where the same holds.
     throughout: whether such a phase measures it at all of its moments, or at some only.
     scale: of the axes of figures.
     is_loss: whether a replica has diverged where it is above `TrialSettings.divergence_bound`.
@@ -81,6 +83,7 @@ class Metric:
     of: Of | None = None
     lowest_layer: int = 1
     in_training: Callable[[Training], bool] | None = None
+    of_copies: bool = False
     throughout: bool = True
     scale: Literal["linear", "log"] = "linear"
     is_loss: bool = False
@@ -290,12 +293,14 @@ METRICS: dict[str, Metric] = {
         of="layer",
         lowest_layer=2,
         in_training=lambda training: training.measure.last_layer_weights,
+        of_copies=True,
     ),
     "last_layer_feedback": Metric(
         "the same of what stands in their place on the way back",
         of="layer",
         lowest_layer=2,
         in_training=lambda training: training.measure.last_layer_weights and training.has_carriers,
+        of_copies=True,
     ),
     "weight_path": Metric(
         "with `measure.weight_path`: where the weights are, along the first two principal components of their path "

@@ -26,20 +26,24 @@ def metrics_of(settings: TrialSettings, any_steps: bool = False) -> dict[str, se
     adapted = any(phase.adapts_to_datasets for phase in settings.phases)
     training = [phase for phase in settings.phases if phase.trains]
     rates_learned = False
-    for phase in training:
+    for phase in settings.phases:
+        if not phase.trains and not phase.adapts_to_datasets:
+            continue
         rates_learned |= phase.learns_rates
         facts = Training(
             any_steps or phase.has_steps,
             evaluated,
             adapted and phase.watches_datasets,
             rates_learned,
-            phase is training[-1],
+            phase in training[-1:],
             RULES[settings.network.rule].signals is None,
             settings.measure,
             phase.converges,
         )
-        rows = METRICS.items()
-        measured[phase.name] |= {name for name, row in rows if row.in_training is not None and row.in_training(facts)}
+        rows = {name: row for name, row in METRICS.items() if phase.trains or row.of_copies}
+        measured[phase.name] |= {
+            name for name, row in rows.items() if row.in_training is not None and row.in_training(facts)
+        }
     return measured
 
 
@@ -51,6 +55,8 @@ def inputs_of(settings: TrialSettings, phase: str, metric: str) -> set[Inputs]:
     row = METRICS[metric]
     if row.of == "datasets":
         return {NO_INPUTS}
+    if measuring.adapts_to_datasets and row.of_copies:
+        return measuring.tested_on(dataset)
     if not measuring.trains or row.in_training is None:
         return inputs
     distributions = evaluated_tasks(settings)

@@ -13,7 +13,7 @@ from torch import Tensor
 from metafa.learning import credit, measures, meta, networks, supervised
 from metafa.learning.kinds import resolved
 from metafa.learning.rules import Rule
-from metafa.studies.data import NOISE, Inputs, images_of_tasks
+from metafa.studies.data import NO_INPUTS, NOISE, Inputs, images_of_tasks
 from metafa.studies.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -61,17 +61,24 @@ def _feature_images(trial: TrialRun) -> Iterator[tuple[Inputs, Tensor]]:
 def _measure_components(trial: TrialRun, phase: str, step: int) -> None:
     """Records what has a row for each of many components: units' angles, and the last layer's weights and feedback."""
     wanted, recorder = trial.settings.measure, trial.recorder
-    if not wanted.units and not wanted.last_layer_weights:
-        return
-    pairs = credit.alignment_pairs(trial.rule, trial.network)
-    for layer, (path, sent_by) in enumerate(pairs if wanted.units else [], start=2):
+    pairs = credit.alignment_pairs(trial.rule, trial.network) if wanted.units else []
+    for layer, (path, sent_by) in enumerate(pairs, start=2):
         angles = measures.unit_alignment_angles(path, sent_by)
         recorder.record_components(phase, step, "alignment_angle_of_unit", angles, layer)
-    if wanted.last_layer_weights:
-        last = len(trial.network.weights)
-        recorder.record_components(phase, step, "last_layer_weight", trial.network.weights[-1].flatten(1), last)
-        for _, sent_by in pairs[-1:]:
-            recorder.record_components(phase, step, "last_layer_feedback", sent_by.flatten(1), last)
+    measure_last_layer(trial, phase, step, trial.network)
+
+
+def measure_last_layer(
+    trial: TrialRun, phase: str, step: int, network: networks.Network, inputs: Inputs = NO_INPUTS
+) -> None:
+    """Records the last layer's weights and its feedback, where the trial measures them, of its network or of a copy
+    that learns the dataset ``inputs``."""
+    if not trial.settings.measure.last_layer_weights:
+        return
+    record, last = trial.recorder.record_components, len(network.weights)
+    record(phase, step, "last_layer_weight", network.weights[-1].flatten(1), last, inputs)
+    for _, sent_by in credit.alignment_pairs(trial.rule, network)[-1:]:
+        record(phase, step, "last_layer_feedback", sent_by.flatten(1), last, inputs)
 
 
 def _measure_meta_loss(trial: TrialRun, phase: str, step: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from metafa.learning import controls, measures, meta, noise, shifts, supervised
+from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.rules import RULES
 from metafa.learning.streams import Streams
@@ -24,7 +25,13 @@ from metafa.studies.phases import (
     WholeDatasetsPhase,
 )
 from metafa.trials.convergence import Convergence
-from metafa.trials.measuring import adaptation_measures, measure_distributions, measure_network, measure_test_images
+from metafa.trials.measuring import (
+    adaptation_measures,
+    measure_distributions,
+    measure_last_layer,
+    measure_network,
+    measure_test_images,
+)
 from metafa.trials.trial_run import OUTER_DECAY, STEP_DECAY, optimizer_of, rates_of
 from metafa.trials.whole_datasets import courses_of, measure_whole_datasets, record_meta_losses
 
@@ -85,7 +92,10 @@ def run_supervised(trial: TrialRun, phase: SupervisedPhase) -> None:
 
 
 def run_whole_datasets(trial: TrialRun, phase: WholeDatasetsPhase) -> None:
-    courses = courses_of(trial, phase)
+    def watch(dataset: str, step: int, network: Network) -> None:
+        measure_last_layer(trial, phase.name, step, network, Inputs(dataset))
+
+    courses = courses_of(trial, phase, watch)
     for dataset, course in courses.items():
         for step, loss, accuracy in zip(*course, strict=True):
             trial.recorder.record(phase.name, step, "loss", loss, inputs=Inputs(dataset))

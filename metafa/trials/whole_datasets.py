@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from metafa.learning import networks, noise, supervised
+from metafa.learning.networks import Network
 from metafa.learning.training import Learner, ResumePoint
 from metafa.studies.data import Inputs
 from metafa.trials.recording import measuring_steps
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
     from metafa.trials.sources import Sources
 
 
-def course_of(trial: TrialRun, phase: WholeDatasetsPhase, dataset: str) -> supervised.Course:
+Watch = Callable[[str, int, Network], None]
+"""Is given a dataset, the steps taken on it, and the copy of the network that learns it."""
+
+
+def _unwatched(dataset: str, step: int, network: Network) -> None:
+    pass
+
+
+def course_of(trial: TrialRun, phase: WholeDatasetsPhase, dataset: str, watch: Watch) -> supervised.Course:
     """Trains a copy of the trial's network on ``dataset``, by the random streams of a supervised phase, and leaves the
     trial as it was."""
     training, test = trial.datasets[dataset]
@@ -36,6 +45,7 @@ def course_of(trial: TrialRun, phase: WholeDatasetsPhase, dataset: str) -> super
         steps=total,
         batch_size=phase.batch_size,
         moments=measuring_steps(total, trial.settings.measure.points),
+        watch=partial(watch, dataset),
     )
 
 
@@ -45,9 +55,9 @@ def _learner(trial: TrialRun, phase: NoisePhase | WholeDatasetsPhase, steps: int
     return dataclasses.replace(learner, network=networks.copied(trial.network), resume=ResumePoint())
 
 
-def courses_of(trial: TrialRun, phase: WholeDatasetsPhase) -> dict[str, supervised.Course]:
+def courses_of(trial: TrialRun, phase: WholeDatasetsPhase, watch: Watch = _unwatched) -> dict[str, supervised.Course]:
     """The course on each of a phase's datasets, by name."""
-    return {name: course_of(trial, phase, name) for name in dict.fromkeys(phase.datasets)}
+    return {name: course_of(trial, phase, name, watch) for name in dict.fromkeys(phase.datasets)}
 
 
 def record_meta_losses(trial: TrialRun, phase: str, step: int, courses: dict[str, supervised.Course]) -> None:

@@ -56,7 +56,11 @@ def test_what_is_recorded_of_many_components_is_counted() -> None:
     base = {
         "seeds": 3,
         "network": {"hidden": [20, 10]},
-        "phases": [{"phase": "noise", "steps": 100}, {"phase": "supervised", "dataset": "digits", "steps": 100}],
+        "phases": [
+            {"phase": "noise", "steps": 100},
+            {"phase": "supervised", "dataset": "digits", "steps": 100},
+            {"phase": "whole_datasets", "datasets": ["digits"], "steps": 100},
+        ],
         "measure": {"points": 5, "units": True, "last_layer_weights": True},
     }
     settings = settings_of(base)

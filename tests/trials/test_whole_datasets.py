@@ -79,8 +79,28 @@ def test_measuring_it_leaves_the_trial_as_it_is(data: Path) -> None:
     assert kept == without
 
 
+def test_the_last_layer_of_each_copy_is_what_a_supervised_phase_leaves(data: Path) -> None:
+    """Weights and feedback, which learns too, at each of its moments, to the bit; and not at moments of noise."""
+    changes: dict[str, Any] = {"seeds": 1, "measure": {"last_layer_weights": True, "points": 4}}
+    supervised = {"phase": "supervised", "dataset": "mnist10k", **TRAINING}
+    adaptation, noise = {**ADAPTATION, "datasets": ["mnist10k"]}, {**NOISE, "steps": 20}
+    adapted, trained = (run(settings_of(BASE, phases=[noise, one], **changes)).rows for one in (adaptation, supervised))
+    copies, alone = (
+        {
+            (row["metric"], row["step"], row["component"]): row["value"]
+            for row in rows
+            if row["phase"] == phase and row["metric"].startswith("last_layer") and row["inputs"] == inputs
+        }
+        for rows, phase, inputs in ((adapted, "whole_datasets", "mnist10k"), (trained, "supervised", None))
+    )
+    assert len(copies) == 2 * 200 * 4
+    assert copies == alone
+    of_noise = {row["inputs"] for row in adapted if row["phase"] == "noise" and row["metric"] == "last_layer_weight"}
+    assert of_noise == {None}
+
+
 def test_what_is_measured_is_known_before_it_runs(data: Path) -> None:
-    settings = settings_of(BASE)
+    settings = settings_of(BASE, seeds=1, measure={"last_layer_weights": True})
     rows = run(settings).rows
     for phase, metrics in metrics_of(settings).items():
         assert metrics == {row["metric"] for row in rows if row["phase"] == phase}
