@@ -19,8 +19,11 @@ scripts = typer.Typer(
 
 
 def _add_script(script: Path) -> None:
-    """Makes a script of the folder analysis a command, which hands it all of its arguments."""
-    explained = ast.get_docstring(ast.parse(script.read_text("utf-8"))) or ""
+    """Makes a file of the folder analysis that has a `main` a command, which hands it all of its arguments."""
+    parsed = ast.parse(script.read_text("utf-8"))
+    if not any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in parsed.body):
+        return  # what scripts share
+    explained = ast.get_docstring(parsed) or ""
 
     @scripts.command(
         script.stem,
@@ -35,5 +38,4 @@ def _add_script(script: Path) -> None:
 
 
 for _script in sorted(bundled.folder("analysis").glob("*.py")):
-    if _script.stem != "figures":  # what they share
-        _add_script(_script)
+    _add_script(_script)

@@ -198,7 +198,7 @@ def test_a_study_of_ones_own_comes_before_one_of_that_name(here: Path) -> None:
     assert "1 of 8 seeds" in run("check", "quickstart").output
 
 
-SCRIPTS = ["adaptation", "alignment", "claims", "meta_loss", "meta_training", "search", "weight_path"]
+SCRIPTS = ["adaptation", "alignment", "claims", "meta_loss", "meta_training", "paper", "search", "weight_path"]
 
 
 def test_analyse_lists_the_scripts_with_what_they_ask(here: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 
@@ -10,6 +11,7 @@ from metafa.errors import ResultsError
 from metafa.reporting import (
     appearance,
     charts,
+    claim_sections,
     claims,
     comparison,
     conditions,
@@ -40,24 +42,20 @@ EXPLAINED = 10  # trials that importance is told of
 
 def answering_sections(study: Study, tables: Tables, lines: list[Line]) -> list[Section]:
     """The sections that may answer the study's question, the most telling first."""
-    makers = (claims_section, meta_loss_section, search_section, course_section)
-    return [section for make in makers if (section := make(study, tables, lines)) is not None]
+    makers = (meta_loss_section, search_section, course_section)
+    others = (make(study, tables, lines) for make in makers)
+    return [*claims_sections(study, tables), *(section for section in others if section is not None)]
 
 
-def claims_section(study: Study, tables: Tables, lines: list[Line]) -> Section | None:
+def claims_sections(study: Study, tables: Tables) -> list[Section]:
     if not study.claims:
-        return None
+        return []
     try:
         judged = claims.judge_all(tables, study.claims)
     except ResultsError as error:
-        return Section("claims", "Claims", warnings=(str(error),))
-    return Section(
-        "claims",
-        "Claims",
-        ("Judged by the rules that stand in the study file, written before it ran.",),
-        answer=claims.in_a_sentence(judged),
-        tables=(table_of(judged),),
-    )
+        return [Section("claims", "Claims", warnings=(str(error),))]
+    first, *rest = claim_sections.sections(judged)
+    return [replace(first, answer=claims.in_a_sentence(judged)), *rest]
 
 
 def meta_loss_section(study: Study, tables: Tables, lines: list[Line]) -> Section | None:

@@ -31,9 +31,9 @@ EVALUATORS = {"fANOVA": "#0072B2", "impurity": "#D55E00", "PED-ANOVA": "#009E73"
 LOSSES = (1, 1.2, 1.5, 2, 3, 5, 7)  # said in each decade of an axis of losses
 LABEL = 20  # letters of a choice on an axis
 BETWEEN = ("dot", "dashdot")  # with some noise, but not the most
-SHORT = {RULE: "rule", NOISE: "noise steps", "inputs": "tasks", ORDER: "phases"} | {
-    name: name.replace("_", " ") for name in RENAMED.values()
-}
+SHORT = {RULE: "rule", NOISE: "noise steps", "inputs": "tasks", ORDER: "phases"}
+SHORT |= {"p_t_test": "t-test p", "p_wilcoxon": "Wilcoxon p"}
+SHORT |= {name: name.replace("_", " ") for name in RENAMED.values()}
 
 
 def named(metric: str) -> str:

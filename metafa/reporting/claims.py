@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from metafa.reporting.trial_table import is_list
 from metafa.studies import compared
 from metafa.studies.claims import ClaimSettings, chosen_inputs
 from metafa.studies.data import Inputs
+from metafa.studies.paper import FIGURES
 from metafa.studies.settings import as_text
 
 VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "are undecided"}
@@ -23,11 +24,11 @@ SEED = ["trial_id", "seed", "learning_rate"]
 
 
 def judge_all(tables: Tables, claims: list[ClaimSettings]) -> pd.DataFrame:
-    """One row a claim and condition, as `judge` has them, in the order of the claims' numbers. Raises `ResultsError`
-    where what a claim is about was not measured, or not yet."""
+    """One row a claim and condition, as `judge` has them, ordered by `in_order`. Raises `ResultsError` where what a claim
+    is about was not measured, or not yet."""
     found = []
     for claim in claims:
-        where = f"{tables.store.address}: claim {claim.claim}"
+        where = f"{tables.store.address}: {claim.name}"
         rows = of_claim(tables, claim)
         if rows.empty:
             raise ResultsError(f"{where}: no {claim.metric!r} in phase {claim.phase!r}")
@@ -35,7 +36,16 @@ def judge_all(tables: Tables, claims: list[ClaimSettings]) -> pd.DataFrame:
         if judged.empty:
             raise ResultsError(f"{where}: not all of the trials that it compares are done")
         found.append(judged)
-    return pd.concat(found, ignore_index=True).sort_values("claim", kind="stable", ignore_index=True)
+    return in_order(pd.concat(found, ignore_index=True))
+
+
+def in_order(judged: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of the paper's figures, those of none last; of one figure, of the claims' numbers."""
+    figures, last = {name: place for place, name in enumerate(FIGURES)}, len(FIGURES)
+    places = pd.DataFrame({"figure": judged["figure"].map(lambda name: figures.get(name, last))})
+    places["claim"] = pd.to_numeric(judged["claim"])
+    order = places.sort_values(["figure", "claim"], kind="stable", na_position="last").index
+    return judged.loc[order].reset_index(drop=True)
 
 
 def in_a_sentence(judged: pd.DataFrame) -> str:
@@ -104,7 +114,9 @@ def by_seed(rows: pd.DataFrame, others: list[str], step: str) -> pd.Series:
 def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFrame:
     """One row a condition that the claim is about, those of fewer noise steps first: what is compared, their
     difference's mean over seeds with its 95% interval, paired by seed, and whether by the claim's rule it ``holds``,
-    ``fails`` or is ``undecided``. ``with_noise`` is the mean of the condition that the claim is about."""
+    ``fails`` or is ``undecided``. ``with_noise`` is the mean of the condition that the claim is about, ``settings`` are
+    all of its settings, by dotted name. Beside the interval stand the p-values of the t-test and of Wilcoxon's
+    signed-rank test of the same differences, not corrected for their number."""
     others = tables.others
     compared_rows = rows if claim.at_accuracy is None else _at_accuracy(rows, claim, tables, claim.at_accuracy)
     values = by_seed(compared_rows, others, claim.step).unstack("seed")
@@ -112,6 +124,7 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
     starts = starts.reindex(values.index)
     keys = values.index.to_frame(index=False)
     by_backprop = tables.without_noise(keys, keys.assign(**{RULE: "backprop"}))
+    settings = _settings(rows, tables, keys)
     found = []
     for pair in _pairs(rows, claim, tables, values.index):
         row, with_noise = pair.row, values.iloc[pair.row]
@@ -127,7 +140,8 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
         low, high = statistics.interval(differences)
         found.append(
             {
-                "claim": claim.claim,
+                "figure": claim.figure or "",
+                "claim": "" if claim.claim is None else str(claim.claim),
                 "statement": claim.statement,
                 "compared": f"{measured(claim)}: {pair.compared}",
                 "conditions": in_words(pair.told_by, keys.loc[row, pair.told_by]),
@@ -138,8 +152,11 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
                 "difference": differences.mean() if len(differences) else np.nan,
                 "difference_low": low,
                 "difference_high": high,
+                "p_t_test": statistics.paired_t(differences),
+                "p_wilcoxon": statistics.paired_p(differences),
                 "expected": expected(claim),
                 "verdict": verdict(low, high, claim.expect, claim.margin),
+                "settings": settings[row],
             }
         )
     return pd.DataFrame(found)
@@ -207,9 +224,7 @@ def _pairs_by_settings(
     for row in ordered:
         of_row = partners.get(numbers[trials[row]], [])
         if len(of_row) > 1:
-            raise ResultsError(
-                f"{tables.store.address}: claim {claim.claim}: several conditions match what it says `against`"
-            )
+            raise ResultsError(f"{tables.store.address}: {claim.name}: several conditions match what it says `against`")
         against = next((places.get((trial_ids[number], rates[row])) for number in of_row), None)
         if against is None:
             continue  # or not yet
@@ -231,6 +246,16 @@ def _flats(tables: Tables) -> tuple[list[str], list[compared.Flat]]:
         for row in ended[names].to_dict("records")
     ]
     return ended["trial_id"].tolist(), found
+
+
+def _settings(rows: pd.DataFrame, tables: Tables, keys: pd.DataFrame) -> list[dict[str, Any]]:
+    """All settings of each condition of ``keys``; of rates side by side, its own."""
+    flats = dict(zip(*_flats(tables), strict=True))
+    found = [dict(flats[trial_id]) for trial_id in _trials_of(rows, keys)]
+    rates = keys[RATE] if RATE in keys else [None] * len(found)
+    for flat, rate in zip(found, rates, strict=True):
+        flat |= {name: rate for name in flat if name.endswith(RATE) and isinstance(flat[name], tuple)}
+    return found
 
 
 def _trials_of(rows: pd.DataFrame, keys: pd.DataFrame) -> list[str]:

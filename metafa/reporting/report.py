@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -11,12 +11,14 @@ import pandas as pd
 
 from metafa.reporting import appearance, conditions
 from metafa.reporting.answer_sections import answering_sections
+from metafa.reporting.appearance import Line
 from metafa.reporting.origin_sections import (
     problems_section,
     provenance_section,
     study_file_section,
     trials_section,
 )
+from metafa.reporting.sections import Section
 from metafa.reporting.trial_table import every_trial
 from metafa.results import heartbeat, preparation
 from metafa.results.statuses import ANALYSED
@@ -43,22 +45,53 @@ def render(store: Store) -> str:
     answers = [section.answer for section in answering if section.answer]
     remarks = tables.remarks if tables is not None else []
     running = _running(store, study, trials)
+    return page(
+        study.name,
+        study.question,
+        answers[0] if answers else _no_answer(running),
+        sections,
+        warnings=[*remarks, *(warning for section in answering for warning in section.warnings)],
+        state=f"{len(trials)} of {study.total} trials" if running else f"done, {len(trials)} trials",
+        running=running,
+        lines=lines,
+        excerpt=tables.excerpt if tables is not None else "",
+    )
+
+
+def page(
+    name: str,
+    question: str,
+    answer: str,
+    sections: Sequence[Section],
+    *,
+    warnings: Sequence[str] = (),
+    state: str = "",
+    running: str = "",
+    lines: Sequence[Line] = (),
+    excerpt: str = "",
+) -> str:
+    """A page of ``sections`` as HTML that needs nothing else.
+
+    warnings: what has to be known before any number is read.
+    state: how far a study is, in a few words; ``running``: the same in a sentence, where it is not done.
+    lines: the conditions that the reader can show and hide; ``excerpt``: of how many they are the best.
+    """
     figures = {
         f"{section.id}-{number}": chart.figure.to_plotly_json()
         for section in sections
         for number, chart in enumerate(section.charts)
     }
     return _template().render(
-        name=study.name,
-        question=study.question,
-        state=f"{len(trials)} of {study.total} trials" if running else f"done, {len(trials)} trials",
+        name=name,
+        question=question,
+        state=state,
         running=running,
-        answer=answers[0] if answers else _no_answer(running),
-        warnings=[*remarks, *(warning for section in answering for warning in section.warnings)],
+        answer=answer,
+        warnings=warnings,
         contents=[(section.id, section.title) for section in sections],
         lines=lines,
         dashes=DASHES,
-        excerpt=tables.excerpt if tables is not None else "",
+        excerpt=excerpt,
         sections=sections,
         plotly_js=_plotly_js() if figures else "",
         charts_json=_json(figures),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,19 @@ class Chart:
     figure: go.Figure
     title: str
     caption: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """A figure that stands still, as SVG."""
+
+    title: str
+    svg: bytes
+
+    @property
+    def address(self) -> str:
+        """The image itself, as an address."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
 
 
 @dataclass(frozen=True)
@@ -68,11 +82,12 @@ class Section:
     warnings: tuple[str, ...] = ()
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
+    images: tuple[Image, ...] = ()
     texts: tuple[tuple[str, str], ...] = ()
 
     @property
     def shown(self) -> bool:
-        return bool(self.sentences or self.charts or self.tables or self.texts)
+        return bool(self.sentences or self.charts or self.tables or self.images or self.texts)
 
 
 def table_of(frame: pd.DataFrame, title: str = "") -> Table:

@@ -138,6 +138,14 @@ def paired_p(differences: np.ndarray) -> float:
     return float(min(1, 2 * min(shares[: above + 1].sum(), shares[above:].sum())))
 
 
+def paired_t(differences: np.ndarray) -> float:
+    """The two-sided p-value of Student's t-test that paired differences ``[seed]`` have the mean 0; of differences
+    from a number, this is the one-sample test against it. Not a number where all differences are the same."""
+    if len(differences) < 2 or not _vary(differences):
+        return math.nan
+    return float(stats.ttest_1samp(differences, 0).pvalue)
+
+
 def corrected(p_values: Sequence[float]) -> np.ndarray:
     """The p-values corrected for their number (Holm 1979); those that are not a number stay so and do not count."""
     from statsmodels.stats.multitest import multipletests

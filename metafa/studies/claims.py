@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from metafa.studies.data import BATCH, NO_INPUTS, Inputs
 from metafa.studies.earlier import task_of
-from metafa.studies.fields import Fraction, Name, NotNegative, Number, Positive, Settings, Text, mistake
+from metafa.studies.fields import Fraction, Known, Name, NotNegative, Number, Positive, Settings, Text, mistake
 from metafa.studies.metrics import is_of
+from metafa.studies.paper import FIGURES
 from metafa.studies.phases import RuleName, ShiftName
+
+FigureName = Annotated[str, Known(FIGURES)]
 
 
 class ClaimSettings(Settings):
     """A claim, and the rule by which `analysis/claims.py` judges it, written down before the study runs: the mean over
     seeds of a difference, with its 95% interval, has to be on the side expected, by more than `margin`."""
 
-    claim: Positive
+    figure: FigureName | None = None
+    """The figure of Cheon, Lee and Paik (2024) that the claim is of; `calibration` is of their later arXiv 2412.17411.
+    Default: none, the claim is metafa's own."""
+    claim: Positive | None = None
     """The claim's number: 1 to 8 are those of Cheon, Lee and Paik (2024); 9 is calibration, of their later arXiv
-    2412.17411."""
+    2412.17411. A claim that names its `figure` need not have one."""
     statement: Text
     """The claim, in a sentence."""
     metric: Text
@@ -70,6 +76,11 @@ class ClaimSettings(Settings):
     margin: NotNegative = 0.0
     """How far beyond 0 the difference has to be; for `near`, how close to 0."""
 
+    @property
+    def name(self) -> str:
+        """What a sentence calls the claim."""
+        return f"claim of {self.figure}" if self.claim is None else f"claim {self.claim}"
+
     @field_validator("where", "against", mode="before")
     @classmethod
     def _dotted(cls, value: Any) -> Any:
@@ -78,6 +89,8 @@ class ClaimSettings(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.claim is None and self.figure is None:
+            raise mistake("a claim has a number, `claim`, or says of which `figure` of the paper it is")
         if self.expect == "near" and not self.margin:
             raise mistake('expect = "near" needs a `margin` above 0: how near')
         if self.at_accuracy is not None and self.step == "mean":

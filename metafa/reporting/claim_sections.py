@@ -1,0 +1,94 @@
+"""The sections that judge claims: the paper's figures in its order, each with its claims, then metafa's own claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from metafa.reporting import grids, statistics
+from metafa.reporting.grids import Grid
+from metafa.reporting.sections import Section, Table, table_of
+from metafa.studies.paper import FIGURES, PaperFigure
+
+OWN = "metafa's own"  # the heading of claims that are of none of the paper's figures
+PLAIN = "Claims"  # that of a study that has no others
+JUDGED = "Judged by the rules that stand in the study file, written before it ran."
+TESTS = (
+    "Intervals are of 95%, over networks, paired by seed. Beside them stand the p-values of the t-test and of "
+    "Wilcoxon's signed-rank test of the same differences, neither corrected for their number; verdicts go by the intervals."
+)
+SHOWN = ["statement", "study", "compared", "conditions", "with_noise", "against", "backprop"]
+SHOWN += ["difference", "difference_low", "difference_high", "seeds", "p_t_test", "p_wilcoxon", "expected", "verdict"]
+NAMED = {"statement": "claim", "with_noise": "mean", "seeds": "networks"}
+
+
+def sections(judged: pd.DataFrame, missing: Mapping[str, Sequence[str]] | None = None) -> list[Section]:
+    """A section a figure, in the paper's order, then one of the claims that are of none.
+
+    judged: what `claims.judge_all` has of a study, or of several with their names as `study`.
+    missing: by figure, the statements of claims that these results do not judge; where given, every figure has its
+        section.
+    """
+    by_figure: dict[str, list[Grid]] = {name: [] for name in [*FIGURES, ""]}
+    for grid in grids.of_claims(judged):
+        by_figure[grid.figure].append(grid)
+    own, found = by_figure.pop(""), []
+    for name, of_figure in by_figure.items():
+        left = () if missing is None else tuple(missing.get(name, ()))
+        if of_figure or missing is not None:
+            of_paper = FIGURES[name]
+            found.append(_section(name.replace("_", "-"), of_paper.title, _about(of_paper), of_figure, left))
+    if own:
+        found.append(_section("claims", OWN if found else PLAIN, (), own, ()))
+    return found
+
+
+def _about(figure: PaperFigure) -> tuple[str, ...]:
+    """What the paper says there."""
+    test = f" Its statistical test: {figure.test}." if figure.test else ""
+    return (f"{figure.reported} Source: {figure.source}.{test}",)
+
+
+def _section(
+    id_: str, title: str, about: tuple[str, ...], of_figure: Sequence[Grid], missing: tuple[str, ...]
+) -> Section:
+    if not of_figure:
+        return Section(id_, title, (*about, "Not among these results."), tables=_verdicts((), missing))
+    rows = pd.concat([grid.rows for grid in of_figure])
+    conditions = rows[[name for name in SHOWN if name in rows]].rename(columns=NAMED)
+    conditions = conditions[[name for name in conditions if name in ("claim", "verdict") or _says(conditions[name])]]
+    heats = [(grid.statement, heat) for grid in of_figure if len(heat := grid.heat)]
+    return Section(
+        id_,
+        title,
+        (*about, JUDGED, TESTS, *too_few(rows)),
+        tables=(
+            *_verdicts(of_figure, missing),
+            table_of(conditions, "Condition by condition"),
+            *(table_of(heat, f"Where: {statement}") for statement, heat in heats),
+        ),
+    )
+
+
+def _verdicts(of_figure: Sequence[Grid], missing: Sequence[str]) -> tuple[Table, ...]:
+    """Each claim with its verdict over all conditions."""
+    told = [(grid.statement, grid.verdict) for grid in of_figure]
+    told += [(statement, "not among these results") for statement in missing]
+    return (table_of(pd.DataFrame(told, columns=["claim", "over all conditions"])),) if told else ()
+
+
+def too_few(judged: pd.DataFrame) -> tuple[str, ...]:
+    """Whether Wilcoxon's test has too few networks ever to find anything, in a sentence."""
+    least = statistics.seeds_needed(1)
+    if (short := int((judged["seeds"] < least).sum())) == 0:
+        return ()
+    return (
+        f"With fewer than {least} networks, as in {short} of {len(judged)} conditions, the p-value of Wilcoxon's test "
+        "is never below 0.05, whatever the differences.",
+    )
+
+
+def _says(column: pd.Series) -> bool:
+    """Whether any cell says something."""
+    return bool((column.notna() & (column != "")).any())

@@ -1,0 +1,144 @@
+"""The verdict on a claim over all conditions that it was judged in: in how many it holds, and in which."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from metafa.reporting.appearance import value
+
+WORDS = {"holds": "holds", "fails": "fails", "undecided": "is undecided"}  # in the order in which they are told
+TOGETHER = 3  # settings at most that are told in one breath
+PARTS = 4  # of what is told of one verdict
+MISSING = "none"  # what a setting is called in conditions that do not have it
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A claim and the rows that judge it.
+
+    figure: the paper's figure that it is of; empty where it is of none.
+    rows: its rows of `claims.judge_all`, of one study or of several.
+    """
+
+    figure: str
+    statement: str
+    rows: pd.DataFrame
+
+    @property
+    def verdict(self) -> str:
+        """In how many conditions the claim holds, and by which settings they differ from the others: a sentence
+        without its end, such as ``holds in 5 of 8 conditions; fails in 3: with noise.steps 10000``."""
+        verdicts, settings = self.rows["verdict"].tolist(), self.rows["settings"].tolist()
+        number, counts = len(verdicts), {name: verdicts.count(name) for name in WORDS}
+        most = max(WORDS, key=lambda name: counts[name])
+        if number == 1:
+            return f"{WORDS[most]} in the one condition"
+        if counts[most] == number:
+            return f"{WORDS[most]} in all {number} conditions"
+        parts = []
+        for name, words in WORDS.items():
+            if not counts[name]:
+                parts += [f"holds in none of {number} conditions"] * (name == "holds")
+                continue
+            of = f" of {number} conditions" if name == "holds" else ""
+            chosen = {row for row, one in enumerate(verdicts) if one == name}
+            told = list(where(settings, chosen)) if name != most else []
+            parts.append(f"{words} in {counts[name]}{of}" + (f": {', or '.join(told)}" if told else ""))
+        return "; ".join(parts)
+
+    @property
+    def heat(self) -> pd.DataFrame:
+        """The verdict at each point of the grid: the setting of most values across, the others down; empty where fewer
+        than two settings vary."""
+        settings = self.rows["settings"].tolist()
+        names = varied(settings)
+        if len(names) < 2:
+            return pd.DataFrame()
+        across = max(names, key=lambda name: len({one.get(name) for one in settings}))
+        down = [name for name in names if name != across]
+        columns = dict.fromkeys(one.get(across) for one in sorted(settings, key=lambda one: _order(one.get(across))))
+        lines: dict[tuple[str, ...], dict[Any, str]] = defaultdict(dict)
+        for one, verdict in zip(settings, self.rows["verdict"], strict=True):
+            cells = lines[tuple(text(one.get(name)) for name in down)]
+            before = cells.get(one.get(across), verdict)
+            cells[one.get(across)] = verdict if before == verdict else f"{before}, {verdict}"
+        found = [
+            dict(zip(down, line, strict=True)) | {f"{across} {text(at)}": cells.get(at, "") for at in columns}
+            for line, cells in lines.items()
+        ]
+        return pd.DataFrame(found)
+
+
+def of_claims(judged: pd.DataFrame) -> list[Grid]:
+    """The claims that ``judged`` has rows of, in their order; those of one figure and one statement are one claim."""
+    groups = judged.groupby(["figure", "statement"], sort=False)
+    return [Grid(figure, statement, rows) for (figure, statement), rows in groups]
+
+
+def varied(settings: Sequence[Settings]) -> list[str]:
+    """The settings in which conditions differ; of several that tell the same ones apart, the first."""
+    names = sorted(dict.fromkeys(name for one in settings for name in one), key=lambda name: "." not in name)
+    found: dict[tuple[int, ...], str] = {}
+    for name in names:
+        numbers: dict[Any, int] = {}
+        parts = tuple(numbers.setdefault(one.get(name), len(numbers)) for one in settings)
+        if len(numbers) > 1:
+            found.setdefault(parts, name)
+    return list(found.values())
+
+
+def where(settings: Sequence[Settings], chosen: set[int]) -> Iterator[str]:
+    """What tells the ``chosen`` of these conditions from the others, in a few words: values of as few settings as do,
+    those first that most of them share. Says how many are left where more words would be needed."""
+    left, parts = set(chosen), list[tuple[tuple[str, ...], tuple[Any, ...]]]()
+    for size in range(1, TOGETHER + 1):
+        pure = _pure(settings, chosen, size)
+        while left and pure:
+            best = max(pure, key=lambda part: len(pure[part] & left))
+            if not pure[best] & left:
+                break
+            left -= pure.pop(best)
+            parts.append(best)
+    phrases = list(_phrases(parts))
+    yield from phrases[:PARTS]
+    if left or phrases[PARTS:]:
+        yield "elsewhere" if phrases else "no few settings tell where"
+
+
+def _pure(settings: Sequence[Settings], chosen: set[int], size: int) -> dict[tuple, set[int]]:
+    """The values of so many settings that only ``chosen`` conditions have, each with those."""
+    groups: dict[tuple, set[int]] = defaultdict(set)
+    for names in itertools.combinations(varied(settings), size):
+        for row, one in enumerate(settings):
+            groups[names, tuple(one.get(name) for name in names)].add(row)
+    return {part: rows for part, rows in groups.items() if rows <= chosen}
+
+
+def _phrases(parts: Sequence[tuple[tuple[str, ...], tuple[Any, ...]]]) -> Iterator[str]:
+    """Each part in words; those that differ in the value of the last of their settings are one."""
+    together: dict[tuple, list[Any]] = defaultdict(list)
+    for names, values in parts:
+        together[names, values[:-1]].append(values[-1])
+    for (names, values), lasts in together.items():
+        told = [f"{name} {text(one)}" for name, one in zip(names, values, strict=False)]
+        told.append(f"{names[-1]} {' or '.join(text(one) for one in sorted(lasts, key=_order))}")
+        yield f"with {' and '.join(told)}"
+
+
+def text(setting: Any) -> str:
+    """A setting's value in words."""
+    return MISSING if setting is None else value(setting)
+
+
+def _order(setting: Any) -> tuple:
+    """What values of a setting are sorted by: numbers by size, before texts."""
+    number = isinstance(setting, int | float)
+    return (0, setting, "") if number else (1, 0, text(setting))
