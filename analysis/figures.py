@@ -108,9 +108,12 @@ class Output:
     def table(self, name: str, table: pd.DataFrame, shown: Table | None = None) -> None:
         """Writes ``table`` as CSV, and shows it."""
         if shown is not None:
-            with screens.forgiving():
-                self.screen.print(shown)
+            self.show(shown)
         self.text("table", f"{name}.csv", for_spreadsheets(table).to_csv(index=False, lineterminator="\n"))
+
+    def show(self, shown: Table) -> None:
+        with screens.forgiving():
+            self.screen.print(shown)
 
     def text(self, kind: str, name: str, text: str) -> None:
         """Writes a text, and says where."""
@@ -119,15 +122,16 @@ class Output:
             files.write(path, text.encode())
         self.say(f"{kind:8} {path}")
 
-    def figure(self, name: str, figure: plt.Figure) -> None:
-        """Writes ``figure`` as SVG and PNG."""
-        for suffix in ("svg", "png"):
-            drawn = io.BytesIO()
-            figure.savefig(drawn, dpi=150, format=suffix)
+    def figure(self, name: str, figure: plt.Figure) -> bytes:
+        """Writes ``figure`` as SVG and PNG, and returns the SVG."""
+        drawn = {suffix: io.BytesIO() for suffix in ("svg", "png")}
+        for suffix, image in drawn.items():
+            figure.savefig(image, dpi=150, format=suffix)
             with writing(path := self.folder / f"{name}.{suffix}"):
-                files.write(path, drawn.getvalue())
+                files.write(path, image.getvalue())
         plt.close(figure)
         self.say(f"figure   {self.folder / name}.png")
+        return drawn["svg"].getvalue()
 
     def say(self, sentence: str) -> None:
         with screens.forgiving():
@@ -298,8 +302,9 @@ def legend(figure: plt.Figure, lines: Iterable[Line], excerpt: str = "") -> None
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9, title=title)
 
 
-def handles_with_and_without(rules: list[str], most: int) -> list[Line2D]:
-    """For a legend of lines that are a rule's by colour, dashed without noise and solid with the most."""
+def handles_with_and_without(rules: list[str], dashed: str, solid: str) -> list[Line2D]:
+    """For a legend of lines that are a rule's by colour: what dashed lines are called, and what solid ones; empty where
+    there are none."""
     handles = [Line2D([], [], color=appearance.rule_colour(rule), label=rule) for rule in rules]
-    handles += [Line2D([], [], color="grey", linestyle="--", label="no noise")]
-    return handles + ([Line2D([], [], color="grey", label=f"{most} noise steps")] if most else [])
+    words = {"--": dashed, "-": solid}
+    return handles + [Line2D([], [], color="grey", linestyle=one, label=name) for one, name in words.items() if name]

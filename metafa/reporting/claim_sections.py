@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -16,7 +17,8 @@ PLAIN = "Claims"  # that of a study that has no others
 JUDGED = "Judged by the rules that stand in the study file, written before it ran."
 TESTS = (
     "Intervals are of 95%, over networks, paired by seed. Beside them stand the p-values of the t-test and of "
-    "Wilcoxon's signed-rank test of the same differences, neither corrected for their number; verdicts go by the intervals."
+    "Wilcoxon's signed-rank test of the same differences, neither corrected for their number; verdicts go by the "
+    "intervals."
 )
 SHOWN = ["statement", "study", "compared", "conditions", "with_noise", "against", "backprop"]
 SHOWN += ["difference", "difference_low", "difference_high", "seeds", "p_t_test", "p_wilcoxon", "expected", "verdict"]
@@ -38,15 +40,21 @@ def sections(judged: pd.DataFrame, missing: Mapping[str, Sequence[str]] | None =
         left = () if missing is None else tuple(missing.get(name, ()))
         if of_figure or missing is not None:
             of_paper = FIGURES[name]
-            found.append(_section(name.replace("_", "-"), of_paper.title, _about(of_paper), of_figure, left))
+            found.append(_section(id_of(name), of_paper.title, _about(of_paper), of_figure, left))
     if own:
-        found.append(_section("claims", OWN if found else PLAIN, (), own, ()))
-    return found
+        found.append(_section(id_of(""), OWN if found else PLAIN, (), own, ()))
+    first, *rest = found
+    return [replace(first, sentences=(JUDGED, TESTS, *first.sentences)), *rest]
+
+
+def id_of(figure: str) -> str:
+    """The section of claims of a figure, or, where that is empty, of those of none."""
+    return figure.replace("_", "-") or "claims"
 
 
 def _about(figure: PaperFigure) -> tuple[str, ...]:
     """What the paper says there."""
-    test = f" Its statistical test: {figure.test}." if figure.test else ""
+    test = f" Statistics there: {figure.test}." if figure.test else ""
     return (f"{figure.reported} Source: {figure.source}.{test}",)
 
 
@@ -62,7 +70,7 @@ def _section(
     return Section(
         id_,
         title,
-        (*about, JUDGED, TESTS, *too_few(rows)),
+        (*about, *too_few(rows)),
         tables=(
             *_verdicts(of_figure, missing),
             table_of(conditions, "Condition by condition"),

@@ -24,8 +24,8 @@ SEED = ["trial_id", "seed", "learning_rate"]
 
 
 def judge_all(tables: Tables, claims: list[ClaimSettings]) -> pd.DataFrame:
-    """One row a claim and condition, as `judge` has them, ordered by `in_order`. Raises `ResultsError` where what a claim
-    is about was not measured, or not yet."""
+    """One row a claim and condition, as `judge` has them, ordered by `in_order`. Raises `ResultsError` where what is
+    claimed about was not measured, or not yet."""
     found = []
     for claim in claims:
         where = f"{tables.store.address}: {claim.name}"

@@ -42,7 +42,7 @@ class Grid:
         if number == 1:
             return f"{WORDS[most]} in the one condition"
         if counts[most] == number:
-            return f"{WORDS[most]} in all {number} conditions"
+            return f"{WORDS[most]} in {'both' if number == 2 else f'all {number}'} conditions"
         parts = []
         for name, words in WORDS.items():
             if not counts[name]:
@@ -81,6 +81,20 @@ def of_claims(judged: pd.DataFrame) -> list[Grid]:
     """The claims that ``judged`` has rows of, in their order; those of one figure and one statement are one claim."""
     groups = judged.groupby(["figure", "statement"], sort=False)
     return [Grid(figure, statement, rows) for (figure, statement), rows in groups]
+
+
+def summary(judged: pd.DataFrame) -> str:
+    """How many claims of the paper's figures hold in all of their conditions, in some, and in none, in a sentence; the
+    same of all claims where none is of a figure."""
+    every = of_claims(judged)
+    of_figures = [grid for grid in every if grid.figure]
+    shares = [(grid.rows["verdict"] == "holds").mean() for grid in of_figures or every]
+    everywhere, nowhere = shares.count(1), shares.count(0)
+    whose, some = " of the figures" if of_figures else "", len(shares) - everywhere - nowhere
+    return (
+        f"Of {len(shares)} claims{whose}, {everywhere} hold in all conditions that they were judged in, {some} in some, "
+        f"{nowhere} in none."
+    )
 
 
 def varied(settings: Sequence[Settings]) -> list[str]:

@@ -134,30 +134,32 @@ def test_a_study_of_which_too_little_is_done_is_said_in_a_line(claimed: Path, tm
 
 
 @pytest.fixture
-def claims(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def claim_figures(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(synthetic_results.ANALYSIS))
-    return importlib.import_module("claims")
+    return importlib.import_module("claim_figures")
 
 
-def test_spectra_are_drawn_from_the_largest_singular_value_down(claims: ModuleType) -> None:
+def test_spectra_are_drawn_from_the_largest_singular_value_down(claim_figures: ModuleType) -> None:
     """At the end of a phase, dashed as they were at its start, where there are no networks without noise."""
     found = [
         ("a", s, 100, step, n, size / n + 0.1 * s) for s in (0, 1) for step, size in ((0, 4), (100, 8)) for n in (1, 2)
     ]
     spectra = rows_of("trial_id seed noise_steps step component value", found)
-    (axis,) = (axis for axis in claims.plot_spectra(spectra, []).axes if axis.get_visible())
+    (axis,) = (axis for axis in claim_figures.plot_spectra(spectra, []).axes if axis.get_visible())
     drawn = {line.get_linestyle(): line for line in axis.lines}
     for style, size in (("--", 4), ("-", 8)):
         assert drawn[style].get_xdata().tolist() == [1, 2]
         assert drawn[style].get_ydata().tolist() == pytest.approx([size + 0.05, size / 2 + 0.05])
 
 
-def test_generalization_is_drawn_against_training_images_and_rank(claims: ModuleType) -> None:
+def test_generalization_is_drawn_against_training_images_and_rank(claim_figures: ModuleType) -> None:
     points = [(seed, noise, images) for seed in (0, 1) for noise in (0, 1000) for images in (100, 1000)]
     errors = [(f"{n}{i}", s, n, i, 9, 1 / i + n + 0.1 * s) for s, n, i in points]
     ranks = [(f"{n}{i}", s, n, i, 9, 50 + i / 100 - n / 100 + s) for s, n, i in points]
     names = "trial_id seed noise_steps supervised.training_images step value"
-    drawn = claims.plot_generalization(rows_of(names, errors), rows_of(names, ranks), "supervised.training_images", [])
+    drawn = claim_figures.plot_generalization(
+        rows_of(names, errors), rows_of(names, ranks), "supervised.training_images", []
+    )
     by_size, by_rank = drawn.axes
     for axis, x in (
         (by_size, {"--": [100, 1000], "-": [100, 1000]}),

@@ -1,0 +1,260 @@
+"""The paper's figures in its form, drawn of what a study recorded, with and without noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from claim_figures import (
+    add_legend,
+    conditions_of,
+    first,
+    one_after_another,
+    plot_course,
+    plot_spectra,
+    with_and_without,
+    with_baselines,
+)
+from claim_figures import figure as figure_of_claim
+from figures import draw, label, panels
+
+from metafa.reporting import claims, statistics
+from metafa.reporting.appearance import in_words, named, rule_colour
+from metafa.reporting.conditions import NOISE, RULE, Tables
+from metafa.studies.claims import ClaimSettings
+from metafa.studies.data import BATCH
+
+ON_NOISE = "noise"  # what inputs of noise are called
+
+Claims = Sequence[ClaimSettings]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawing of one of the paper's figures.
+
+    name: of its files, after the figure's and the study's.
+    title: what it shows.
+    plot: draws it of a study and of its claims of this figure; None where the study did not record what it shows.
+    """
+
+    name: str
+    title: str
+    plot: Callable[[Tables, Claims], plt.Figure | None] = field(repr=False)
+
+
+def drawings(tables: Tables, of_figure: Claims, figure: str) -> Iterator[tuple[Drawing, plt.Figure]]:
+    """Every drawing of a ``figure`` that a study's results allow; where there is none, that of each of its claims by
+    itself, as of claims that are of none of the paper's figures."""
+    drawn = False
+    for drawing in DRAWINGS.get(figure, ()):
+        if (plot := drawing.plot(tables, of_figure)) is not None:
+            drawn = True
+            yield drawing, plot
+    for number, claim in enumerate(() if drawn else of_figure, start=1):
+        yield Drawing(f"claim_{number}", claim.statement, lambda *_: None), figure_of_claim(tables, claim)
+
+
+def course(
+    tables: Tables,
+    of_figure: Claims,
+    *,
+    metric: str,
+    layer: str = "",
+    reference: float | None = None,
+    in_noise: bool = False,
+) -> plt.Figure | None:
+    """A metric through the phases that train, 0 where the first of data begins; of noise alone where ``in_noise``.
+
+    layer: of a metric of layers, the ``last`` or the ``first``, where no claim about the metric says which.
+    """
+    noises = tables.phases_of("noise")
+    phases = noises if in_noise else tables.training_phases
+    rows = tables.rows([metric], phases)
+    rows = rows[rows["shift"].isna() & ~rows["inputs"].isin([BATCH.inputs, ON_NOISE])]
+    rows = rows[rows[NOISE] > 0] if in_noise else rows
+    if layer and len(rows):
+        told = [claim.layer for claim in of_figure if claim.metric == metric and claim.layer]
+        end = rows["layer"].max() if layer == "last" else rows["layer"].min()
+        rows = rows[rows["layer"] == (told[0] if told else end)]
+    if rows.empty or (rows.groupby("trial_id")["step"].nunique().max() < 2 and rows["phase"].nunique() < 2):
+        return None
+    others = _without_later(tables, phases) if in_noise else tables.others
+    begins = next((name for name in tables.training_phases if name not in noises), "")
+    rows = one_after_another(rows, tables, "" if in_noise else begins)
+    rows = rows if in_noise else with_baselines(rows, tables)
+    title = ", ".join(name for name in phases if name in set(rows["phase"]))
+    return plot_course(first(rows, others), metric, others, title, reference)
+
+
+def _without_later(tables: Tables, phases: Sequence[str]) -> list[str]:
+    """The conditions that can matter in ``phases``: not the settings of others."""
+    later = set(tables.phases) - set(phases)
+    return [name for name in tables.others if name.rpartition(".")[0] not in later]
+
+
+def last_accuracies(tables: Tables, of_figure: Claims) -> plt.Figure | None:
+    """The accuracy at the end, with its interval, a place a condition: rings without noise, dots with each number of
+    its steps and all else that describes noise."""
+    claim = next((one for one in of_figure if one.metric == "accuracy" and one.step == "last"), None)
+    if claim is None:
+        return None
+    others = tables.others
+    values = claims.by_seed(claims.of_claim(tables, claim), others, "last").unstack("seed")
+    keys = values.index.to_frame(index=False)
+    places = [name for name in others if name not in tables.of_noise]
+    groups = keys.assign(place=[_place(places, key) for key in keys[places].itertuples(index=False)])
+    middle, bounds = values.mean(axis=1).to_numpy(), statistics.intervals_by_row(values.to_numpy())
+    names = list(groups["place"].drop_duplicates())
+    drawn, axis = plt.subplots(figsize=(2 + 1.7 * max(3, len(names)), 4), layout="constrained")
+    kinds = list(groups[[RULE, NOISE]].drop_duplicates().sort_values([RULE, NOISE]).itertuples(index=False, name=None))
+    for row, key in groups.iterrows():
+        rule, noise = key[RULE], key[NOISE]
+        x = names.index(key["place"]) + 0.6 * ((kinds.index((rule, noise)) + 0.5) / len(kinds) - 0.5)
+        reach = np.nan_to_num(np.abs(bounds[:, [row]] - middle[row]))
+        shade = rule_colour(rule)
+        axis.errorbar(x, middle[row], reach, fmt="o", color=shade, mfc=shade if noise else "white", markersize=5)
+    axis.set_xticks(range(len(names)), names)
+    label(axis, "", "", f"accuracy at the end of {claim.phase}")
+    handles = [
+        plt.Line2D(
+            [],
+            [],
+            color=rule_colour(rule),
+            marker="o",
+            mfc=None if noise else "white",
+            linestyle="",
+            label=in_words([RULE, NOISE], [rule, noise]),
+        )
+        for rule, noise in kinds
+    ]
+    drawn.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    return drawn
+
+
+def _place(names: Sequence[str], values: Iterable[object]) -> str:
+    """What a condition is called below an axis: a line a setting, without its phase."""
+    told = (in_words([name.rpartition(".")[2]], [one]) for name, one in zip(names, values, strict=True))
+    return "\n".join(filter(None, told))
+
+
+def before_and_after(
+    tables: Tables, of_figure: Claims, *, metric: str, x: str, y: str, turned: bool = False
+) -> plt.Figure | None:
+    """Values by ``component`` at the first moment of noise, dashed, and at its last, a panel for each kind of inputs:
+    components across, or, ``turned``, values across.
+
+    x, y: what the axes are called.
+    """
+    noises = tables.phases_of("noise")
+    others = _without_later(tables, noises)
+    rows = tables.rows([metric], noises)
+    rows = rows[rows[NOISE] == rows.groupby(RULE)[NOISE].transform("max")]
+    last = rows.groupby(["trial_id", "phase"])["step"].transform("max")
+    rows = rows[(rows["step"] == last) | ((rows["step"] == 0) & (rows["phase"] == noises[0]))] if len(rows) else rows
+    if rows.empty or not rows["step"].max():
+        return None
+    rows = first(rows, others)
+    rows = rows.assign(noise_steps=rows[NOISE].where(rows["step"] > 0, 0))
+    told = conditions_of(rows, others) if others else ""
+    titles = rows["inputs"].fillna("layer " + rows["layer"].astype(str))
+    rows = rows.assign(condition=titles.str.removesuffix(".0") + (", " + told if others else ""))
+    drawn, placed = panels(sorted(rows["condition"].unique()), share=False)
+    for title, axis in placed:
+        for shade, noisy, line in with_and_without(rows[rows["condition"] == title]):
+            seeds = line.groupby(["component", "seed"])["value"].mean().unstack("seed")
+            style, middle, bounds = "-" if noisy else "--", seeds.mean(axis=1), _bounds(seeds)
+            if turned:
+                axis.plot(middle, seeds.index, style, color=shade)
+                axis.fill_betweenx(seeds.index, *bounds, color=shade, alpha=0.2, linewidth=0)
+            else:
+                draw(axis, seeds.index, middle, bounds, shade, style)
+        label(axis, title, x, y)
+    add_legend(drawn, rows, "before noise")
+    return drawn
+
+
+def spectra(tables: Tables, of_figure: Claims) -> plt.Figure | None:
+    """A layer's singular values at the start of noise and at its end."""
+    layer = next((claim.layer for claim in of_figure if claim.layer), 1)
+    noises = tables.phases_of("noise")
+    rows = tables.rows(["singular_value"], noises)
+    rows = rows[(rows["layer"] == layer) & (rows[NOISE] > 0)]
+    others = _without_later(tables, noises)
+    return plot_spectra(first(rows, others), others) if len(rows) else None
+
+
+def tested(tables: Tables, of_figure: Claims, *, metric: str) -> plt.Figure | None:
+    """A metric against the strength of each change of test images, and on images of other datasets."""
+    phases = tables.phases_of("out_of_distribution")
+    asked = [{"metric": metric, "phase": name, "claim": 1, "statement": "", "expect": "higher"} for name in phases]
+    found = [claims.of_claim(tables, ClaimSettings(**one)) for one in asked]
+    rows = pd.concat(found) if found else pd.DataFrame()
+    if rows.empty:
+        return None
+    return plot_course(first(with_baselines(rows, tables), tables.others), metric, tables.others, phases[-1])
+
+
+def _bounds(seeds: pd.DataFrame) -> np.ndarray:
+    """The 95% intervals, of the rows of ``seeds``."""
+    return statistics.intervals_by_row(seeds.to_numpy())
+
+
+def _course(metric: str, title: str, **options: object) -> Drawing:
+    return Drawing(metric, title, partial(course, metric=metric, **options))
+
+
+def _tested(metric: str, title: str) -> Drawing:
+    return Drawing(f"{metric}_of_tests", title, partial(tested, metric=metric))
+
+
+LAST = {"layer": "last"}
+DRAWINGS: dict[str, tuple[Drawing, ...]] = {
+    "figure_1": (_course("unit_alignment_angle", "The angle through noise", reference=90, in_noise=True, **LAST),),
+    "figure_2": (
+        _course("accuracy", "Accuracy on test images through training"),
+        _course("unit_alignment_angle", "The angle through noise and data", reference=90, **LAST),
+        _course("feedback_distance", "The distance of weights from feedback through noise and data", **LAST),
+    ),
+    "figure_3": (Drawing("last_accuracy", "Accuracy at the end", last_accuracies),),
+    "table_1": (Drawing("last_accuracy", "Accuracy at the end", last_accuracies),),
+    "figure_4": (
+        Drawing(
+            "readout",
+            "The distribution of all readout probabilities, before noise and after (a, b)",
+            partial(
+                before_and_after,
+                metric="readout_quantile",
+                x="readout probability",
+                y="% of probabilities below",
+                turned=True,
+            ),
+        ),
+        Drawing("singular_values", "Singular values (c)", spectra),
+        _course("effective_rank", "The effective rank through noise (d)", layer="first", in_noise=True),
+        _course("generalization_gap", "The gap of training and test error through training (e, f)"),
+        _course("feature_rank", "The effective rank of features through training (g, h)", **LAST),
+    ),
+    "figure_5": (_tested("accuracy", "Accuracy on changed images and on those of other datasets"),),
+    "figure_6": (
+        _course("whole_dataset_meta_loss", "The meta-loss, averaged over adaptation, through noise", in_noise=True),
+        _course(
+            "whole_dataset_meta_loss_at_end", "The meta-loss at the end of adaptation, through noise", in_noise=True
+        ),
+        Drawing(
+            "adaptation",
+            "Adaptation to each dataset, before noise and after",
+            partial(before_and_after, metric="whole_dataset_loss", x="steps of adaptation", y=named("loss")),
+        ),
+    ),
+    "calibration": (
+        _course("expected_calibration_error_10_bins", "The calibration error through training, over 10 bins"),
+        _course("expected_calibration_error", "The same over 15 bins"),
+        _tested("auroc", "How well the largest readout probability tells other images"),
+    ),
+}
+"""What is drawn of each of the paper's figures."""
