@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,14 +22,18 @@ from claim_figures import (
 )
 from claim_figures import figure as figure_of_claim
 from figures import draw, label, panels
+from matplotlib.lines import Line2D
 
 from metafa.reporting import claims, statistics
 from metafa.reporting.appearance import in_words, named, rule_colour
 from metafa.reporting.conditions import NOISE, RULE, Tables
 from metafa.studies.claims import ClaimSettings
 from metafa.studies.data import BATCH
+from metafa.studies.metrics import METRICS
 
 ON_NOISE = "noise"  # what inputs of noise are called
+
+MARKERS = ("o", "s", "^", "D", "v", "P")  # of kinds of noise
 
 Claims = Sequence[ClaimSettings]
 
@@ -88,7 +93,10 @@ def course(
     rows = one_after_another(rows, tables, "" if in_noise else begins)
     rows = rows if in_noise else with_baselines(rows, tables)
     title = ", ".join(name for name in phases if name in set(rows["phase"]))
-    return plot_course(first(rows, others), metric, others, title, reference)
+    drawn = plot_course(first(rows, others), metric, others, title, reference)
+    for axis in drawn.axes if in_noise else ():
+        axis.set_xlabel("noise steps")
+    return drawn
 
 
 def _without_later(tables: Tables, phases: Sequence[str]) -> list[str]:
@@ -98,42 +106,45 @@ def _without_later(tables: Tables, phases: Sequence[str]) -> list[str]:
 
 
 def last_accuracies(tables: Tables, of_figure: Claims) -> plt.Figure | None:
-    """The accuracy at the end, with its interval, a place a condition: rings without noise, dots with each number of
-    its steps and all else that describes noise."""
+    """The accuracy at the end, with its interval, a place a condition: rings without noise, another filled marker for
+    each kind of noise."""
     claim = next((one for one in of_figure if one.metric == "accuracy" and one.step == "last"), None)
     if claim is None:
         return None
-    others = tables.others
-    values = claims.by_seed(claims.of_claim(tables, claim), others, "last").unstack("seed")
+    values = claims.by_seed(claims.of_claim(tables, claim), tables.others, "last").unstack("seed")
     keys = values.index.to_frame(index=False)
-    places = [name for name in others if name not in tables.of_noise]
-    groups = keys.assign(place=[_place(places, key) for key in keys[places].itertuples(index=False)])
-    middle, bounds = values.mean(axis=1).to_numpy(), statistics.intervals_by_row(values.to_numpy())
-    names = list(groups["place"].drop_duplicates())
+    places = [name for name in tables.others if name not in tables.of_noise]
+    titles = [_place(places, key) for key in keys[places].itertuples(index=False)]
+    kinds = [(key[RULE], _noise_of(key, tables) if key[NOISE] else "") for key in keys.to_dict("records")]
+    names, looks = list(dict.fromkeys(titles)), _looks(kinds)
     drawn, axis = plt.subplots(figsize=(2 + 1.7 * max(3, len(names)), 4), layout="constrained")
-    kinds = list(groups[[RULE, NOISE]].drop_duplicates().sort_values([RULE, NOISE]).itertuples(index=False, name=None))
-    for row, key in groups.iterrows():
-        rule, noise = key[RULE], key[NOISE]
-        x = names.index(key["place"]) + 0.6 * ((kinds.index((rule, noise)) + 0.5) / len(kinds) - 0.5)
-        reach = np.nan_to_num(np.abs(bounds[:, [row]] - middle[row]))
-        shade = rule_colour(rule)
-        axis.errorbar(x, middle[row], reach, fmt="o", color=shade, mfc=shade if noise else "white", markersize=5)
+    middle, bounds = values.mean(axis=1).to_numpy(), statistics.intervals_by_row(values.to_numpy())
+    reaches = np.nan_to_num(np.abs(bounds - middle))
+    for row, (title, kind) in enumerate(zip(titles, kinds, strict=True)):
+        x = names.index(title) + 0.6 * ((list(looks).index(kind) + 0.5) / len(looks) - 0.5)
+        axis.errorbar(x, middle[row], reaches[:, [row]], markersize=5, **looks[kind])
     axis.set_xticks(range(len(names)), names)
     label(axis, "", "", f"accuracy at the end of {claim.phase}")
-    handles = [
-        plt.Line2D(
-            [],
-            [],
-            color=rule_colour(rule),
-            marker="o",
-            mfc=None if noise else "white",
-            linestyle="",
-            label=in_words([RULE, NOISE], [rule, noise]),
-        )
-        for rule, noise in kinds
-    ]
+    handles = [Line2D([], [], label=f"{rule}, {noise or 'no noise'}", **look) for (rule, noise), look in looks.items()]
     drawn.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     return drawn
+
+
+def _noise_of(key: Mapping[str, Any], tables: Tables) -> str:
+    """What tells a condition's noise from that of others, in words."""
+    names = [NOISE, *tables.of_noise]
+    return in_words(names, [key[name] for name in names])
+
+
+def _looks(kinds: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """How points of each rule and kind of noise look."""
+    order = sorted(set(kinds))
+    noises = sorted({noise for _, noise in order} - {""})
+    found = {}
+    for rule, noise in order:
+        shade, marker = rule_colour(rule), MARKERS[noises.index(noise) % len(MARKERS)] if noise else MARKERS[0]
+        found[rule, noise] = dict(color=shade, marker=marker, mfc=shade if noise else "white", linestyle="")
+    return found
 
 
 def _place(names: Sequence[str], values: Iterable[object]) -> str:
@@ -180,7 +191,7 @@ def before_and_after(
 
 def spectra(tables: Tables, of_figure: Claims) -> plt.Figure | None:
     """A layer's singular values at the start of noise and at its end."""
-    layer = next((claim.layer for claim in of_figure if claim.layer), 1)
+    layer = next((claim.layer for claim in of_figure if claim.layer and METRICS[claim.metric].of_spectrum), 1)
     noises = tables.phases_of("noise")
     rows = tables.rows(["singular_value"], noises)
     rows = rows[(rows["layer"] == layer) & (rows[NOISE] > 0)]

@@ -92,8 +92,8 @@ def summary(judged: pd.DataFrame) -> str:
     everywhere, nowhere = shares.count(1), shares.count(0)
     whose, some = " of the figures" if of_figures else "", len(shares) - everywhere - nowhere
     return (
-        f"Of {len(shares)} claims{whose}, {everywhere} hold in all conditions that they were judged in, {some} in some, "
-        f"{nowhere} in none."
+        f"Of {len(shares)} claims{whose}, {everywhere} hold in all of the conditions that they were judged in, "
+        f"{some} in some, {nowhere} in none."
     )
 
 
