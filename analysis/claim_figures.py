@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from figures import draw, grid, handles_with_and_without, label, panels, read, screen_table
+from figures import draw, grid, label, panels, read, screen_table
+from matplotlib.lines import Line2D
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +26,7 @@ from metafa.studies.study import Study
 
 STYLES = {"holds": "green", "fails": "red", "undecided": "yellow"}
 
+BETWEEN = (":", "-.")  # of lines with some noise, but not the most
 PANELS = 12  # of a figure at most; the table has all conditions
 OTHER = "images"  # those that are as they are, of one dataset or another, and so of no strength
 
@@ -124,11 +126,16 @@ def one_after_another(rows: pd.DataFrame, tables: Tables, phase: str) -> pd.Data
         for name in trial["phases"]:
             of_trial[name] = place
             if name in trains:  # one that has converged ends earlier than its settings say
-                place += lasts.get((trial["trial_id"], name), trial[f"{name}.steps"])
+                place += lasts.get((trial["trial_id"], name), _number(trial.get(f"{name}.steps")))
         zero = of_trial.get(phase, 0)
         begins |= {(trial["trial_id"], name): place - zero for name, place in of_trial.items()}
     places = [begins[key] for key in zip(rows["trial_id"], rows["phase"], strict=True)]
     return rows.assign(step=rows["step"] + np.array(places, dtype=float))
+
+
+def _number(steps: float | None) -> float:
+    """A number of steps, 0 where the phase says it in another way."""
+    return 0 if steps is None or pd.isna(steps) else steps
 
 
 def first(rows: pd.DataFrame, others: list[str]) -> pd.DataFrame:
@@ -141,23 +148,29 @@ def is_test(rows: pd.DataFrame) -> bool:
     return rows["shift"].notna().any() or (rows["inputs"].notna().all() and rows["step"].nunique() == 1)
 
 
-def with_and_without(rows: pd.DataFrame) -> Iterator[tuple[str, bool, pd.DataFrame]]:
-    """The rows of each rule, without noise and with the most: the rule's colour, whether with noise, the rows."""
-    rules, most = sorted(rows["network.rule"].unique()), rows["noise_steps"].max()
-    for rule, noise_steps in itertools.product(rules, sorted({0, most})):
-        line = rows[(rows["network.rule"] == rule) & (rows["noise_steps"] == noise_steps)]
-        if len(line):
-            yield rule_colour(rule), noise_steps > 0, line
+def dashes_of(rows: pd.DataFrame) -> dict[int, str]:
+    """How lines of each number of noise steps in a figure's ``rows`` are drawn: dashed without noise, solid with the
+    most, dotted in between."""
+    *between, most = sorted(rows["noise_steps"].unique()) if len(rows) else [0]
+    found = {noise_steps: BETWEEN[place % len(BETWEEN)] for place, noise_steps in enumerate(between)}
+    return found | {most: "-"} | {0: "--"}
 
 
-def add_legend(figure: plt.Figure, rows: pd.DataFrame, quiet: str = "no noise") -> None:
-    """A legend of lines as `with_and_without` tells them apart; ``quiet`` is what the dashed ones are called."""
-    panels = rows.groupby("condition")["noise_steps"].max() if "condition" in rows else rows["noise_steps"]
-    noises = sorted({*panels} - {0})
-    solid = f"{noises[0]} noise steps" if len(noises) == 1 else "with noise" if noises else ""
-    styles = (quiet, solid) if (rows["noise_steps"] == 0).any() else ("", "")  # where all are solid, they say nothing
-    handles = handles_with_and_without(sorted(rows["network.rule"].unique()), *styles)
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+def with_and_without(rows: pd.DataFrame, dashes: dict[int, str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """The rows of each rule and each number of noise steps: the rule's colour, the line's style, the rows."""
+    for (rule, noise_steps), line in rows.groupby(["network.rule", "noise_steps"]):
+        yield rule_colour(rule), dashes[noise_steps], line
+
+
+def add_legend(figure: plt.Figure, rows: pd.DataFrame, dashes: dict[int, str], quiet: str = "no noise") -> None:
+    """A legend of lines as `with_and_without` tells them apart; ``quiet`` is what those without noise are called."""
+    noises = sorted(rows["noise_steps"].unique())
+    words = {dashes[one]: f"{one} noise steps" if one else quiet for one in noises}
+    rules = sorted(rows["network.rule"].unique())
+    handles = [Line2D([], [], color=rule_colour(rule), label=rule) for rule in rules]
+    if len(noises) > 1:  # where all are alike, dashes say nothing
+        handles += [Line2D([], [], color="grey", linestyle=style, label=text) for style, text in words.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
 
 
 def conditions_of(rows: pd.DataFrame, others: list[str]) -> pd.Series:
@@ -167,8 +180,9 @@ def conditions_of(rows: pd.DataFrame, others: list[str]) -> pd.Series:
 def plot_course(
     rows: pd.DataFrame, metric: str, others: list[str], title: str, reference: float | None = None
 ) -> plt.Figure:
-    """Rule by rule, dashed without noise and solid with the most: against the step, or, where a phase tests changed
-    images, against the strength of each change, then a row a condition. On other images a ring is without noise.
+    """Rule by rule, dashed without noise, dotted with some and solid with the most: against the step, or, where a phase
+    tests changed images, against the strength of each change, then a row a condition. On other images a ring is without
+    noise.
 
     title: what a panel is called where there is one condition.
     reference: a value at which there is a line.
@@ -177,7 +191,7 @@ def plot_course(
     rows = rows.assign(x=rows["strength"].fillna(rows["step"]), shift=rows["shift"].fillna(plain))
     rows = rows.sort_values(others, kind="stable") if others else rows
     rows = rows.assign(condition=conditions_of(rows, others))
-    conditions, shifts = rows["condition"].unique(), sorted(rows["shift"].unique())
+    dashes, conditions, shifts = dashes_of(rows), rows["condition"].unique(), sorted(rows["shift"].unique())
     places = list(itertools.product(conditions, shifts))
     if len(shifts) > 1:
         drawn, axes = grid(len(conditions), len(shifts))
@@ -186,41 +200,42 @@ def plot_course(
         drawn, placed = panels(places)
     for (condition, shift), axis in placed:
         here = rows[(rows["shift"] == shift) & (rows["condition"] == condition)]
-        x, lines = "inputs" if shift == OTHER else "x", list(with_and_without(here))
-        for number, (shade, noisy, line) in enumerate(lines):
+        x, lines = "inputs" if shift == OTHER else "x", list(with_and_without(here, dashes))
+        for number, (shade, style, line) in enumerate(lines):
             seeds = line.groupby([x, "seed"])["value"].mean().unstack("seed")
             middle, bounds = seeds.mean(axis=1), statistics.intervals_by_row(seeds.to_numpy())
             if shift == OTHER:  # there is no way from one to the next
-                filled, beside = None if noisy else "white", 0.6 * ((number + 0.5) / len(lines) - 0.5)
+                filled, beside = "white" if style == "--" else None, 0.6 * ((number + 0.5) / len(lines) - 0.5)
                 reach, places = np.abs(bounds - middle.to_numpy()), np.arange(len(seeds)) + beside
                 axis.errorbar(places, middle, reach, fmt="o", color=shade, mfc=filled)
                 axis.set_xticks(range(len(seeds)), seeds.index)
                 axis.set_xlim(-0.5, len(seeds) - 0.5)
             else:
-                draw(axis, seeds.index, middle, bounds, shade, "o-" if noisy else "o--")
+                draw(axis, seeds.index, middle, bounds, shade, f"o{style}")
         if reference is not None:
             axis.axhline(reference, color="grey", linewidth=0.8)
         steps = "step (before 0: noise)" if here["step"].min() < 0 else "step"
         unit = SHIFTS[shift].unit if shift in SHIFTS else ""
         x_label = shift.replace("_", " ") + (f" ({unit})" if unit else "") or steps
         label(axis, condition or title, x_label, named(metric))
-    add_legend(drawn, rows)
+    add_legend(drawn, rows, dashes)
     return drawn
 
 
 def plot_spectra(spectra: pd.DataFrame, others: list[str]) -> plt.Figure:
     """A layer's singular values, the largest first, at the end of a phase: dashed without noise, or where there are no
     such networks as they were at its start; solid with the most."""
-    quiet = "no noise" if (spectra["noise_steps"] == 0).any() else "at the start"
+    quiet = "no noise" if (spectra["noise_steps"] == 0).any() else "before noise"
     if quiet == "no noise":
         spectra = spectra[spectra["step"] == spectra.groupby("trial_id")["step"].transform("max")]
     else:
         spectra = spectra.assign(noise_steps=spectra["noise_steps"].where(spectra["step"] > 0, 0))
     spectra = spectra.sort_values(others, kind="stable") if others else spectra
     spectra = spectra.assign(condition=conditions_of(spectra, others))
+    dashes = dashes_of(spectra)
     drawn, placed = panels(spectra["condition"].unique())
     for condition, axis in placed:
-        for shade, noisy, line in with_and_without(spectra[spectra["condition"] == condition]):
+        for shade, style, line in with_and_without(spectra[spectra["condition"] == condition], dashes):
             seeds = line.groupby(["component", "seed"])["value"].mean().unstack("seed")
             draw(
                 axis,
@@ -228,12 +243,12 @@ def plot_spectra(spectra: pd.DataFrame, others: list[str]) -> plt.Figure:
                 seeds.mean(axis=1),
                 statistics.intervals_by_row(seeds.to_numpy()),
                 shade,
-                "-" if noisy else "--",
+                style,
             )
         label(axis, condition, "singular value, by size", "singular value")
     for axis in drawn.axes:
         axis.set_ylim(bottom=0)
-    add_legend(drawn, spectra, quiet)
+    add_legend(drawn, spectra, dashes, quiet)
     return drawn
 
 
@@ -246,11 +261,11 @@ def plot_generalization(errors: pd.DataFrame, ranks: pd.DataFrame, sizes: str, o
     )
     values = values.reset_index()
     values = values.assign(condition=conditions_of(values, others))
-    conditions = values["condition"].unique()
+    dashes, conditions = dashes_of(values), values["condition"].unique()
     drawn, axes = grid(len(conditions), 2)
     for condition, (by_size, by_rank) in zip(conditions, axes, strict=True):
-        for shade, noisy, line in with_and_without(values[values["condition"] == condition]):
-            style = "o-" if noisy else "o--"
+        for shade, dash, line in with_and_without(values[values["condition"] == condition], dashes):
+            style = f"o{dash}"
             seeds, rank = (line.pivot_table(name, sizes, "seed") for name in ("error", "rank"))
             draw(by_size, seeds.index, seeds.mean(axis=1), statistics.intervals_by_row(seeds.to_numpy()), shade, style)
             across, up = (
@@ -263,5 +278,5 @@ def plot_generalization(errors: pd.DataFrame, ranks: pd.DataFrame, sizes: str, o
         by_size.set_xscale("log")
         label(by_size, condition, "training images", "generalization error (nats)")
         label(by_rank, condition, "squared effective rank of layer 1", "generalization error (nats)")
-    add_legend(drawn, values)
+    add_legend(drawn, values, dashes)
     return drawn

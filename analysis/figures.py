@@ -300,11 +300,3 @@ def legend(figure: plt.Figure, lines: Iterable[Line], excerpt: str = "") -> None
     height = max((label.count("\n") + 1 for label in words), default=1)
     figure.set_figheight(figure.get_figheight() + 0.2 * height * math.ceil(len(lines) / columns))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9, title=title)
-
-
-def handles_with_and_without(rules: list[str], dashed: str, solid: str) -> list[Line2D]:
-    """For a legend of lines that are a rule's by colour: what dashed lines are called, and what solid ones; empty where
-    there are none."""
-    handles = [Line2D([], [], color=appearance.rule_colour(rule), label=rule) for rule in rules]
-    words = {"--": dashed, "-": solid}
-    return handles + [Line2D([], [], color="grey", linestyle=one, label=name) for one, name in words.items() if name]

@@ -13,6 +13,7 @@ import pandas as pd
 from claim_figures import (
     add_legend,
     conditions_of,
+    dashes_of,
     first,
     one_after_another,
     plot_course,
@@ -75,28 +76,36 @@ def course(
 ) -> plt.Figure | None:
     """A metric through the phases that train, 0 where the first of data begins; of noise alone where ``in_noise``.
 
-    layer: of a metric of layers, the ``last`` or the ``first``, where no claim about the metric says which.
+    layer: of a metric of layers, the ``last`` or the ``first``, where no claim about the metric says which ones.
     """
     noises = tables.phases_of("noise")
     phases = noises if in_noise else tables.training_phases
     rows = tables.rows([metric], phases)
     rows = rows[rows["shift"].isna() & ~rows["inputs"].isin([BATCH.inputs, ON_NOISE])]
     rows = rows[rows[NOISE] > 0] if in_noise else rows
+    told = {claim.layer for claim in of_figure if claim.metric == metric and claim.layer} if layer else set()
     if layer and len(rows):
-        told = [claim.layer for claim in of_figure if claim.metric == metric and claim.layer]
         end = rows["layer"].max() if layer == "last" else rows["layer"].min()
-        rows = rows[rows["layer"] == (told[0] if told else end)]
+        rows = rows[rows["layer"].isin(told or {end})]
     if rows.empty or (rows.groupby("trial_id")["step"].nunique().max() < 2 and rows["phase"].nunique() < 2):
         return None
     others = _without_later(tables, phases) if in_noise else tables.others
     begins = next((name for name in tables.training_phases if name not in noises), "")
     rows = one_after_another(rows, tables, "" if in_noise else begins)
-    rows = rows if in_noise else with_baselines(rows, tables)
+    others = [*others, "layer"] if len(told) > 1 else others
+    rows = _longest(rows, others) if in_noise else with_baselines(rows, tables)
     title = ", ".join(name for name in phases if name in set(rows["phase"]))
     drawn = plot_course(first(rows, others), metric, others, title, reference)
     for axis in drawn.axes if in_noise else ():
         axis.set_xlabel("noise steps")
     return drawn
+
+
+def _longest(rows: pd.DataFrame, others: Sequence[str]) -> pd.DataFrame:
+    """Of conditions that differ in how long noise lasts, the longest, as if they all had the same number of steps: the
+    others are its beginning."""
+    groups = rows.groupby([RULE, *others], dropna=False)[NOISE]
+    return rows[rows[NOISE] == groups.transform("max")].assign(**{NOISE: rows[NOISE].max()})
 
 
 def _without_later(tables: Tables, phases: Sequence[str]) -> list[str]:
@@ -164,7 +173,7 @@ def before_and_after(
     noises = tables.phases_of("noise")
     others = _without_later(tables, noises)
     rows = tables.rows([metric], noises)
-    rows = rows[rows[NOISE] == rows.groupby(RULE)[NOISE].transform("max")]
+    rows = rows[rows[NOISE] > 0]
     last = rows.groupby(["trial_id", "phase"])["step"].transform("max")
     rows = rows[(rows["step"] == last) | ((rows["step"] == 0) & (rows["phase"] == noises[0]))] if len(rows) else rows
     if rows.empty or not rows["step"].max():
@@ -174,18 +183,19 @@ def before_and_after(
     told = conditions_of(rows, others) if others else ""
     titles = rows["inputs"].fillna("layer " + rows["layer"].astype(str))
     rows = rows.assign(condition=titles.str.removesuffix(".0") + (", " + told if others else ""))
+    dashes = dashes_of(rows)
     drawn, placed = panels(sorted(rows["condition"].unique()), share=False)
     for title, axis in placed:
-        for shade, noisy, line in with_and_without(rows[rows["condition"] == title]):
+        for shade, style, line in with_and_without(rows[rows["condition"] == title], dashes):
             seeds = line.groupby(["component", "seed"])["value"].mean().unstack("seed")
-            style, middle, bounds = "-" if noisy else "--", seeds.mean(axis=1), _bounds(seeds)
+            middle, bounds = seeds.mean(axis=1), _bounds(seeds)
             if turned:
                 axis.plot(middle, seeds.index, style, color=shade)
                 axis.fill_betweenx(seeds.index, *bounds, color=shade, alpha=0.2, linewidth=0)
             else:
                 draw(axis, seeds.index, middle, bounds, shade, style)
         label(axis, title, x, y)
-    add_legend(drawn, rows, "before noise")
+    add_legend(drawn, rows, dashes, "before noise")
     return drawn
 
 

@@ -128,6 +128,7 @@ and PNG, into `RESULTS/analysis`:
 | `alignment.py` | alignment angles, distance from the feedback, ranks of weights and features, and readout through the phases, layer by layer |
 | `search.py` | importance of settings, slices, contours, parallel coordinates, Pareto fronts, and the best settings ready to paste |
 | `meta_training.py` | the meta-loss through meta-training, rule by rule, at the settings best on validation classes |
+| `paper.py` | the figures of Cheon, Lee and Paik in their order, of one study or several: what is reported there, each claim with its verdict over all conditions and where it fails, intervals with the t-test and Wilcoxon's test beside them, and drawings in the paper's form, as one page; then the claims that are metafa's own |
 | `claims.py` | whether a study's claims hold, by the rules it wrote down |
 | `weight_path.py` | where the weights went, in the plane of their first two principal components: those of the last layer, of all conditions, of copies that learn whole datasets, and their feedback together; all weights, each seed by itself |
 

@@ -187,14 +187,16 @@ def _pairs(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, index: pd.M
         return
     chosen = _chosen(rows, claim, tables, keys) if claim.where else set(ordered)
     quiet = tables.without_noise(keys)
+    asks_for_none = any(claim.where.get(f"{phase}.steps") == 0 for phase in tables.phases_of("noise"))
     words = {"noise": "no noise", "start": "its start", "reference": f"{claim.reference:g}"}
     for row in ordered:
         noise = int(keys[NOISE][row])
-        if keys[RULE][row] != claim.rule or not noise or row not in chosen:
+        if keys[RULE][row] != claim.rule or not (noise or asks_for_none) or row not in chosen:
             continue
         against = quiet[row] if claim.compare == "noise" else None
         if claim.compare != "noise" or against is not None:
-            yield _Pair(row, against, f"{noise} noise steps against {words[claim.compare]}", others)
+            told = f"{noise} noise steps" if noise else "no noise"
+            yield _Pair(row, against, f"{told} against {words[claim.compare]}", others)
 
 
 def _chosen(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, keys: pd.DataFrame) -> set[int]:

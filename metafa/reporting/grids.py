@@ -14,10 +14,13 @@ from metafa.reporting.appearance import value
 
 WORDS = {"holds": "holds", "fails": "fails", "undecided": "is undecided"}  # in the order in which they are told
 TOGETHER = 3  # settings at most that are told in one breath
-PARTS = 4  # of what is told of one verdict
+PARTS, VALUES = 4, 6  # of what is told of one verdict: of its parts, and of each setting's values
+ACROSS, DOWN = 12, 40  # values of a heat table at most
 MISSING = "none"  # what a setting is called in conditions that do not have it
 
 Settings = Mapping[str, Any]
+Part = tuple[tuple[str, ...], tuple[Any, ...]]
+"""The names of some settings, and a value of each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +60,7 @@ class Grid:
     @property
     def heat(self) -> pd.DataFrame:
         """The verdict at each point of the grid: the setting of most values across, the others down; empty where fewer
-        than two settings vary."""
+        than two settings vary, or more do, or of more values, than a table shows."""
         settings = self.rows["settings"].tolist()
         names = varied(settings)
         if len(names) < 2:
@@ -74,7 +77,7 @@ class Grid:
             dict(zip(down, line, strict=True)) | {f"{across} {text(at)}": cells.get(at, "") for at in columns}
             for line, cells in lines.items()
         ]
-        return pd.DataFrame(found)
+        return pd.DataFrame(found if len(columns) <= ACROSS and len(found) <= DOWN else [])
 
 
 def of_claims(judged: pd.DataFrame) -> list[Grid]:
@@ -112,7 +115,7 @@ def varied(settings: Sequence[Settings]) -> list[str]:
 def where(settings: Sequence[Settings], chosen: set[int]) -> Iterator[str]:
     """What tells the ``chosen`` of these conditions from the others, in a few words: values of as few settings as do,
     those first that most of them share. Says how many are left where more words would be needed."""
-    left, parts = set(chosen), list[tuple[tuple[str, ...], tuple[Any, ...]]]()
+    left, parts = set(chosen), list[Part]()
     for size in range(1, TOGETHER + 1):
         pure = _pure(settings, chosen, size)
         while left and pure:
@@ -127,24 +130,45 @@ def where(settings: Sequence[Settings], chosen: set[int]) -> Iterator[str]:
         yield "elsewhere" if phrases else "no few settings tell where"
 
 
-def _pure(settings: Sequence[Settings], chosen: set[int], size: int) -> dict[tuple, set[int]]:
+def _pure(settings: Sequence[Settings], chosen: set[int], size: int) -> dict[Part, set[int]]:
     """The values of so many settings that only ``chosen`` conditions have, each with those."""
-    groups: dict[tuple, set[int]] = defaultdict(set)
+    groups: dict[Part, set[int]] = defaultdict(set)
     for names in itertools.combinations(varied(settings), size):
         for row, one in enumerate(settings):
             groups[names, tuple(one.get(name) for name in names)].add(row)
     return {part: rows for part, rows in groups.items() if rows <= chosen}
 
 
-def _phrases(parts: Sequence[tuple[tuple[str, ...], tuple[Any, ...]]]) -> Iterator[str]:
-    """Each part in words; those that differ in the value of the last of their settings are one."""
-    together: dict[tuple, list[Any]] = defaultdict(list)
+def _phrases(parts: Sequence[Part]) -> Iterator[str]:
+    """Each part in words; those that differ in the value of one setting are one, of that setting by which they become
+    the fewest."""
+    by_names: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
     for names, values in parts:
-        together[names, values[:-1]].append(values[-1])
-    for (names, values), lasts in together.items():
-        told = [f"{name} {text(one)}" for name, one in zip(names, values, strict=False)]
-        told.append(f"{names[-1]} {' or '.join(text(one) for one in sorted(lasts, key=_order))}")
-        yield f"with {' and '.join(told)}"
+        by_names[names].append(values)
+    for names, every in by_names.items():
+        together = min((_together(every, place) for place in reversed(range(len(names)))), key=len)
+        for lists in together:
+            told = [_any_of(of_name) for of_name in lists]
+            yield "with " + " and ".join(f"{name} {one}" for name, one in zip(names, told, strict=True))
+
+
+def _together(every: Sequence[tuple[Any, ...]], place: int) -> list[list[list[Any]]]:
+    """The values of settings, those that differ at one ``place`` alone together: a list of values a setting."""
+    found: dict[tuple, list[list[Any]]] = {}
+    for values in every:
+        others = values[:place], values[place + 1 :]
+        if others in found:
+            found[others][place].append(values[place])
+        else:
+            found[others] = [[one] for one in values]
+    return list(found.values())
+
+
+def _any_of(settings: Sequence[Any]) -> str:
+    """One of these values of a setting, in words."""
+    told = [text(one) for one in sorted(settings, key=_order)]
+    others = len(told) - VALUES
+    return " or ".join(told if others <= 0 else [*told[:VALUES], f"{others} other values"])
 
 
 def text(setting: Any) -> str:

@@ -187,6 +187,7 @@ def test_there_is_no_interval_where_nothing_varies(values: list[float]) -> None:
         assert np.isnan(statistics.interval(np.array(values), statistic)).all()
     assert math.isnan(statistics.effect_size(np.array(values)))
     assert math.isnan(statistics.paired_p(np.array(values)))
+    assert math.isnan(statistics.paired_t(np.array(values)))
     # the middle half of these does not
     assert np.isnan(statistics.interval([1.0] * 7 + [9], statistics.interquartile_mean)).all()
 
@@ -206,6 +207,20 @@ def test_ranks_are_turned_round_in_all_ways(digits: int) -> None:
 def test_p_values_without_ties_are_scipys(count: int) -> None:
     values = RANDOM.normal(0.2, 1, count)
     assert statistics.paired_p(values) == pytest.approx(stats.wilcoxon(values).pvalue)
+
+
+@pytest.mark.parametrize("count", [2, 3, 16])
+def test_p_values_of_the_t_test_are_scipys(count: int) -> None:
+    """Of pairs, and against a number."""
+    with_noise, against = RANDOM.normal(0.2, 1, (2, count))
+    assert statistics.paired_t(with_noise - against) == pytest.approx(stats.ttest_rel(with_noise, against).pvalue)
+    assert statistics.paired_t(with_noise - 0.1) == pytest.approx(stats.ttest_1samp(with_noise, 0.1).pvalue)
+
+
+def test_p_values_by_hand() -> None:
+    """Of 1, 2 and 3, t is 2 sqrt 3, and with 2 degrees of freedom p is 1 - t / sqrt(t^2 + 2)."""
+    assert statistics.paired_t(np.array([1.0, 2, 3])) == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert statistics.paired_p(np.array([1.0, 2, 3])) == pytest.approx(2 / 2**3)
 
 
 def test_p_values_are_corrected_as_holm_does() -> None:

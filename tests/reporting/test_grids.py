@@ -1,0 +1,88 @@
+"""Verdicts over all conditions, on grids of which it is known where a claim holds."""
+
+from __future__ import annotations
+
+import itertools
+
+import pandas as pd
+import pytest
+
+from metafa.reporting import grids
+from metafa.reporting.grids import Grid
+
+RATES, STEPS = (1e-4, 2e-4), (1250, 2500, 5000, 10000)
+
+
+def grid_of(verdicts: list[str], settings: list[dict] | None = None) -> Grid:
+    """A claim judged in as many conditions: by default of each rate and number of steps, all else alike."""
+    every = [
+        {"noise.steps": n, "noise.learning_rate": rate, "noise.batch_size": 64, "seeds": 16}
+        for rate, n in itertools.product(RATES, STEPS)
+    ]
+    rows = pd.DataFrame({"figure": "figure_1", "statement": "s", "verdict": verdicts})
+    return Grid("figure_1", "s", rows.assign(settings=settings or every[: len(verdicts)]))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (["holds"], "holds in the one condition"),
+        (["fails"] * 2, "fails in both conditions"),
+        (["holds"] * 8, "holds in all 8 conditions"),
+        (
+            ["holds"] * 7 + ["fails"],
+            "holds in 7 of 8 conditions; fails in 1: with noise.steps 10000 and noise.learning_rate 0.0002",
+        ),
+        (
+            (["holds"] * 2 + ["fails"] * 2) * 2,
+            "holds in 4 of 8 conditions; fails in 4: with noise.steps 5000 or 10000",
+        ),
+        (
+            ["holds"] * 3 + ["undecided"] + ["fails"] * 4,
+            "holds in 3 of 8 conditions: with noise.steps 1250 or 2500 or 5000 and noise.learning_rate 0.0001; "
+            "fails in 4; is undecided in 1: with noise.steps 10000 and noise.learning_rate 0.0001",
+        ),
+        (["fails"] * 7 + ["undecided"], "holds in none of 8 conditions; fails in 7; is undecided in 1: with"),
+    ],
+)
+def test_where_a_claim_holds_is_said_by_the_settings_that_vary(verdicts: list[str], said: str) -> None:
+    assert grid_of(verdicts).verdict.startswith(said)
+
+
+def test_settings_that_tell_the_same_conditions_apart_are_said_once() -> None:
+    """Of several studies, which have not all the same settings."""
+    settings = [{"supervised.dataset": "mnist", "seeds": 16}, {"supervised.dataset": "usps", "seeds": 8}]
+    settings += [{"supervised.dataset": "glyphs", "seeds": 8, "network.normalization": "batch"}]
+    assert grids.varied(settings) == ["supervised.dataset", "network.normalization", "seeds"]
+    assert grids.varied([{**one, "noise.dataset": one["supervised.dataset"]} for one in settings])[0] == (
+        "supervised.dataset"
+    )
+    found = grid_of(["holds", "holds", "fails"], settings).verdict
+    assert found == "holds in 2 of 3 conditions; fails in 1: with supervised.dataset glyphs"
+
+
+def test_what_no_settings_tell_is_said_so() -> None:
+    """The same condition twice, in two studies."""
+    twice = [{"noise.steps": 9}, {"noise.steps": 9}, {"noise.steps": 10}]
+    found = grid_of(["holds", "fails", "holds"], twice)
+    assert found.verdict == "holds in 2 of 3 conditions; fails in 1: no few settings tell where"
+    assert found.heat.empty
+
+
+def test_a_heat_table_has_every_verdict_at_its_place() -> None:
+    table = grid_of(["holds"] * 3 + ["undecided"] + ["fails"] * 4).heat
+    assert list(table) == ["noise.learning_rate", *(f"noise.steps {one}" for one in STEPS)]
+    assert table.to_numpy().tolist() == [
+        ["0.0001", "holds", "holds", "holds", "undecided"],
+        ["0.0002", "fails", "fails", "fails", "fails"],
+    ]
+
+
+def test_claims_of_one_figure_and_statement_are_one_claim() -> None:
+    rows = pd.concat([grid_of(["holds", "fails"]).rows, grid_of(["holds"]).rows])
+    other = grid_of(["fails"]).rows.assign(figure="")
+    (of_paper, own) = grids.of_claims(pd.concat([rows, other], ignore_index=True))
+    assert (of_paper.figure, len(of_paper.rows), own.figure, len(own.rows)) == ("figure_1", 3, "", 1)
+    assert grids.summary(pd.concat([rows, other])) == (
+        "Of 1 claims of the figures, 0 hold in all of the conditions that they were judged in, 1 in some, 0 in none."
+    )
