@@ -151,9 +151,9 @@ def is_test(rows: pd.DataFrame) -> bool:
 def dashes_of(rows: pd.DataFrame) -> dict[int, str]:
     """How lines of each number of noise steps in a figure's ``rows`` are drawn: dashed without noise, solid with the
     most, dotted in between."""
-    *between, most = sorted(rows["noise_steps"].unique()) if len(rows) else [0]
-    found = {noise_steps: BETWEEN[place % len(BETWEEN)] for place, noise_steps in enumerate(between)}
-    return found | {most: "-"} | {0: "--"}
+    noises = sorted({*rows["noise_steps"]} - {0})
+    found = {noise_steps: BETWEEN[place % len(BETWEEN)] for place, noise_steps in enumerate(noises[:-1])}
+    return found | {noise_steps: "-" for noise_steps in noises[-1:]} | {0: "--"}
 
 
 def with_and_without(rows: pd.DataFrame, dashes: dict[int, str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -178,7 +178,12 @@ def conditions_of(rows: pd.DataFrame, others: list[str]) -> pd.Series:
 
 
 def plot_course(
-    rows: pd.DataFrame, metric: str, others: list[str], title: str, reference: float | None = None
+    rows: pd.DataFrame,
+    metric: str,
+    others: list[str],
+    title: str,
+    reference: float | None = None,
+    share: bool | str = "row",
 ) -> plt.Figure:
     """Rule by rule, dashed without noise, dotted with some and solid with the most: against the step, or, where a phase
     tests changed images, against the strength of each change, then a row a condition. On other images a ring is without
@@ -186,6 +191,7 @@ def plot_course(
 
     title: what a panel is called where there is one condition.
     reference: a value at which there is a line.
+    share: which panels have one y axis, where there is no row a condition.
     """
     plain = OTHER if is_test(rows) else ""
     rows = rows.assign(x=rows["strength"].fillna(rows["step"]), shift=rows["shift"].fillna(plain))
@@ -197,7 +203,7 @@ def plot_course(
         drawn, axes = grid(len(conditions), len(shifts))
         placed = zip(places, axes.flat, strict=True)
     else:
-        drawn, placed = panels(places)
+        drawn, placed = panels(places, share)
     for (condition, shift), axis in placed:
         here = rows[(rows["shift"] == shift) & (rows["condition"] == condition)]
         x, lines = "inputs" if shift == OTHER else "x", list(with_and_without(here, dashes))

@@ -27,7 +27,7 @@ from matplotlib.lines import Line2D
 
 from metafa.reporting import claims, statistics
 from metafa.reporting.appearance import in_words, named, rule_colour
-from metafa.reporting.conditions import NOISE, RULE, Tables
+from metafa.reporting.conditions import NOISE, RATE, RULE, Tables
 from metafa.studies.claims import ClaimSettings
 from metafa.studies.data import BATCH
 from metafa.studies.metrics import METRICS
@@ -95,7 +95,7 @@ def course(
     others = [*others, "layer"] if len(told) > 1 else others
     rows = _longest(rows, others) if in_noise else with_baselines(rows, tables)
     title = ", ".join(name for name in phases if name in set(rows["phase"]))
-    drawn = plot_course(first(rows, others), metric, others, title, reference)
+    drawn = plot_course(first(rows, others), metric, others, title, reference, "row" if len(told) < 2 else False)
     for axis in drawn.axes if in_noise else ():
         axis.set_xlabel("noise steps")
     return drawn
@@ -109,9 +109,9 @@ def _longest(rows: pd.DataFrame, others: Sequence[str]) -> pd.DataFrame:
 
 
 def _without_later(tables: Tables, phases: Sequence[str]) -> list[str]:
-    """The conditions that can matter in ``phases``: not the settings of others."""
-    later = set(tables.phases) - set(phases)
-    return [name for name in tables.others if name.rpartition(".")[0] not in later]
+    """The conditions that can matter in phases of noise: not the settings of later phases, nor their rates."""
+    later, rates = set(tables.phases) - set(phases), {RATE} - set(tables.of_noise)
+    return [name for name in tables.others if name.rpartition(".")[0] not in later and name not in rates]
 
 
 def last_accuracies(tables: Tables, of_figure: Claims) -> plt.Figure | None:

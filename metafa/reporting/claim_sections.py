@@ -18,7 +18,7 @@ JUDGED = "Judged by the rules that stand in the study file, written before it ra
 TESTS = (
     "Intervals are of 95%, over networks, paired by seed. Beside them stand the p-values of the t-test and of "
     "Wilcoxon's signed-rank test of the same differences, neither corrected for their number; verdicts go by the "
-    "intervals."
+    "intervals. Conditions that differ only in phases after the one that a claim is about are one condition."
 )
 SHOWN = ["statement", "study", "compared", "conditions", "with_noise", "against", "backprop"]
 SHOWN += ["difference", "difference_low", "difference_high", "seeds", "p_t_test", "p_wilcoxon", "expected", "verdict"]

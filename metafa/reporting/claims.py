@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,8 @@ import pandas as pd
 from metafa.errors import ResultsError
 from metafa.reporting import at_accuracy, statistics
 from metafa.reporting.appearance import in_words
+from metafa.reporting.claim_conditions import flats_of, settings_of, trials_of
 from metafa.reporting.conditions import NOISE, ORDER, RATE, RULE, Tables
-from metafa.reporting.trial_table import is_list
 from metafa.studies import compared
 from metafa.studies.claims import ClaimSettings, chosen_inputs
 from metafa.studies.data import Inputs
@@ -115,8 +115,8 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
     """One row a condition that the claim is about, those of fewer noise steps first: what is compared, their
     difference's mean over seeds with its 95% interval, paired by seed, and whether by the claim's rule it ``holds``,
     ``fails`` or is ``undecided``. ``with_noise`` is the mean of the condition that the claim is about, ``settings`` are
-    all of its settings, by dotted name. Beside the interval stand the p-values of the t-test and of Wilcoxon's
-    signed-rank test of the same differences, not corrected for their number."""
+    those of its settings that may matter, by dotted name. The p-values of the t-test and of Wilcoxon's signed-rank test
+    are of the same differences, and not corrected for their number."""
     others = tables.others
     compared_rows = rows if claim.at_accuracy is None else _at_accuracy(rows, claim, tables, claim.at_accuracy)
     values = by_seed(compared_rows, others, claim.step).unstack("seed")
@@ -124,7 +124,7 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
     starts = starts.reindex(values.index)
     keys = values.index.to_frame(index=False)
     by_backprop = tables.without_noise(keys, keys.assign(**{RULE: "backprop"}))
-    settings = _settings(rows, tables, keys)
+    settings = settings_of(rows, claim, tables, keys)
     found = []
     for pair in _pairs(rows, claim, tables, values.index):
         row, with_noise = pair.row, values.iloc[pair.row]
@@ -183,11 +183,13 @@ def _pairs(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, index: pd.M
     keys, others = index.to_frame(index=False), tables.others
     ordered = keys.sort_values([*others, NOISE], kind="stable").index
     if claim.against is not None:
-        yield from _pairs_by_settings(rows, claim, tables, keys, ordered)
+        yield from _pairs_bysettings(rows, claim, tables, keys, ordered)
         return
     chosen = _chosen(rows, claim, tables, keys) if claim.where else set(ordered)
     quiet = tables.without_noise(keys)
-    asks_for_none = any(claim.where.get(f"{phase}.steps") == 0 for phase in tables.phases_of("noise"))
+    asks_for_none = bool(claim.where) and any(
+        claim.where.get(f"{phase}.steps") == 0 for phase in tables.phases_of("noise")
+    )
     words = {"noise": "no noise", "start": "its start", "reference": f"{claim.reference:g}"}
     for row in ordered:
         noise = int(keys[NOISE][row])
@@ -201,22 +203,22 @@ def _pairs(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, index: pd.M
 
 def _chosen(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, keys: pd.DataFrame) -> set[int]:
     """The numbers of the rows of ``keys`` that have what a claim says in `where`."""
-    trial_ids, flats = _flats(tables)
+    trial_ids, flats = flats_of(tables)
     wanted = {trial_ids[number] for number in compared.subjects(claim, flats)}
-    return {row for row, trial_id in enumerate(_trials_of(rows, keys)) if trial_id in wanted}
+    return {row for row, trial_id in enumerate(trials_of(rows, keys)) if trial_id in wanted}
 
 
-def _pairs_by_settings(
+def _pairs_bysettings(
     rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, keys: pd.DataFrame, ordered: pd.Index
 ) -> Iterator[_Pair]:
     """As `_pairs`, of a claim that says `against` what it compares. Raises `ResultsError` where several conditions
     match."""
     assert claim.against is not None
-    trial_ids, flats = _flats(tables)
+    trial_ids, flats = flats_of(tables)
     numbers = {trial_id: number for number, trial_id in enumerate(trial_ids)}
     partners = compared.partners(claim, flats)
     rates = keys[RATE].tolist() if RATE in keys else [None] * len(keys)
-    trials = _trials_of(rows, keys)
+    trials = trials_of(rows, keys)
     places = {place: row for row, place in enumerate(zip(trials, rates, strict=True))}
     names = list(claim.against)
     orders = {ORDER, NOISE} if compared.PHASES in names else set()
@@ -235,39 +237,6 @@ def _pairs_by_settings(
         if len(names) == 1:
             texts[1] = as_text(theirs[names[0]])
         yield _Pair(row, against, " against ".join(texts), told_by)
-
-
-def _flats(tables: Tables) -> tuple[list[str], list[compared.Flat]]:
-    """The trials that ended, and the settings of each that `compared` goes by."""
-    ended = tables.ended
-    names = [name for name in ended if "." in name or name in ("seed", "seeds", compared.PHASES)]
-    found = [
-        compared.flat_of(
-            {name: list(one) if is_list(one) else None if pd.isna(one) else one for name, one in row.items()}
-        )
-        for row in ended[names].to_dict("records")
-    ]
-    return ended["trial_id"].tolist(), found
-
-
-def _settings(rows: pd.DataFrame, tables: Tables, keys: pd.DataFrame) -> list[dict[str, Any]]:
-    """All settings of each condition of ``keys``; of rates side by side, its own."""
-    flats = dict(zip(*_flats(tables), strict=True))
-    found = [dict(flats[trial_id]) for trial_id in _trials_of(rows, keys)]
-    rates = keys[RATE] if RATE in keys else [None] * len(found)
-    for flat, rate in zip(found, rates, strict=True):
-        flat |= {name: rate for name in flat if name.endswith(RATE) and isinstance(flat[name], tuple)}
-    return found
-
-
-def _trials_of(rows: pd.DataFrame, keys: pd.DataFrame) -> list[str]:
-    """The trial of each condition of ``keys``."""
-    names = list(keys)
-    both = pd.concat([keys, rows[names].drop_duplicates()], ignore_index=True)
-    groups = both.groupby(names, dropna=False, sort=False, observed=True).ngroup().tolist()
-    firsts = rows.drop_duplicates(names)["trial_id"].tolist()
-    trials = dict(zip(groups[len(keys) :], firsts, strict=True))
-    return [trials[group] for group in groups[: len(keys)]]
 
 
 def measured(claim: ClaimSettings) -> str:

@@ -81,8 +81,13 @@ class Grid:
 
 
 def of_claims(judged: pd.DataFrame) -> list[Grid]:
-    """The claims that ``judged`` has rows of, in their order; those of one figure and one statement are one claim."""
-    groups = judged.groupby(["figure", "statement"], sort=False)
+    """The claims that ``judged`` has rows of, in their order; those of one figure and one statement are one claim.
+    Conditions of the same settings and the same difference are one: they differ in what comes after the claim's
+    phase."""
+    alike = judged.assign(settings=[frozenset(one.items()) for one in judged["settings"]])
+    groups = judged[
+        ~alike.duplicated(["figure", "statement", "compared", "settings", "difference", "verdict"])
+    ].groupby(["figure", "statement"], sort=False)
     return [Grid(figure, statement, rows) for (figure, statement), rows in groups]
 
 

@@ -19,7 +19,9 @@ def grid_of(verdicts: list[str], settings: list[dict] | None = None) -> Grid:
         {"noise.steps": n, "noise.learning_rate": rate, "noise.batch_size": 64, "seeds": 16}
         for rate, n in itertools.product(RATES, STEPS)
     ]
-    rows = pd.DataFrame({"figure": "figure_1", "statement": "s", "verdict": verdicts})
+    rows = pd.DataFrame(
+        {"figure": "figure_1", "statement": "s", "compared": "", "verdict": verdicts, "difference": 1.0}
+    )
     return Grid("figure_1", "s", rows.assign(settings=settings or every[: len(verdicts)]))
 
 
@@ -79,10 +81,14 @@ def test_a_heat_table_has_every_verdict_at_its_place() -> None:
 
 
 def test_claims_of_one_figure_and_statement_are_one_claim() -> None:
+    """And conditions that differ in nothing that matters are one."""
     rows = pd.concat([grid_of(["holds", "fails"]).rows, grid_of(["holds"]).rows])
+    again = grid_of(["holds"]).rows.assign(difference=2.0)
     other = grid_of(["fails"]).rows.assign(figure="")
-    (of_paper, own) = grids.of_claims(pd.concat([rows, other], ignore_index=True))
-    assert (of_paper.figure, len(of_paper.rows), own.figure, len(own.rows)) == ("figure_1", 3, "", 1)
-    assert grids.summary(pd.concat([rows, other])) == (
+    judged = pd.concat([rows, again, other], ignore_index=True)
+    (of_paper, own) = grids.of_claims(judged)
+    assert of_paper.rows["verdict"].tolist() == ["holds", "fails", "holds"]
+    assert (of_paper.figure, own.figure, len(own.rows)) == ("figure_1", "", 1)
+    assert grids.summary(judged) == (
         "Of 1 claims of the figures, 0 hold in all of the conditions that they were judged in, 1 in some, 0 in none."
     )
