@@ -243,7 +243,9 @@ def measured(claim: ClaimSettings) -> str:
     """What of networks a claim compares, in words."""
     where = f" of layer {claim.layer}" if claim.layer else ""
     at = "" if claim.at_accuracy is None else f" at accuracy {claim.at_accuracy:g}"
-    return f"{claim.metric}{where}" + (", mean over steps" if claim.step == "mean" else "") + at
+    return (
+        f"{claim.metric}{where}" + {"first": " at the start", "last": "", "mean": ", mean over steps"}[claim.step] + at
+    )
 
 
 def expected(claim: ClaimSettings) -> str:

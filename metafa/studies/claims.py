@@ -27,7 +27,7 @@ class ClaimSettings(Settings):
     Default: none, the claim is metafa's own."""
     claim: Positive | None = None
     """The claim's number: 1 to 8 are those of Cheon, Lee and Paik (2024); 9 is calibration, of their later arXiv
-    2412.17411. A claim that names its `figure` need not have one."""
+    2412.17411. Default: none."""
     statement: Text
     """The claim, in a sentence."""
     metric: Text
@@ -48,9 +48,10 @@ class ClaimSettings(Settings):
     an earlier version of metafa ran alone."""
     layer: Positive | None = None
     """Restricts the claim to one layer, for metrics that each layer has. Default: the mean over layers."""
-    step: Literal["last", "mean"] = "last"
-    """Whether the claim is about the phase's last step, or about the mean over its steps: the area under the curve
-    through the moments at which the phase is measured, by trapezoids, divided by the number of steps."""
+    step: Literal["first", "last", "mean"] = "last"
+    """Whether the claim is about networks as the phase finds them, about the phase's last step, or about the mean over
+    its steps: the area under the curve through the moments at which the phase is measured, by trapezoids, divided by
+    the number of steps."""
     at_accuracy: Fraction | None = None
     """In place of `step`: the claim is about where each network's `accuracy` on the same inputs in the same phase, or
     on the phase's dataset for a metric of no inputs, first is at least this; between the two moments around it the
@@ -79,7 +80,9 @@ class ClaimSettings(Settings):
     @property
     def name(self) -> str:
         """What a sentence calls the claim."""
-        return f"claim of {self.figure}" if self.claim is None else f"claim {self.claim}"
+        if self.claim is not None:
+            return f"claim {self.claim}"
+        return f"claim of {self.figure}" if self.figure else f"claim {self.statement!r}"
 
     @field_validator("where", "against", mode="before")
     @classmethod
@@ -89,12 +92,12 @@ class ClaimSettings(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.claim is None and self.figure is None:
-            raise mistake("a claim has a number, `claim`, or says of which `figure` of the paper it is")
         if self.expect == "near" and not self.margin:
             raise mistake('expect = "near" needs a `margin` above 0: how near')
-        if self.at_accuracy is not None and self.step == "mean":
-            raise mistake('`at_accuracy` stands in place of `step`; leave step = "mean" out')
+        if self.at_accuracy is not None and self.step != "last":
+            raise mistake(f'`at_accuracy` stands in place of `step`; leave step = "{self.step}" out')
+        if self.step == "first" and self.compare == "start" and self.against is None:
+            raise mistake('step = "first" with compare = "start" compares networks with themselves')
         if self.against is not None and (self.compare != "noise" or not self.against):
             raise mistake("`against` stands in place of `compare`, and says at least one setting")
         if "network.rule" in self.where:

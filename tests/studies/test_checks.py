@@ -98,20 +98,17 @@ def test_a_search_space_that_cannot_be_searched_is_refused(changes: dict, said: 
         (SUPERVISED, {"phase": "data"}, "claims[0].phase: found 'data', but the phases are 'supervised'"),
         (SUPERVISED, {"figure": "figure_7"}, "claims[0].figure: found 'figure_7', expected 'figure_1', 'figure_2', "),
         (SUPERVISED, {"expect": "near"}, 'claims[0]: expect = "near" needs a `margin` above 0: how near'),
+        (
+            SUPERVISED,
+            {"step": "first", "compare": "start"},
+            'claims[0]: step = "first" with compare = "start" compares',
+        ),
         (SUPERVISED, {"claims": 2}, "claims[0].claims: unknown key; did you mean 'claim'?"),
     ],
 )
 def test_what_is_wrong_in_a_claim_is_said(base: dict, claim: dict, said: str) -> None:
     messages = mistakes(study_with(base, claims=[CLAIM | claim]))
     assert any(said in message for message in messages), messages
-
-
-def test_a_claim_has_a_number_or_a_figure() -> None:
-    said = {key: value for key, value in CLAIM.items() if key != "claim"} | {"phase": "supervised", "rule": "backprop"}
-    (message,) = mistakes(study_with(SUPERVISED, claims=[said]))
-    assert "claims[0]: a claim has a number, `claim`, or says of which `figure` of the paper it is" in message
-    for told in ({"claim": 2}, {"figure": "figure_2"}):
-        assert not any("a claim has a number" in one for one in mistakes(study_with(SUPERVISED, claims=[said | told])))
 
 
 def test_a_phase_that_not_every_trial_has_may_stop_those_that_have_it() -> None:
