@@ -108,12 +108,9 @@ class Output:
     def table(self, name: str, table: pd.DataFrame, shown: Table | None = None) -> None:
         """Writes ``table`` as CSV, and shows it."""
         if shown is not None:
-            self.show(shown)
+            with screens.forgiving():
+                self.screen.print(shown)
         self.text("table", f"{name}.csv", for_spreadsheets(table).to_csv(index=False, lineterminator="\n"))
-
-    def show(self, shown: Table) -> None:
-        with screens.forgiving():
-            self.screen.print(shown)
 
     def text(self, kind: str, name: str, text: str) -> None:
         """Writes a text, and says where."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from claim_figures import as_rich, studies_with_claims
+from claim_figures import studies_with_claims
 from figures import Output, output_folder, screen_table, script
 from paper_figures import drawings
 from rich.table import Table
@@ -41,7 +41,7 @@ def main() -> None:
     table = claims.in_order(pd.concat(judged, ignore_index=True))
     tables, _ = next(iter(studies.values()))
     output = Output(arguments.output, output_folder(tables).parents[1] / "paper")
-    output.table("claims", table.drop(columns="settings"), as_rich(table))
+    output.table("claims", table.drop(columns="settings"), as_grids(table))
     images = drawn(output, studies)
     sections = [
         replace(section, images=tuple(images[section.id]))
@@ -50,7 +50,6 @@ def main() -> None:
     remarks = [f"{name}: {remark}" for name, (tables, _) in studies.items() for remark in tables.remarks]
     answer = grids.summary(table)
     output.text("page", "paper.html", page("The paper, figure by figure", QUESTION, answer, sections, warnings=remarks))
-    output.show(as_grids(table))
 
 
 def named(studies: Iterable[tuple[Tables, Study]]) -> dict[str, tuple[Tables, Study]]:

@@ -10,33 +10,27 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from before_and_after import Claims, angles_of_units, before_and_after, longest, spectra, without_later
+from claim_figures import figure as figure_of_claim
 from claim_figures import (
-    add_legend,
-    conditions_of,
-    dashes_of,
     first,
     one_after_another,
     plot_course,
-    plot_spectra,
-    with_and_without,
     with_baselines,
 )
-from claim_figures import figure as figure_of_claim
-from figures import draw, label, panels
+from figures import label
 from matplotlib.lines import Line2D
+from weight_path import plot_last_layer
 
-from metafa.reporting import claims, statistics
+from metafa.reporting import claims, paths, statistics
 from metafa.reporting.appearance import in_words, named, rule_colour
-from metafa.reporting.conditions import NOISE, RATE, RULE, Tables
+from metafa.reporting.conditions import NOISE, RULE, Tables
 from metafa.studies.claims import ClaimSettings
 from metafa.studies.data import BATCH
-from metafa.studies.metrics import METRICS
 
 ON_NOISE = "noise"  # what inputs of noise are called
 
 MARKERS = ("o", "s", "^", "D", "v", "P")  # of kinds of noise
-
-Claims = Sequence[ClaimSettings]
 
 
 @dataclass(frozen=True)
@@ -89,29 +83,16 @@ def course(
         rows = rows[rows["layer"].isin(told or {end})]
     if rows.empty or (rows.groupby("trial_id")["step"].nunique().max() < 2 and rows["phase"].nunique() < 2):
         return None
-    others = _without_later(tables, phases) if in_noise else tables.others
+    others = without_later(tables, phases) if in_noise else tables.others
     begins = next((name for name in tables.training_phases if name not in noises), "")
     rows = one_after_another(rows, tables, "" if in_noise else begins)
     others = [*others, "layer"] if len(told) > 1 else others
-    rows = _longest(rows, others) if in_noise else with_baselines(rows, tables)
+    rows = longest(rows, others) if in_noise else with_baselines(rows, tables)
     title = ", ".join(name for name in phases if name in set(rows["phase"]))
     drawn = plot_course(first(rows, others), metric, others, title, reference, "row" if len(told) < 2 else False)
     for axis in drawn.axes if in_noise else ():
         axis.set_xlabel("noise steps")
     return drawn
-
-
-def _longest(rows: pd.DataFrame, others: Sequence[str]) -> pd.DataFrame:
-    """Of conditions that differ in how long noise lasts, the longest, as if they all had the same number of steps: the
-    others are its beginning."""
-    groups = rows.groupby([RULE, *others], dropna=False)[NOISE]
-    return rows[rows[NOISE] == groups.transform("max")].assign(**{NOISE: rows[NOISE].max()})
-
-
-def _without_later(tables: Tables, phases: Sequence[str]) -> list[str]:
-    """The conditions that can matter in phases of noise: not the settings of later phases, nor their rates."""
-    later, rates = set(tables.phases) - set(phases), {RATE} - set(tables.of_noise)
-    return [name for name in tables.others if name.rpartition(".")[0] not in later and name not in rates]
 
 
 def last_accuracies(tables: Tables, of_figure: Claims) -> plt.Figure | None:
@@ -162,53 +143,6 @@ def _place(names: Sequence[str], values: Iterable[object]) -> str:
     return "\n".join(filter(None, told))
 
 
-def before_and_after(
-    tables: Tables, of_figure: Claims, *, metric: str, x: str, y: str, turned: bool = False
-) -> plt.Figure | None:
-    """Values by ``component`` at the first moment of noise, dashed, and at its last, a panel for each kind of inputs:
-    components across, or, ``turned``, values across.
-
-    x, y: what the axes are called.
-    """
-    noises = tables.phases_of("noise")
-    others = _without_later(tables, noises)
-    rows = tables.rows([metric], noises)
-    rows = rows[rows[NOISE] > 0]
-    last = rows.groupby(["trial_id", "phase"])["step"].transform("max")
-    rows = rows[(rows["step"] == last) | ((rows["step"] == 0) & (rows["phase"] == noises[0]))] if len(rows) else rows
-    if rows.empty or not rows["step"].max():
-        return None
-    rows = first(rows, others)
-    rows = rows.assign(noise_steps=rows[NOISE].where(rows["step"] > 0, 0))
-    told = conditions_of(rows, others) if others else ""
-    titles = rows["inputs"].fillna("layer " + rows["layer"].astype(str))
-    rows = rows.assign(condition=titles.str.removesuffix(".0") + (", " + told if others else ""))
-    dashes = dashes_of(rows)
-    drawn, placed = panels(sorted(rows["condition"].unique()), share=False)
-    for title, axis in placed:
-        for shade, style, line in with_and_without(rows[rows["condition"] == title], dashes):
-            seeds = line.groupby(["component", "seed"])["value"].mean().unstack("seed")
-            middle, bounds = seeds.mean(axis=1), _bounds(seeds)
-            if turned:
-                axis.plot(middle, seeds.index, style, color=shade)
-                axis.fill_betweenx(seeds.index, *bounds, color=shade, alpha=0.2, linewidth=0)
-            else:
-                draw(axis, seeds.index, middle, bounds, shade, style)
-        label(axis, title, x, y)
-    add_legend(drawn, rows, dashes, "before noise")
-    return drawn
-
-
-def spectra(tables: Tables, of_figure: Claims) -> plt.Figure | None:
-    """A layer's singular values at the start of noise and at its end."""
-    layer = next((claim.layer for claim in of_figure if claim.layer and METRICS[claim.metric].of_spectrum), 1)
-    noises = tables.phases_of("noise")
-    rows = tables.rows(["singular_value"], noises)
-    rows = rows[(rows["layer"] == layer) & (rows[NOISE] > 0)]
-    others = _without_later(tables, noises)
-    return plot_spectra(first(rows, others), others) if len(rows) else None
-
-
 def tested(tables: Tables, of_figure: Claims, *, metric: str) -> plt.Figure | None:
     """A metric against the strength of each change of test images, and on images of other datasets."""
     phases = tables.phases_of("out_of_distribution")
@@ -220,9 +154,10 @@ def tested(tables: Tables, of_figure: Claims, *, metric: str) -> plt.Figure | No
     return plot_course(first(with_baselines(rows, tables), tables.others), metric, tables.others, phases[-1])
 
 
-def _bounds(seeds: pd.DataFrame) -> np.ndarray:
-    """The 95% intervals, of the rows of ``seeds``."""
-    return statistics.intervals_by_row(seeds.to_numpy())
+def last_layer(tables: Tables, of_figure: Claims) -> plt.Figure | None:
+    """The path of the last layer's weights, with its feedback, of the first seed."""
+    planes = [plane for plane in paths.planes(tables, [0]) if np.isfinite(plane.fractions).all()]
+    return plot_last_layer(planes, tables) if planes else None
 
 
 def _course(metric: str, title: str, **options: object) -> Drawing:
@@ -234,12 +169,19 @@ def _tested(metric: str, title: str) -> Drawing:
 
 
 LAST = {"layer": "last"}
+LAST_LAYER = Drawing(
+    "last_layer_path", "The last layer's weights and its feedback in one plane, one network", last_layer
+)
 DRAWINGS: dict[str, tuple[Drawing, ...]] = {
-    "figure_1": (_course("unit_alignment_angle", "The angle through noise", reference=90, in_noise=True, **LAST),),
+    "figure_1": (
+        _course("unit_alignment_angle", "The angle through noise", reference=90, in_noise=True, **LAST),
+        Drawing("angles_of_units", "The angle of each unit, before noise and after", angles_of_units),
+    ),
     "figure_2": (
         _course("accuracy", "Accuracy on test images through training"),
         _course("unit_alignment_angle", "The angle through noise and data", reference=90, **LAST),
         _course("feedback_distance", "The distance of weights from feedback through noise and data", **LAST),
+        LAST_LAYER,
     ),
     "figure_3": (Drawing("last_accuracy", "Accuracy at the end", last_accuracies),),
     "table_1": (Drawing("last_accuracy", "Accuracy at the end", last_accuracies),),
@@ -271,6 +213,7 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
             "Adaptation to each dataset, before noise and after",
             partial(before_and_after, metric="whole_dataset_loss", x="steps of adaptation", y=named("loss")),
         ),
+        LAST_LAYER,
     ),
     "calibration": (
         _course("expected_calibration_error_10_bins", "The calibration error through training, over 10 bins"),
