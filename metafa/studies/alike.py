@@ -63,7 +63,7 @@ def _trains_nothing(around: Around, phase: MetaPhase) -> bool:
     return not phase.has_steps and not phase.learn_inner_rates
 
 
-OF_CONVERGENCE = ("converged_patience", "converged_change")
+OF_CONVERGENCE = ("converged_interval", "converged_patience", "converged_change")
 OF_TRAINING = (
     *("batch_size", "optimizer", "learning_rate", "weight_decay"),
     *("momentum", "schedule", "gradient_clipping", "l2_penalty", "converged_metric", *OF_CONVERGENCE),
@@ -141,7 +141,7 @@ FACTS = (
         {"steps": 0, "epochs": None},
     ),
     Fact(
-        "converged_patience and converged_change are for a converged_metric",
+        "converged_interval, converged_patience and converged_change are for a converged_metric",
         TrainingSettings,
         lambda around, phase: phase.converged_metric is None,
         OF_CONVERGENCE,

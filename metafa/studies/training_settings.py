@@ -48,14 +48,26 @@ class TrainingSettings(DescentSettings):
 
     converged_metric: Literal["loss", "accuracy"] | None = None
     """Whether the phase ends early, as soon as all its networks have converged by this metric: that of all images
-    trained on, or, of noise, that of the batch. It is judged at the moments that `measure.points` says. Default: no
-    phase ends early."""
+    trained on, or, of noise, that of the batch. Default: no phase ends early."""
+    converged_interval: Positive = 500
+    """The metric is judged after every so many steps."""
     converged_patience: Positive = 3
-    """A network has converged when, at so many of these moments in a row, the metric was not better than its best value
-    before by more than `converged_change`. What follows is trained on with it, until all have."""
+    """A network has converged when, so many times in a row, the metric was not better than its best value before by
+    more than `converged_change`. What follows is trained on with it, until all have."""
     converged_change: NotNegative = 0.001
     """The change, in nats or as a fraction, that counts as better."""
 
     @property
     def converges(self) -> bool:
         return self.converged_metric is not None
+
+    @model_validator(mode="after")
+    def _may_converge(self) -> Self:
+        steps = getattr(self, "steps", None)  # None where epochs say how long the phase is
+        earliest = self.converged_interval * (self.converged_patience + 1)
+        if self.converges and steps and earliest > steps:
+            raise mistake(
+                f"no network can have converged before step {earliest}, `converged_interval` times "
+                f"`converged_patience` + 1, and the phase has {steps} steps"
+            )
+        return self

@@ -14,9 +14,9 @@ SIGNS = {"loss": 1.0, "accuracy": -1.0}  # by which what is lower is better
 
 
 class Convergence:
-    """Follows a metric of every replica: it has converged as soon as, at ``patience`` moments in a row, the metric was
-    not better than its best value before by more than ``change``, as torch's ReduceLROnPlateau with an absolute
-    threshold tells a plateau. Each replica is judged by itself.
+    """Follows a metric of every replica: judged after every ``interval`` steps, it has converged as soon as,
+    ``patience`` times in a row, the metric was not better than its best value before by more than ``change``, as
+    torch's ReduceLROnPlateau with an absolute threshold tells a plateau. Each replica is judged by itself.
 
     steps: the step at which each replica had first converged, -1 where it has not.
     """
@@ -25,19 +25,23 @@ class Convergence:
         """``value`` gives the loss and the accuracy after a step, both ``[replica]``."""
         assert phase.converged_metric is not None
         self._metric, self._value = phase.converged_metric, value
+        self._interval = phase.converged_interval
         self._patience, self._change = phase.converged_patience, phase.converged_change
         self._best = torch.full((replicas,), torch.inf, dtype=torch.float64)
         self._waited = torch.zeros(replicas, dtype=torch.int64)
         self.steps = torch.full((replicas,), -1)
 
-    def judge(self, step: Step) -> None:
-        """Takes the metric after a step into account."""
+    def judge(self, step: Step) -> bool:
+        """Takes the metric after a step into account where it is its turn, and says whether it was."""
+        if step.number % self._interval:
+            return False
         loss, accuracy = self._value(step)
         value = SIGNS[self._metric] * (loss if self._metric == "loss" else accuracy).double().cpu()
         better = value < self._best - self._change
         self._best = torch.where(better, value, self._best)
         self._waited = torch.where(better, 0, self._waited + 1)
         self.steps = torch.where((self.steps < 0) & (self._waited >= self._patience), step.number, self.steps)
+        return True
 
     def ended(self, broken: Tensor) -> bool:
         """Whether every replica has converged but those that are ``broken``, of which it is known at which step, -1

@@ -222,12 +222,16 @@ class TrialRun:
                 take(step)
                 if (self.recorder.broken >= 0).all():
                     break
-                if convergence is not None:
-                    convergence.judge(step)
+            ended = convergence is not None and convergence.judge(step) and convergence.ended(self.recorder.broken)
+            if ended and last not in moments:
+                self.recorder.note_divergences(phase)
+                take(step)
             if last in judged:
-                rows = self.recorder.outcome.rows if last in moments else self.recorder.apart(partial(take, step))
+                rows = (
+                    self.recorder.outcome.rows if last in moments or ended else self.recorder.apart(partial(take, step))
+                )
                 self._watch.judged(phase, last, self.recorder.outcome, rows)
-            if last == total or (convergence is not None and convergence.ended(self.recorder.broken)):
+            if last == total or ended:
                 controls.leave(control, self.network)
                 measure_distributions(self, phase, last)
                 break

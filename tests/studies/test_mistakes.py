@@ -62,6 +62,11 @@ SAID = [
         's.toml:7: phases[0]: `momentum` is for optimizer = "sgd"; adam has its own',
     ),
     (
+        "steps",
+        'steps = 1999\nconverged_metric = "loss"',
+        "s.toml:7: phases[0]: no network can have converged before step 2000, `converged_interval` times",
+    ),
+    (
         "outer_steps",
         'outer_steps = 10\nouter_algorithm = "reptile"\nlearn_inner_rates = true',
         's.toml:11: phases[1]: `learn_inner_rates` needs outer_algorithm = "exact" or "anil"',

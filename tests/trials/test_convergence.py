@@ -11,12 +11,12 @@ from metafa.studies.phases import NoisePhase
 from metafa.trials import checkpoints, trial
 from metafa.trials.convergence import Convergence
 
-NOISE = {"phase": "noise", "steps": 1500, "converged_metric": "accuracy", "converged_patience": 9}
+NOISE = {"phase": "noise", "steps": 400, "converged_metric": "accuracy", "converged_interval": 20}
 DATA = {
     "phase": "supervised",
     "dataset": "digits",
     "training_images": 100,
-    "steps": 4000,
+    "steps": 800,
     "optimizer": "sgd",
     "learning_rate": 0.1,
     "momentum": 0.9,
@@ -24,10 +24,12 @@ DATA = {
     "l2_penalty": 1e-3,
     "schedule": "cosine",
     "converged_metric": "loss",
+    "converged_interval": 20,
     "converged_patience": 2,
     "converged_change": 0.02,
 }
-STUDY = {"seeds": 3, "network": {"hidden": [20]}, "phases": [NOISE, DATA], "measure": {"points": 25}}
+STUDY = {"seeds": 3, "network": {"hidden": [20]}, "phases": [NOISE, DATA], "measure": {"points": 9}}
+EVERY_STEP = 20000  # points that are so many are all steps
 
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
@@ -41,7 +43,9 @@ def test_networks_have_converged_where_torch_would_lower_the_learning_rate(metri
     series[5:, 2] = torch.nan
     series = series if metric == "loss" else -series
     phase = NoisePhase(
-        phase="noise", steps=40, converged_metric=metric, converged_patience=patience, converged_change=0.02
+        **dict(phase="noise", steps=40, converged_metric=metric, converged_change=0.02),
+        converged_interval=1,
+        converged_patience=patience,
     )
     both = {"loss": lambda i: (series[i], None), "accuracy": lambda i: (None, series[i])}[metric]
     found = Convergence(phase, 3, lambda step: both(step.number))
@@ -67,10 +71,10 @@ def test_networks_have_converged_where_torch_would_lower_the_learning_rate(metri
 
 
 def criterion(series: dict[int, float], patience: int, change: float) -> int | None:
-    """The first step at which a loss had converged, by its values at the moments."""
+    """The first step at which a loss had converged, by its values after every 20 steps."""
     best, waited = math.inf, 0
-    for step, value in series.items():
-        best, waited = (value, 0) if value < best - change else (best, waited + 1)
+    for step in range(20, max(series) + 1, 20):
+        best, waited = (series[step], 0) if series[step] < best - change else (best, waited + 1)
         if waited == patience:
             return step
     return None
@@ -81,29 +85,31 @@ def by_step(rows: list[dict], **where: object) -> dict[int, float]:
 
 
 def test_a_phase_ends_when_all_its_networks_have_converged() -> None:
-    """What is measured until then is what a trial measures that goes to its end, the criterion holds of it, and a trial
-    that goes on from a checkpoint ends at the same step."""
+    """What is measured is what a trial measures there that goes to its end, the criterion holds of it, and a trial that
+    goes on from a checkpoint ends at the same step."""
     settings, kept = settings_of(STUDY), list[bytes]()
     sources = trial.prepared(trial.load_sources(settings))
     watch = trial.Watch(checkpoint=lambda make: kept.append(checkpoints.encode(make())))
     rows = trial.run(settings, sources, watch=watch).rows
-    whole = trial.run(settings_of(STUDY, supervised={"converged_metric": None}), sources).rows
-    last = max(row["step"] for row in rows if row["phase"] == "supervised")
-    assert last < 4000
-    told = [row for row in rows if row["phase"] == "supervised" and row["metric"] == "converged_step"]
-    assert [row for row in rows if row not in told] == [
-        row for row in whole if row["phase"] == "noise" or row["step"] <= last
-    ]
-    assert {row["step"] for row in told} == {last} == {max(row["value"] for row in told)}
-    for seed, row in enumerate(told):
+    whole = trial.run(
+        settings_of(STUDY, measure={"points": EVERY_STEP}, supervised={"converged_metric": None}), sources
+    ).rows
+    noise_end, data_end = (max(r["step"] for r in rows if r["phase"] == name) for name in ("noise", "supervised"))
+    assert noise_end < 400
+    assert data_end < 800
+    for seed in range(3):
+        noise = by_step(whole, phase="noise", metric="accuracy", inputs="batch", seed=seed)
         of_data = dict(phase="supervised", inputs="digits", seed=seed)
         test, gap = (by_step(whole, metric=name, **of_data) for name in ("loss", "generalization_error"))
-        training = {step: test[step] - gap[step] for step in test if step}
-        assert row["value"] == criterion(training, patience=2, change=0.02)
-        noise = by_step(rows, phase="noise", metric="accuracy", seed=seed)
-        (value,) = by_step(rows, phase="noise", metric="converged_step", seed=seed).values()
-        expected = criterion({step: -accuracy for step, accuracy in noise.items()}, patience=9, change=0.001)
-        assert value == expected
+        training = {step: test[step] - gap[step] for step in test}
+        converged = [by_step(rows, phase=name, metric="converged_step", seed=seed) for name in ("noise", "supervised")]
+        assert converged == [
+            {noise_end: criterion({step: -accuracy for step, accuracy in noise.items()}, patience=3, change=0.001)},
+            {data_end: criterion(training, patience=2, change=0.02)},
+        ]
+        measured = by_step(rows, metric="loss", **of_data)
+        assert data_end in measured
+        assert measured.items() <= test.items()
     found = [checkpoints.decode(content) for content in kept]
     assert {checkpoint.phase for checkpoint in found} == {0, 1}
     for checkpoint in found[:: max(1, len(found) // 6)]:
