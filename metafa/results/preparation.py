@@ -45,6 +45,13 @@ def prepare(store: Store, study: Study) -> None:
         raise ResultsError(f"{store.address} cannot be written: {reason(error)}") from error
 
 
+def keep_text(store: Store, study: Study) -> None:
+    """Makes the results of a study of which all trials are done those of the present study file: its question and its
+    claims may be others since. Raises as `prepare`."""
+    if study_text(store) != study.text:
+        prepare(store, study)
+
+
 def check(store: Store, study: Study) -> None:
     """Raises `ResultsError` where ``store`` cannot take the results of ``study``."""
     if store.local:

@@ -95,6 +95,7 @@ def run_trials(
     # a search may find nothing to try any more, and does so without Ray; of a new study, whether there is a machine to
     # run it on comes first, and nothing is written
     if store.exists("study.toml") and not run.anything_to_try():
+        preparation.keep_text(store, study)
         return
     cpus = None if workers is None else workers * study.resources.cpus_per_trial
     with cluster.connected(address, cpus) as connected:

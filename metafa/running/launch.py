@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from metafa.errors import LaunchError, ResourcesError
-from metafa.results import continuing, damage, heartbeat, leases, listing, mending, tables, upkeep
+from metafa.results import continuing, damage, heartbeat, leases, listing, mending, preparation, tables, upkeep
 from metafa.results.heartbeat import Heartbeat
 from metafa.results.statuses import FINAL
 from metafa.results.store import Store
@@ -49,6 +49,7 @@ def run(
         known = finished_trials(rows)
         known = {id_: trial for id_, trial in known.items() if study.adaptive or trial.status in FINAL}
         if len(known) >= study.total:
+            preparation.keep_text(store, study)
             if not listing.is_tidy(store):
                 upkeep.look_after(store, participant.driver())
             return False

@@ -30,6 +30,16 @@ def test_a_study_that_is_done_says_so_and_touches_nothing(undisturbed: Path) -> 
     assert {path: path.stat().st_mtime_ns for path in (undisturbed / "results").rglob("*")} == before
 
 
+def test_a_study_that_is_done_may_claim_something_else(undisturbed: Path, tmp_path: Path) -> None:
+    shutil.copytree(undisturbed / "results", tmp_path / "results")
+    claims = [{"statement": "s", "metric": "loss", "phase": "noise", "compare": "start", "expect": "lower"}]
+    (tmp_path / "small.toml").write_text(
+        study_with(tomllib.loads((undisturbed / "small.toml").read_text()), claims=claims)
+    )
+    assert metafa(tmp_path, "run", "small.toml").returncode == 0
+    assert metafa(tmp_path, "analyse", "claims", "results/small").returncode == 0
+
+
 def test_status_and_check_tell_what_is_done(undisturbed: Path) -> None:
     said = metafa(undisturbed, "status", "results/small").stdout
     assert "4 done, 0 diverged, 0 stopped, 0 failed, 0 to do" in said
