@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from metafa.studies.claim_checks import check_comparison
 from metafa.studies.claims import FEWEST_SEEDS, ClaimSettings, accuracy_inputs, chosen_inputs
 from metafa.studies.data import BATCH, NO_INPUTS, Inputs
 from metafa.studies.fields import MAX_STEPS
@@ -15,7 +16,7 @@ from metafa.studies.measured_checks import check_measured, undirected
 from metafa.studies.metrics import METRICS, direction_of, is_of
 from metafa.studies.mistakes import MAX_MESSAGES, Mistakes
 from metafa.studies.names import close, meant
-from metafa.studies.needs import inputs_of, metrics_of
+from metafa.studies.needs import inputs_of, measured_once, metrics_of
 from metafa.studies.phases import NoisePhase
 from metafa.studies.search_checks import check_search
 from metafa.studies.settings import MAX_TRIALS, EarlyStoppingSettings, StudySettings, TrialSettings
@@ -96,9 +97,22 @@ def check_phases(mistakes: Mistakes, examples: Sequence[TrialSettings]) -> None:
                     f"{phase.phase!r} in another; give one of them another `name`",
                 )
             seen.add(phase.name)
+        _check_adaptation(mistakes, settings)
         labelled = [need for phase in settings.phases for need in phase.dataset_needs() if need.labelled]
         if not labelled and not any(phase.task_needs() for phase in settings.phases):
             mistakes.add(("phases",), 'no phase has images; add one with phase = "evaluate", "meta" or "supervised"')
+
+
+def _check_adaptation(mistakes: Mistakes, settings: TrialSettings) -> None:
+    """Whether all the whole datasets that a trial names count in its whole-dataset meta-loss."""
+    adapting = [(i, phase) for i, phase in enumerate(settings.phases) if phase.adapts_to_datasets]
+    for i, phase in adapting:
+        names = phase.seen_as_they_are()
+        if twice := {name for name in names if names.count(name) > 1}:
+            mistakes.add(("phases", i, "datasets"), f"found {listed(twice)} twice; a dataset counts once")
+    for i, phase in adapting[1:] if any(phase.watches_datasets for phase in settings.phases) else ():
+        first = f"noise phases measure the whole-dataset meta-loss of {adapting[0][1].name!r} alone"
+        mistakes.add(("phases", i), f"{first}, and not that of {phase.name!r}; a trial has one phase of this kind")
 
 
 def check_columns(mistakes: Mistakes, examples: Sequence[TrialSettings], spaces: dict[TreePath, dict]) -> None:
@@ -145,6 +159,7 @@ def check_claim(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exampl
     """Whether the trials that measure what a claim is about, of which ``examples`` are some, can tell of it."""
     if not examples:
         return
+    check_comparison(mistakes, path, claim, examples)
     _check_inputs(mistakes, path, claim, examples)
     _check_layer(mistakes, path, claim, examples)
     if claim.at_accuracy is not None:
@@ -158,7 +173,9 @@ def check_claim(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exampl
         return  # `check_compared` says whether its conditions are there
     steps = [{phase.name: phase.steps for phase in one.phases if isinstance(phase, NoisePhase)} for one in examples]
     if not any(map(any, (of_trial.values() for of_trial in steps))):
-        mistakes.add(path, "claims are about networks with noise, but no trial has any; give the study a noise phase")
+        names = {name for of_trial in steps for name in of_trial}
+        remedy = f"the `steps` of {listed(names)} are 0 alone" if names else "give the study a noise phase"
+        mistakes.add(path, f"claims are about networks with noise, but no trial has any; {remedy}")
     elif claim.compare == "noise":
         fewest = {name: min(one.get(name, 0) for one in steps) for of_trial in steps for name in of_trial}
         if sum(fewest.values()):
@@ -205,8 +222,8 @@ def _check_accuracy(
     """Whether the accuracy is measured where a claim's metric is, and both through training."""
     for one in examples:
         dataset, phase = one.datasets().get(claim.phase), next(ph for ph in one.phases if ph.name == claim.phase)
-        if phase.measured_once:
-            mistakes.add(path, f"{claim.phase} measures its metrics at one moment alone, not as accuracy rises")
+        if measured_once(one, claim.phase, claim.metric):
+            mistakes.add(path, f"{claim.phase} measures {claim.metric} at one moment alone, not as accuracy rises")
             return
         if phase.trains and not METRICS[claim.metric].throughout:
             mistakes.add(

@@ -8,7 +8,7 @@ does not tell from settings of a phase that the trial does not have.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from metafa.studies.claims import ClaimSettings
@@ -79,18 +79,29 @@ def _rest(flat: Flat, against: Mapping[str, Any], common: frozenset[str]) -> fro
     )
 
 
-def check_compared(mistakes: Mistakes, claims: Sequence[ClaimSettings], flats: Sequence[Flat]) -> None:
-    """Whether the study, of the conditions ``flats``, has those that its claims compare."""
+def check_compared(
+    mistakes: Mistakes, claims: Sequence[ClaimSettings], flats: Sequence[Flat], side_by_side: Collection[str] = ()
+) -> None:
+    """Whether the study, of the conditions ``flats``, has those that its claims compare; settings ``side_by_side`` have
+    several values within each."""
     for number, claim in enumerate(claims):
         path = ("claims", number)
         measured = [flat for flat in flats if claim.phase in flat[PHASES]]
         wanted = {"where": claim.where, "against": claim.against or {}}
-        wrong = [_check_wanted(mistakes, (*path, key), settings, flats) for key, settings in wanted.items()]
+        wrong = [
+            _check_wanted(mistakes, (*path, key), settings, flats, side_by_side) for key, settings in wanted.items()
+        ]
         if not any(wrong) and measured:
             _check_pairs(mistakes, path, claim, measured)
 
 
-def _check_wanted(mistakes: Mistakes, path: TreePath, wanted: Mapping[str, Any], flats: Sequence[Flat]) -> bool:
+def _check_wanted(
+    mistakes: Mistakes,
+    path: TreePath,
+    wanted: Mapping[str, Any],
+    flats: Sequence[Flat],
+    side_by_side: Collection[str],
+) -> bool:
     """Whether something is wrong with settings that a claim wants of conditions."""
     for name, value in wanted.items():
         values = dict.fromkeys(flat[name] for flat in flats if name in flat)
@@ -99,6 +110,10 @@ def _check_wanted(mistakes: Mistakes, path: TreePath, wanted: Mapping[str, Any],
             mistakes.add(path, f"found {name!r}, which no trial of this study has{meant(close(name, known))}")
             return True
         if frozen(value) not in values:
+            if name in side_by_side:
+                sentence = "stand side by side in one trial, where they cannot be compared; give them as `choices`"
+                mistakes.add(path, f"the rates of {name} {sentence}")
+                return True
             listed = ", ".join(shown(list(one) if isinstance(one, tuple) else one) for one in list(values)[:20])
             mistakes.add(path, f"found {name} = {shown(value)}, but in this study it is {listed}")
             return True
@@ -107,13 +122,17 @@ def _check_wanted(mistakes: Mistakes, path: TreePath, wanted: Mapping[str, Any],
 
 def _check_pairs(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, flats: Sequence[Flat]) -> None:
     said = ", ".join(f"{name} = {as_text(value)}" for name, value in {RULE: claim.rule, **claim.where}.items())
+    wanted = ", ".join(f"{name} = {as_text(value)}" for name, value in (claim.against or {}).items())
     if not subjects(claim, flats):
+        if subjects(claim.model_copy(update={"against": None}), flats):
+            sentence = "every condition that the claim is about has it itself; nothing would differ"
+            mistakes.add((*path, "against"), f"found {wanted}, but {sentence}")
+            return
         mistakes.add((*path, "where"), f"no condition of this study that measures it has {said}")
         return
     if claim.against is None:
         return
     pairs = partners(claim, flats)
-    wanted = ", ".join(f"{name} = {as_text(value)}" for name, value in claim.against.items())
     if not any(pairs.values()):
         sentence = f"no condition with {wanted} is like one with {said} in all other settings"
         mistakes.add((*path, "against"), f"{sentence}; compare conditions that differ in what stands here alone")

@@ -74,7 +74,8 @@ class WholeDatasetsPhase(ImageSettings):
     the trial measure it at all of their moments too. The network stays as it was."""
 
     adapts_to_datasets = True
-    measures = ("loss", "accuracy", "whole_dataset_meta_loss", "whole_dataset_meta_loss_at_end")
+    measures_once = ("whole_dataset_meta_loss", "whole_dataset_meta_loss_at_end")
+    measures = ("loss", "accuracy", *measures_once)
 
     phase: Literal["whole_datasets"]
     name: Name = "whole_datasets"
@@ -83,8 +84,12 @@ class WholeDatasetsPhase(ImageSettings):
     """The datasets that copies of the network are trained and tested on."""
 
     def dataset_needs(self) -> list[DatasetNeed]:
-        images = max(self.training_images or 0, self.batch_size)
-        return [DatasetNeed(f"{self.name}.datasets", name, images) for name in self.datasets]
+        wanted = {"datasets": 0, "training_images": self.training_images or 0, "batch_size": self.batch_size}
+        return [
+            DatasetNeed(f"{self.name}.{setting}", name, images)
+            for name in self.datasets
+            for setting, images in wanted.items()
+        ]
 
     def seen_as_they_are(self) -> list[DatasetName]:
         return self.datasets
@@ -105,8 +110,7 @@ class OutOfDistributionPhase(PhaseSettings):
     datasets whose classes the network does not know."""
 
     skips_own_dataset = True
-    measured_once = True
-    measures = (
+    measures = measures_once = (
         *("loss", "accuracy", "expected_calibration_error", "expected_calibration_error_10_bins"),
         *OF_CONFIDENCE,
     )

@@ -1,4 +1,4 @@
-"""What is said where a study asks for a metric that is not measured, or has no direction."""
+"""What is said where a study asks for a metric that is not measured, or has no direction, or tells nothing."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def check_measured(
 ) -> None:
     """``metric``, in the file after ``place``, is to be one of those ``measured`` in ``phase``."""
     if metric in measured:
+        if not METRICS[metric].comparable:
+            mistakes.add(path, f"{metric} has many values for each network, whose mean tells nothing of it")
         return
     if metric in METRICS_RENAMED and metric not in METRICS:
         new = METRICS_RENAMED[metric]

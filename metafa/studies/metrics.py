@@ -64,7 +64,10 @@ class Metric:
     in_training: whether a phase that trains measures it; None of a metric that no phase measures because it trains.
     of_copies: whether a phase that trains copies of the network on whole datasets measures it of each of them, on its
         dataset, where the same holds.
-    throughout: whether such a phase measures it at all of its moments, or at some only.
+    throughout: whether a phase that trains measures it at all of its moments, or at some only.
+    once: whether such a phase measures it at one moment alone.
+    comparable: whether its mean over layers, and over its components where it has some, tells one network from another:
+        then a claim, a search or early stopping may be by it.
     scale: of the axes of figures.
     is_loss: whether a replica has diverged where it is above `TrialSettings.divergence_bound`.
     may_be_undefined: whether it is no number for some networks that are sound, so that a replica has not diverged
@@ -85,6 +88,8 @@ class Metric:
     in_training: Callable[[Training], bool] | None = None
     of_copies: bool = False
     throughout: bool = True
+    once: bool = False
+    comparable: bool = True
     scale: Literal["linear", "log"] = "linear"
     is_loss: bool = False
     may_be_undefined: bool = False
@@ -251,6 +256,7 @@ METRICS: dict[str, Metric] = {
         of="layer",
         in_training=lambda training: training.measure.singular_values,
         throughout=False,
+        comparable=False,
     ),
     "readout_probability": Metric(
         "mean of the largest readout probability, the network's confidence", of="readout", in_training=always
@@ -272,6 +278,7 @@ METRICS: dict[str, Metric] = {
         of="probabilities",
         in_training=lambda training: training.measure.readout_distribution,
         throughout=False,
+        comparable=False,
     ),
     "converged_step": Metric(
         "with `converged_metric`: the step after which a network had converged, at the end of the phase; no number "
@@ -281,6 +288,7 @@ METRICS: dict[str, Metric] = {
         in_training=lambda training: training.converges and training.has_steps,
         throughout=False,
         may_be_undefined=True,
+        once=True,
     ),
     "inner_learning_rate": Metric(
         "with `learn_inner_rates`: a layer's inner learning rate, the mean over inner steps",
@@ -294,6 +302,7 @@ METRICS: dict[str, Metric] = {
         lowest_layer=2,
         in_training=lambda training: training.measure.last_layer_weights,
         of_copies=True,
+        comparable=False,
     ),
     "last_layer_feedback": Metric(
         "the same of what stands in their place on the way back",
@@ -301,6 +310,7 @@ METRICS: dict[str, Metric] = {
         lowest_layer=2,
         in_training=lambda training: training.measure.last_layer_weights and training.has_carriers,
         of_copies=True,
+        comparable=False,
     ),
     "weight_path": Metric(
         "with `measure.weight_path`: where the weights are, along the first two principal components of their path "
@@ -309,6 +319,7 @@ METRICS: dict[str, Metric] = {
         in_training=lambda training: training.measure.weight_path,
         throughout=False,
         may_be_undefined=True,
+        comparable=False,
     ),
     "weight_path_variance": Metric(
         "the fraction of that path's variance along each of the two",
@@ -316,6 +327,7 @@ METRICS: dict[str, Metric] = {
         in_training=lambda training: training.measure.weight_path and training.last,
         throughout=False,
         may_be_undefined=True,
+        once=True,
     ),
 }
 """What is measured, by name."""

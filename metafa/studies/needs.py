@@ -47,6 +47,12 @@ def metrics_of(settings: TrialSettings, any_steps: bool = False) -> dict[str, se
     return measured
 
 
+def measured_once(settings: TrialSettings, phase: str, metric: str) -> bool:
+    """Whether a phase measures a metric that it measures at one moment alone."""
+    measuring = next(one for one in settings.phases if one.name == phase)
+    return metric in measuring.measures_once or (measuring.trains and METRICS[metric].once)
+
+
 def inputs_of(settings: TrialSettings, phase: str, metric: str) -> set[Inputs]:
     """The inputs on which a phase measures a metric that it measures."""
     measuring = next(one for one in settings.phases if one.name == phase)

@@ -66,21 +66,22 @@ def datasets_of(outlines: Outlines) -> dict[str, DatasetName]:
 
 def pixels_of(outlines: Outlines) -> dict[str, int]:
     """The pixels of the images that each phase sees, by its name; a network takes but one number."""
-    return dict(_sizes(outlines))
+    return {name: pixels for name, _, pixels in _sizes(outlines)}
 
 
 @functools.lru_cache(maxsize=1024)
-def _sizes(outlines: Outlines) -> tuple[tuple[str, int], ...]:
-    """The phase and the pixels of all images of one size that a phase sees."""
-    return tuple(dict.fromkeys((name, math.prod(shape)) for name, shape in _shapes(outlines)))
+def _sizes(outlines: Outlines) -> tuple[tuple[str, str, int], ...]:
+    """The phase, the dataset or task distribution, and the pixels of its images, of all that a phase sees."""
+    return tuple(dict.fromkeys((name, images, math.prod(shape)) for name, images, shape in _shapes(outlines)))
 
 
-def _shapes(outlines: Outlines) -> list[tuple[str, tuple[int, ...]]]:
-    """The phase and the shape of all images that a phase sees, in the order of phases."""
-    shapes = [(phase.name, TASK_DISTRIBUTIONS[name].shape) for phase in outlines for _, name, _ in phase.tasks]
-    shapes += [(name, DATASETS[dataset].shape) for name, dataset in datasets_of(outlines).items()]
-    shapes += [(phase.name, DATASETS[dataset].shape) for phase in outlines for dataset in phase.seen]
-    shapes += [(phase.name, DATASETS[name].shape) for phase in outlines for _, name in phase.unlabelled]
+def _shapes(outlines: Outlines) -> list[tuple[str, str, tuple[int, ...]]]:
+    """The phase, the dataset or task distribution, and the shape of its images, of all that a phase sees, in the order
+    of phases."""
+    shapes = [(phase.name, name, TASK_DISTRIBUTIONS[name].shape) for phase in outlines for _, name, _ in phase.tasks]
+    seen = [*datasets_of(outlines).items(), *((phase.name, name) for phase in outlines for name in phase.seen)]
+    seen += [(phase.name, name) for phase in outlines for _, name in phase.unlabelled]
+    shapes += [(phase, name, DATASETS[name].shape) for phase, name in seen]
     order = {phase.name: place for place, phase in enumerate(outlines)}
     return sorted(shapes, key=lambda shape: order[shape[0]])
 
@@ -88,7 +89,7 @@ def _shapes(outlines: Outlines) -> list[tuple[str, tuple[int, ...]]]:
 @functools.lru_cache(maxsize=1024)
 def shape_of(outlines: Outlines) -> tuple[int, ...]:
     """The shape of the images that a network takes: rows, columns, and channels where there are several."""
-    return _shapes(outlines)[0][1]
+    return _shapes(outlines)[0][2]
 
 
 def lists_of(outlines: Outlines) -> dict[str, tuple[float, ...]]:
@@ -108,8 +109,8 @@ def misfit(outlines: Outlines, normalization: str = "none") -> str | None:
         if len(set(rates)) < len(rates):
             return f"{name} has a rate twice"
     sizes = _sizes(outlines)
-    if len({pixels for _, pixels in sizes}) > 1:
-        found = ", ".join(f"{pixels} in {name}" for name, pixels in sizes)
+    if len({pixels for _, _, pixels in sizes}) > 1:
+        found = ", ".join(f"{pixels} of {images} in {name}" for name, images, pixels in sizes)
         return f"a network takes images of one size, found pixels: {found}"
     rates_learned, datasets, trained = False, datasets_of(outlines), None
     for phase in outlines:

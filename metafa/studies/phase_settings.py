@@ -33,14 +33,14 @@ class PhaseSettings(Settings):
     skips_own_dataset: ClassVar[bool] = False
     """Whether a claim that names no inputs is about all that the phase is tested on but its dataset's images as they
     are, or about these alone."""
-    measured_once: ClassVar[bool] = False
-    """Whether phases of this kind are measured at one moment alone."""
     retests: ClassVar[bool] = False
     """Whether the phase has no dataset of its own, and is tested on that of the last phase before that trained on one,
     where there is one. It `measures` what it does on that alone."""
     measures: ClassVar[tuple[str, ...]] = ()
     """The metrics that it measures by itself, on the inputs `tested_on`. Every phase that trains measures besides what
     the rows of `METRICS` say."""
+    measures_once: ClassVar[tuple[str, ...]] = ()
+    """Those of its `measures` that it measures at one moment alone."""
 
     phase: str
     name: Name

@@ -241,7 +241,8 @@ def _parse(text: str, default_name: str, file: str, has_results: bool, numerics:
     mistakes.raise_if_any()
     if not has_results and any(claim.where or claim.against for claim in settings.claims):
         conditions = (trial.settings for trial in unique.values()) if unique else examples
-        compared.check_compared(mistakes, settings.claims, [compared.flat_of(flatten(one)) for one in conditions])
+        flats = [compared.flat_of(flatten(one)) for one in conditions]
+        compared.check_compared(mistakes, settings.claims, flats, telling[0].side_by_side)
         mistakes.raise_if_any()
     return Study(
         settings.name,

@@ -12,6 +12,7 @@ from metafa.errors import StudyError
 from metafa.results import columns
 from metafa.results.parts import decode, encode
 from metafa.studies import settings, study
+from metafa.studies.metrics import METRICS
 
 CLAIM = {"claim": 2, "statement": "s", "metric": "accuracy", "phase": "noise", "expect": "lower"}
 SPECTRA = WITH_DATA | {"measure": {"singular_values": True}, "early_stopping": STOPPED["early_stopping"]}
@@ -206,7 +207,12 @@ def claiming(claim: dict[str, Any], **changes: Any) -> str:
         ),
         ("loss", "supervised", {"at_accuracy": 0.5, "step": "mean"}, "`at_accuracy` stands in place of `step`; leave"),
         ("loss", "supervised", {"at_accuracy": 1.5}, "at_accuracy: found 1.5: input should be less than 1"),
-        ("loss", "out_of_distribution", {"at_accuracy": 0.5}, "out_of_distribution measures its metrics at one moment"),
+        (
+            "loss",
+            "out_of_distribution",
+            {"at_accuracy": 0.5},
+            "out_of_distribution measures loss at one moment alone, not",
+        ),
         (
             "readout_probability",
             "supervised",
@@ -218,6 +224,36 @@ def claiming(claim: dict[str, Any], **changes: Any) -> str:
             "noise",
             {"at_accuracy": 0.5},
             "noise measures alignment_angle on no inputs, where it does not measure the accuracy",
+        ),
+        (
+            "accuracy",
+            "supervised",
+            {"at_accuracy": 0.5},
+            "at_accuracy: networks of the same accuracy do not differ in it; name another `metric`",
+        ),
+        (
+            "accuracy",
+            "supervised",
+            {"reference": 0.5},
+            "reference: the claim compares with networks without noise, not with a number; leave `reference` out, or",
+        ),
+        (
+            "accuracy",
+            "supervised",
+            {"reference": 0.0, "against": {"noise.steps": 0}},
+            "reference: the claim compares with the conditions that `against` says, not with a number",
+        ),
+        (
+            "accuracy",
+            "out_of_distribution",
+            {"shift": "rotation", "compare": "start"},
+            'compare: out_of_distribution measures accuracy at one moment alone, and compare = "start" would compare',
+        ),
+        (
+            "accuracy",
+            "out_of_distribution",
+            {"shift": "rotation", "step": "mean"},
+            'step: out_of_distribution measures accuracy at one moment alone; leave step = "mean" out',
         ),
         (
             "accuracy",
@@ -234,21 +270,23 @@ def test_a_claim_that_could_not_be_judged_is_refused(metric: str, phase: str, cl
 
 
 def test_a_claim_at_an_accuracy_needs_all_moments() -> None:
-    claim = {"metric": "singular_value", "phase": "supervised", "at_accuracy": 0.5}
-    with pytest.raises(StudyError, match="singular_value is measured at some moments of supervised alone, not as"):
-        study.parse(claiming(claim, measure={"singular_values": True}))
+    claim = {"metric": "readout_wilcoxon", "phase": "supervised", "inputs": "digits", "at_accuracy": 0.5}
+    with pytest.raises(StudyError, match="readout_wilcoxon is measured at some moments of supervised alone, not as"):
+        study.parse(claiming(claim, measure={"readout_distribution": True}))
 
 
 def test_a_claim_about_noise_needs_networks_with_it_and_without() -> None:
     claim = {"metric": "accuracy", "phase": "supervised"}
-    for about in ({}, {"at_accuracy": 0.9}, {"at_accuracy": 0.9, "metric": "alignment_angle"}):
+    for about in ({}, {"at_accuracy": 0.9, "metric": "loss"}, {"at_accuracy": 0.9, "metric": "alignment_angle"}):
         study.parse(claiming(claim | about))
     always, never = ({"steps": {"choices": choices}} for choices in ([5, 10], [0]))
     with pytest.raises(StudyError, match="every trial has some; let noise `steps` be 0 too"):
         study.parse(claiming(claim, noise=always))
     study.parse(claiming(claim | {"compare": "start"}, noise=always))
-    with pytest.raises(StudyError, match="no trial has any; give the study a noise phase"):
+    with pytest.raises(StudyError, match="no trial has any; the `steps` of 'noise' are 0 alone"):
         study.parse(claiming(claim, noise=never))
+    with pytest.raises(StudyError, match="no trial has any; give the study a noise phase"):
+        study.parse(claiming(claim, noise=None))
 
 
 def test_a_column_is_never_of_two_types() -> None:
@@ -303,3 +341,65 @@ def test_whatever_a_study_varies_stands_in_its_tables(changes: dict) -> None:
         (read,) = decode(part, "trials").to_pylist()
         assert {name: read[name] for name in row} == row
         assert {name for name, value in read.items() if value is not None} - {"trial_id", "status"} <= row.keys()
+
+
+ALL_MEASURED = {
+    "measure": {"last_layer_weights": True, "singular_values": True, "readout_distribution": True, "weight_path": True},
+    "phases": [
+        {"phase": "noise", "steps": {"choices": [0, 10]}},
+        {"phase": "supervised", "dataset": "glyphs", "steps": 5000, "converged_metric": "loss"},
+        {"phase": "whole_datasets", "datasets": ["mnist10k", "glyphs"], "steps": 10},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "inputs"),
+    [
+        ("last_layer_weight", {}),
+        ("last_layer_feedback", {}),
+        ("singular_value", {}),
+        ("weight_path", {}),
+        ("readout_quantile", {"inputs": "noise"}),
+    ],
+)
+def test_nothing_is_judged_by_a_mean_that_tells_nothing(metric: str, inputs: dict) -> None:
+    claim = CLAIM | {"metric": metric, "phase": "noise"} | inputs
+    (message,) = mistakes(study_with(ALL_MEASURED, claims=[claim]))
+    said = f"metric: {metric} has many values for each network, whose mean tells nothing of it"
+    assert message.endswith(f"claims[0].{said}")
+    if METRICS[metric].throughout:
+        stopping = {"method": "median", "metric": f"noise.{metric}", "direction": "minimize"}
+        (message,) = mistakes(study_with(ALL_MEASURED, early_stopping=stopping))
+        assert message.endswith(f"early_stopping.{said}")
+
+
+@pytest.mark.parametrize(
+    ("metric", "phase"),
+    [
+        ("whole_dataset_meta_loss", "whole_datasets"),
+        ("whole_dataset_meta_loss_at_end", "whole_datasets"),
+        ("converged_step", "supervised"),
+        ("weight_path_variance", "supervised"),
+    ],
+)
+def test_what_is_measured_at_one_moment_is_not_compared_with_itself(metric: str, phase: str) -> None:
+    claim = CLAIM | {"metric": metric, "phase": phase}
+    study.parse(study_with(ALL_MEASURED, claims=[claim]))
+    (message,) = mistakes(study_with(ALL_MEASURED, claims=[claim | {"compare": "start"}]))
+    assert f"claims[0].compare: {phase} measures {metric} at one moment alone, and compare =" in message
+    start = {"metric": "whole_dataset_meta_loss", "phase": "noise", "compare": "start"}
+    study.parse(study_with(ALL_MEASURED, claims=[claim | start]))
+
+
+def test_every_whole_dataset_counts_once() -> None:
+    (message,) = mistakes(study_with(ALL_MEASURED, whole_datasets={"datasets": ["glyphs", "mnist10k", "glyphs"]}))
+    assert message.endswith("whole_datasets.datasets: found 'glyphs' twice; a dataset counts once")
+    noise, _, adaptation = ALL_MEASURED["phases"]
+    phases = [noise, adaptation, adaptation | {"name": "more", "datasets": ["kmnist10k"]}]
+    (message,) = mistakes(study_with(ALL_MEASURED, phases=phases))
+    assert message.endswith(
+        "phases[2]: noise phases measure the whole-dataset meta-loss of 'whole_datasets' alone, and not that of "
+        "'more'; a trial has one phase of this kind"
+    )
+    study.parse(study_with(ALL_MEASURED, phases=phases[1:]))

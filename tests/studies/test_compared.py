@@ -92,8 +92,25 @@ def test_orders_are_compared_by_the_settings_of_phases_that_both_have() -> None:
         (
             ORDERS,
             {"against": {"noise.steps": 5}, "where": {"noise.steps": 5}},
+            "claims[0].against: found noise.steps = 5, but every condition that the claim is about has it itself; "
+            "nothing would differ",
+        ),
+        (
+            CONTROLLED,
+            {"against": {"noise.steps": 9}},
+            "claims[0].against: found noise.steps = 9, but every condition that the claim is about has it itself",
+        ),
+        (
+            ORDERS,
+            {"where": {"noise.steps": 5, "phases": ["supervised"]}},
             "claims[0].where: no condition of this study that measures it has network.rule = feedback_alignment, "
-            "noise.steps = 5",
+            "noise.steps = 5, phases = supervised",
+        ),
+        (
+            {"phases": [NOISE, DATA | {"learning_rate": [1e-4, 1e-3]}]},
+            {"against": {"supervised.learning_rate": 1e-4}},
+            "claims[0].against: the rates of supervised.learning_rate stand side by side in one trial, where they "
+            "cannot be compared; give them as `choices`",
         ),
         (
             CONTROLLED,

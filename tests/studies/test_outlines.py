@@ -23,7 +23,7 @@ def test_a_shift_is_of_the_dataset_trained_on_where_none_is_said() -> None:
 
 def test_a_network_takes_images_of_one_size() -> None:
     (message,) = mistakes(study_with(SUPERVISED, phases=[*SUPERVISED["phases"], EVALUATE]))
-    assert "images of one size, found pixels: 64 in supervised, 784 in evaluate" in message
+    assert "images of one size, found pixels: 64 of digits in supervised, 784 of glyphs in evaluate" in message
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_images_that_are_inputs_of_noise_are_of_a_dataset_of_one_size() -> None:
     )
     assert message.endswith('inputs = "shuffled_images" needs a `dataset`: whose images')
     (message,) = mistakes(study_with(SUPERVISED, phases=[LENT | {"dataset": "mnist"}, *SUPERVISED["phases"]]))
-    assert "images of one size, found pixels: 784 in noise, 64 in supervised" in message
+    assert "images of one size, found pixels: 784 of mnist in noise, 64 of digits in supervised" in message
     (message,) = mistakes(study_with(SUPERVISED, phases=[LENT]))
     assert "no phase has images; add one" in message, "nobody would know how many classes there are"
 
