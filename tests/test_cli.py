@@ -62,6 +62,12 @@ BAD = {
         training(training_images=2000),
         "supervised.training_images: found 2000, but digits has 1438 training images",
     ),
+    "too many images of a whole dataset": (
+        study_with(
+            {"phases": [{"phase": "whole_datasets", "datasets": ["digits"], "steps": 1, "training_images": 2000}]}
+        ),
+        "whole_datasets.training_images: found 2000, but digits has 1438 training images",
+    ),
     "an absent dataset": (
         training(dataset="mnist10k"),
         "supervised.dataset: mnist10k is not here: none of",

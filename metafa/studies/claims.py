@@ -31,7 +31,8 @@ class ClaimSettings(Settings):
     statement: Text
     """The claim, in a sentence."""
     metric: Text
-    """The metric that is compared, such as `accuracy`."""
+    """The metric that is compared, such as `accuracy`: one whose mean over layers and components tells something of a
+    network, which that of its weights does not."""
     phase: Name
     """The phase in which the metric is measured."""
     inputs: Text | None = None
@@ -71,7 +72,7 @@ class ClaimSettings(Settings):
     `phases` is the list of the names of phases, in their order, where the study has `choices` of phases; then settings
     of a phase that only one of the two has need not be equal."""
     reference: Number = 0.0
-    """The number that `compare = "reference"` compares with."""
+    """The number that `compare = "reference"` compares with; it stands beside that alone."""
     expect: Literal["lower", "higher", "near"]
     """Where the claim expects the difference: below 0, above 0, or closer to 0 than `margin`."""
     margin: NotNegative = 0.0

@@ -71,7 +71,8 @@ class WholeDatasetsPhase(ImageSettings):
     """Ordinary training on each of several whole datasets, each time of a copy of the network as the phase finds it,
     and the *whole-dataset meta-loss*: the sum over the datasets of the loss on the test images, averaged over that
     training and at its end (after Cheon, Lee and Paik 2024, whose text leaves open which of the two). Noise phases of
-    the trial measure it at all of their moments too. The network stays as it was."""
+    the trial measure it at all of their moments too: a trial that has any has one such phase. The network stays as it
+    was."""
 
     adapts_to_datasets = True
     measures_once = ("whole_dataset_meta_loss", "whole_dataset_meta_loss_at_end")
@@ -81,7 +82,7 @@ class WholeDatasetsPhase(ImageSettings):
     name: Name = "whole_datasets"
     """What the phase is called in settings and results."""
     datasets: Annotated[list[DatasetName], Field(min_length=1)]
-    """The datasets that copies of the network are trained and tested on."""
+    """The datasets that copies of the network are trained and tested on, each once."""
 
     def dataset_needs(self) -> list[DatasetNeed]:
         wanted = {"datasets": 0, "training_images": self.training_images or 0, "batch_size": self.batch_size}

@@ -43,8 +43,21 @@ class Mistakes:
         """The line that sets ``path``, or what holds it."""
         return next((self.lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.lines), None)
 
+    @cached_property
+    def places_of_phases(self) -> dict[str, TreePath]:
+        """Where each phase stands, by its name."""
+        names = [phase.get("name") or phase.get("phase") for phase in self.phases]
+        return {name: ("phases", i) for i, name in enumerate(names) if isinstance(name, str)}
+
+    def _blamed(self, sentence: str) -> TreePath:
+        """The place of the setting by whose dotted name a sentence begins, if it does."""
+        table, _, setting = sentence.split(" ")[0].rstrip(":").partition(".")
+        return (*self.places_of_phases.get(table, (table,)), setting) if setting else ()
+
     def add(self, path: TreePath, sentence: str) -> None:
-        line = self.line(path)
+        """Says what is wrong at a place. What is wrong with a trial as a whole has none; its sentence begins with the
+        dotted name of a setting, if one is to blame."""
+        line = self.line(path or self._blamed(sentence))
         where = f"{self.file}:{line}" if line else self.file
         place = dotted_name(path, self.tree)
         message = f"{where}: {place}: {sentence}" if place else f"{where}: {sentence}"

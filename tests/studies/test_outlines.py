@@ -32,27 +32,28 @@ def test_a_network_takes_images_of_one_size() -> None:
         ([SHIFTED], "s.toml: out_of_distribution needs a `dataset`, or a supervised phase before it"),
         (
             [*SUPERVISED["phases"], {"phase": "out_of_distribution", "datasets": ["kmnist"]}],
-            "s.toml: out_of_distribution.datasets: their classes are the ten digits; those of kmnist are not",
+            "s.toml:10: out_of_distribution.datasets: their classes are the ten digits; those of kmnist are not",
         ),
         (
             [*SUPERVISED["phases"], {"phase": "out_of_distribution", "datasets": ["svhn"]}],
-            "s.toml: out_of_distribution.datasets: images of svhn are in colour, and those of digits grey",
+            "s.toml:10: out_of_distribution.datasets: images of svhn are in colour, and those of digits grey",
         ),
         (
             [*SUPERVISED["phases"], {"phase": "out_of_distribution", "unknown_datasets": ["mnist"]}],
-            "s.toml: out_of_distribution.unknown_datasets: mnist has classes in common with digits; expected classes "
-            "that it does not have",
+            "s.toml:10: out_of_distribution.unknown_datasets: mnist has classes in common with digits; expected "
+            "classes that it does not have",
         ),
         (
             [*SUPERVISED["phases"], {"phase": "out_of_distribution", "unknown_datasets": ["cifar10"]}],
-            "s.toml: out_of_distribution.unknown_datasets: images of cifar10 are in colour, and those of digits grey",
+            "s.toml:10: out_of_distribution.unknown_datasets: images of cifar10 are in colour, and those of "
+            "digits grey",
         ),
         (
             [
                 {"phase": "supervised", "dataset": "cifar100", "epochs": 1},
                 {"phase": "out_of_distribution", "dataset": "cifar10"},
             ],
-            "s.toml: out_of_distribution.dataset: cifar10 has 10 classes, and cifar100, trained on before it, 100",
+            "s.toml:4: out_of_distribution.dataset: cifar10 has 10 classes, and cifar100, trained on before it, 100",
         ),
     ],
 )
@@ -72,7 +73,7 @@ def test_weights_are_turned_towards_feedback_that_is_there(rule: str) -> None:
     network = {"rule": {"choices": ["feedback_alignment", rule]}}
     phases = [TURNED | {"control": {"choices": ["none", "soft_alignment"]}}, *SUPERVISED["phases"]]
     (message,) = mistakes(study_with(SUPERVISED, network=network, phases=phases))
-    assert message.startswith(f"s.toml: {UNTURNABLE}, which network.rule = {rule!r} does not have")
+    assert message.startswith(f"s.toml:5: {UNTURNABLE}, which network.rule = {rule!r} does not have")
 
 
 def test_weights_are_turned_to_angles_that_there_are() -> None:
@@ -83,7 +84,7 @@ def test_weights_are_turned_to_angles_that_there_are() -> None:
         SUPERVISED, network={"rule": "backprop"}, phases=[once | {"angle": 72.0}, *SUPERVISED["phases"]]
     )
     (message,) = mistakes(backprop)
-    assert message.startswith('s.toml: soft_alignment.phase = "soft_alignment" turns weights towards feedback')
+    assert message.startswith('s.toml:4: soft_alignment.phase = "soft_alignment" turns weights towards feedback')
 
 
 def test_images_that_are_inputs_of_noise_are_of_a_dataset_of_one_size() -> None:
@@ -150,7 +151,7 @@ def test_standardized_pixels_need_the_training_images_of_what_is_trained_on(
 
 def test_batch_normalization_takes_batches_and_no_tasks() -> None:
     normalized = {"network": {"normalization": "batch"}}
-    said = "s.toml: network.normalization: evaluate draws tasks, which have no batches to keep statistics of"
+    said = "s.toml:8: network.normalization: evaluate draws tasks, which have no batches to keep statistics of"
     (message,) = mistakes(study_with({"phases": [EVALUATE]} | normalized))
     assert message.startswith(said)
     (message,) = mistakes(study_with(SUPERVISED, supervised={"batch_size": 1}, **normalized))
