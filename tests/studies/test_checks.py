@@ -397,7 +397,9 @@ def test_every_whole_dataset_counts_once() -> None:
     assert message.endswith("whole_datasets.datasets: found 'glyphs' twice; a dataset counts once")
     noise, _, adaptation = ALL_MEASURED["phases"]
     phases = [noise, adaptation, adaptation | {"name": "more", "datasets": ["kmnist10k"]}]
-    (message,) = mistakes(study_with(ALL_MEASURED, phases=phases))
+    text = study_with(ALL_MEASURED, phases=phases)
+    assert study.parse(text, has_results=True).total == 2, "earlier results can be read"
+    (message,) = mistakes(text)
     assert message.endswith(
         "phases[2]: noise phases measure the whole-dataset meta-loss of 'whole_datasets' alone, and not that of "
         "'more'; a trial has one phase of this kind"
