@@ -101,12 +101,11 @@ def with_baselines(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     keys = rows[tables.conditions].drop_duplicates(ignore_index=True)
     numbers = pd.concat([keys, rows[tables.conditions]]).groupby(tables.conditions, dropna=False, sort=False).ngroup()
     numbers, others = numbers.to_numpy()[len(keys) :], tables.others
-    has_own = set(keys.loc[keys[NOISE] == 0, [RULE, *others]].astype(str).agg("|".join, axis=1))
-    added = {}
+    whose = keys.groupby([RULE, *others], dropna=False, sort=False).ngroup()  # conditions alike but for noise steps
+    has_own, added = set(whose[keys[NOISE] == 0]), {}
     for row, quiet in enumerate(tables.without_noise(keys)):
-        own = "|".join(keys.loc[row, [RULE, *others]].astype(str))
-        if quiet is not None and own not in has_own:
-            added[own] = rows[numbers == quiet].assign(**{name: keys.at[row, name] for name in others})
+        if quiet is not None and whose[row] not in has_own:
+            added[whose[row]] = rows[numbers == quiet].assign(**{name: keys.at[row, name] for name in others})
     return pd.concat([rows, *added.values()], ignore_index=True)
 
 

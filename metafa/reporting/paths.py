@@ -64,7 +64,7 @@ def planes(tables: Tables, seeds: Sequence[int]) -> Iterator[Plane]:
     number = rows.groupby(keys, dropna=False, sort=False).ngroup()
     points = rows[keys].groupby(number.to_numpy()).head(1).reset_index(drop=True)
     values = rows["value"].groupby(number.to_numpy()).agg(list)
-    finite = [bool(np.isfinite(one).all()) for one in values]
+    finite = np.array([np.isfinite(one).all() for one in values], dtype=bool)  # a list of none would choose columns
     points = points.assign(weights=values.map(len).to_numpy(), values=values.to_numpy())[finite]
     for (seed, weights), of_plane in points.groupby(["seed", "weights"]):
         yield _plane(int(seed), int(weights), of_plane.drop(columns=["values", "weights"]), of_plane["values"])

@@ -63,7 +63,9 @@ def measured(trial: Trial) -> Any:
 
 def test_all_conditions_of_a_seed_and_their_feedback_are_in_one_plane(tmp_path: Path) -> None:
     checked = results_of(tmp_path, study_of(NOISE, SUPERVISED, seeds=3), measured)
-    first, last = paths.planes(conditions.read(tmp_path), [1, 2])
+    tables = conditions.read(tmp_path)
+    assert not list(paths.planes(tables, [3])), "nothing was recorded of it"
+    first, last = paths.planes(tables, [1, 2])
     assert [first.seed, first.weights, last.seed] == [1, 6, 2]
     by_noise = {trial.varied["noise.steps"]: trial for trial in checked.trials}
     moments = [(0, "noise", 0), (0, "supervised", 0), (0, "supervised", 5)]
