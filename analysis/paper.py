@@ -24,6 +24,7 @@ from metafa.reporting import claim_sections, claims, grids
 from metafa.reporting.conditions import Tables
 from metafa.reporting.report import page
 from metafa.reporting.sections import Image
+from metafa.results.statuses import ANALYSED
 from metafa.running import bundled
 from metafa.studies.study import Study
 
@@ -47,7 +48,11 @@ def main() -> None:
         replace(section, images=tuple(images[section.id]))
         for section in claim_sections.sections(table, not_judged(table))
     ]
-    remarks = [f"{name}: {remark}" for name, (tables, _) in studies.items() for remark in tables.remarks]
+    remarks = [
+        f"{name}: {remark}"
+        for name, (tables, study) in studies.items()
+        for remark in (*not_done(tables, study), *tables.remarks)
+    ]
     answer = grids.summary(table)
     output.text("page", "paper.html", page("The paper, figure by figure", QUESTION, answer, sections, warnings=remarks))
 
@@ -59,6 +64,14 @@ def named(studies: Iterable[tuple[Tables, Study]]) -> dict[str, tuple[Tables, St
         number = sum(1 for _, other in found.values() if other.name == study.name)
         found[f"{study.name}_{number + 1}" if number else study.name] = tables, study
     return found
+
+
+def not_done(tables: Tables, study: Study) -> list[str]:
+    """How many of a study's trials are done, and what became of others, in a sentence; none where all are done."""
+    done, total = len(tables.ended), max(study.total, len(tables.trials))
+    counts = tables.trials["status"].value_counts().drop([*ANALYSED], errors="ignore")
+    others = "".join(f"; {number} {status}" for status, number in counts.items())
+    return [f"{done} of {total} trials {'is' if done == 1 else 'are'} done{others}"] if done < total else []
 
 
 def drawn(output: Output, studies: dict[str, tuple[Tables, Study]]) -> dict[str, list[Image]]:

@@ -29,20 +29,23 @@ def flats_of(tables: Tables) -> tuple[list[str], list[compared.Flat]]:
 
 def settings_of(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, keys: pd.DataFrame) -> list[dict[str, Any]]:
     """The settings that may matter to each condition of ``keys``: of rates side by side its own, and none of phases
-    after the claim's, where these do not say what is measured in it."""
+    after the claim's, where these do not say what is measured in it. What noise phases measure of whole datasets, a
+    phase `whole_datasets` says; no other after them does."""
     flats = dict(zip(*flats_of(tables), strict=True))
     found = [dict(flats[trial_id]) for trial_id in trials_of(rows, keys)]
     rates = keys[RATE] if RATE in keys else [None] * len(found)
-    of_network = set(rows["inputs"].dropna()) <= {BATCH.inputs, "noise"}
-    of_network &= not is_of(claim.metric, "dataset", "datasets")
+    if is_of(claim.metric, "dataset", "datasets"):
+        matters, strips = set(tables.phases_of("whole_datasets")), claim.phase in tables.phases_of("noise")
+    else:
+        matters, strips = set(), set(rows["inputs"].dropna()) <= {BATCH.inputs, "noise"}
     for flat, rate in zip(found, rates, strict=True):
         flat |= {name: rate for name in flat if name.endswith(RATE) and isinstance(flat[name], tuple)}
         phases = flat.get(compared.PHASES, ())
-        if of_network and claim.phase in phases:
-            after = phases.index(claim.phase) + 1
-            for name in [name for name in flat if name.rpartition(".")[0] in phases[after:]]:
+        if strips and claim.phase in phases:
+            later = set(phases[phases.index(claim.phase) + 1 :]) - matters
+            for name in [name for name in flat if name.rpartition(".")[0] in later]:
                 del flat[name]
-            flat[compared.PHASES] = phases[:after]
+            flat[compared.PHASES] = tuple(name for name in phases if name not in later)
     return found
 
 

@@ -242,6 +242,8 @@ def _pairs_bysettings(
 def measured(claim: ClaimSettings) -> str:
     """What of networks a claim compares, in words."""
     where = f" of layer {claim.layer}" if claim.layer else ""
+    where += f" on {claim.inputs}" if claim.inputs else ""
+    where += f" with {claim.shift}" if claim.shift else ""
     at = "" if claim.at_accuracy is None else f" at accuracy {claim.at_accuracy:g}"
     return (
         f"{claim.metric}{where}" + {"first": " at the start", "last": "", "mean": ", mean over steps"}[claim.step] + at

@@ -13,6 +13,17 @@ import pandas as pd
 from metafa.reporting.appearance import value
 
 WORDS = {"holds": "holds", "fails": "fails", "undecided": "is undecided"}  # in the order in which they are told
+OUTCOMES = {
+    frozenset({"holds"}): ("holds in every condition", "hold in every condition"),
+    frozenset(WORDS): ("holds in some conditions", "hold in some conditions"),
+    frozenset({"fails"}): ("fails in every condition", "fail in every condition"),
+    frozenset({"undecided"}): ("is undecided in every condition", "are undecided in every condition"),
+    frozenset({"fails", "undecided"}): (
+        "fails in some conditions and is undecided in the others",
+        "fail in some conditions and are undecided in the others",
+    ),
+}
+"""What is said of one claim, and of several, whose verdicts are among these, and no fewer."""
 TOGETHER = 3  # settings at most that are told in one breath
 PARTS, VALUES = 4, 6  # of what is told of one verdict: of its parts, and of each setting's values
 ACROSS, DOWN = 12, 40  # values of a heat table at most
@@ -82,27 +93,24 @@ class Grid:
 
 def of_claims(judged: pd.DataFrame) -> list[Grid]:
     """The claims that ``judged`` has rows of, in their order; those of one figure and one statement are one claim.
-    Conditions of the same settings and the same difference are one: they differ in what comes after the claim's
-    phase."""
+    Conditions of the same settings are one, whose networks differ in what comes after the claim's phase, and, side by
+    side, in rounding: the first of them is kept."""
     alike = judged.assign(settings=[frozenset(one.items()) for one in judged["settings"]])
-    groups = judged[
-        ~alike.duplicated(["figure", "statement", "compared", "settings", "difference", "verdict"])
-    ].groupby(["figure", "statement"], sort=False)
+    again = alike.duplicated(["figure", "statement", "compared", "expected", "settings"])
+    groups = judged[~again].groupby(["figure", "statement"], sort=False)
     return [Grid(figure, statement, rows) for (figure, statement), rows in groups]
 
 
 def summary(judged: pd.DataFrame) -> str:
-    """How many claims of the paper's figures hold in all of their conditions, in some, and in none, in a sentence; the
-    same of all claims where none is of a figure."""
+    """How many claims of the paper's figures hold in every condition that they were judged in, in some, or in none, in
+    a sentence; the same of all claims where none is of a figure."""
     every = of_claims(judged)
     of_figures = [grid for grid in every if grid.figure]
-    shares = [(grid.rows["verdict"] == "holds").mean() for grid in of_figures or every]
-    everywhere, nowhere = shares.count(1), shares.count(0)
-    whose, some = " of the figures" if of_figures else "", len(shares) - everywhere - nowhere
-    return (
-        f"Of {len(shares)} claims{whose}, {everywhere} hold in all of the conditions that they were judged in, "
-        f"{some} in some, {nowhere} in none."
-    )
+    verdicts = [set(grid.rows["verdict"]) for grid in of_figures or every]
+    outcomes = [min((one for one in OUTCOMES if found <= one), key=len) for found in verdicts]
+    told = [(outcomes.count(one), words) for one, words in OUTCOMES.items()]
+    counts = ", ".join(f"{number} {words[number > 1]}" for number, words in told if number)
+    return f"Of {len(verdicts)} claim{'s' * (len(verdicts) > 1)}{' of the figures' * bool(of_figures)}, {counts}."
 
 
 def varied(settings: Sequence[Settings]) -> list[str]:

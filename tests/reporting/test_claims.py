@@ -14,7 +14,7 @@ import synthetic_results
 from claim_rows import rows_of
 from synthetic_results import EVALUATE, NOISE, SUPERVISED, meta_losses, results_of, study_of
 
-from metafa.reporting import claims, conditions, report, statistics
+from metafa.reporting import claims, conditions, grids, report, statistics
 from metafa.reporting.claims import judge
 from metafa.reporting.conditions import RULE, Tables
 from metafa.results import addresses, preparation
@@ -173,6 +173,35 @@ def test_what_lends_noise_its_images_is_not_what_a_claim_is_about(tmp_path: Path
     (judged,) = claims.judge_all(conditions.read(tmp_path), checked.claims).to_dict("records")
     assert judged["seeds"] == 6
     assert judged["difference"] == 0
+
+
+def test_a_condition_is_told_apart_by_what_can_matter_to_the_claim(tmp_path: Path) -> None:
+    """In noise, by no phase after it but the one that says which whole datasets are measured; whatever replicas, whose
+    data has rates of its own, differ by."""
+    adaptation = {"phase": "whole_datasets", "datasets": ["glyphs"], "steps": {"choices": [5, 6]}}
+    data = SUPERVISED | {"learning_rate": [1e-3, 1e-2], "batch_size": {"choices": [8, 9]}}
+    about = {"phase": "noise", "compare": "start", "expect": "lower"}
+    metrics = ["whole_dataset_meta_loss", "alignment_angle"]
+    written = [
+        {"claim": number, "statement": metric, "metric": metric} | about for number, metric in enumerate(metrics, 1)
+    ]
+    text = study_of(NOISE, adaptation, data, seeds=2, claims=written)
+
+    def rows(trial: Trial) -> Any:
+        steps = trial.varied["noise.steps"]
+        for seed, rate, step, metric in itertools.product(range(2), (1e-3, 1e-2), sorted({0, steps}), metrics):
+            value = 5.0 - step / 64 * (1 + 0.1 * seed + 1e-9 * rate * trial.varied["supervised.batch_size"])
+            row = {"phase": "noise", "metric": metric, "step": step, "seed": seed, "learning_rate": rate}
+            yield row | {"value": value, "layer": 2 if metric == "alignment_angle" else None}
+
+    checked = results_of(tmp_path, text, rows)
+    judged = claims.judge_all(conditions.read(tmp_path), checked.claims)
+    assert judged["difference"].nunique() > 1
+    losses, angles = grids.of_claims(judged)
+    assert judged["claim"].value_counts().tolist() == [8, 8]
+    assert losses.verdict == "holds in both conditions"
+    assert grids.varied(losses.rows["settings"].tolist()) == ["whole_datasets.steps"]
+    assert angles.verdict == "holds in the one condition"
 
 
 def test_the_least_number_of_networks_is_that_of_an_interval() -> None:

@@ -20,7 +20,7 @@ def grid_of(verdicts: list[str], settings: list[dict] | None = None) -> Grid:
         for rate, n in itertools.product(RATES, STEPS)
     ]
     rows = pd.DataFrame(
-        {"figure": "figure_1", "statement": "s", "compared": "", "verdict": verdicts, "difference": 1.0}
+        {"figure": "figure_1", "statement": "s", "compared": "", "expected": "lower", "verdict": verdicts}
     )
     return Grid("figure_1", "s", rows.assign(settings=settings or every[: len(verdicts)]))
 
@@ -81,14 +81,23 @@ def test_a_heat_table_has_every_verdict_at_its_place() -> None:
 
 
 def test_claims_of_one_figure_and_statement_are_one_claim() -> None:
-    """And conditions that differ in nothing that matters are one."""
-    rows = pd.concat([grid_of(["holds", "fails"]).rows, grid_of(["holds"]).rows])
-    again = grid_of(["holds"]).rows.assign(difference=2.0)
+    """And conditions of the same settings are one, whatever the rounding of their networks made of the verdict."""
+    rows = pd.concat([grid_of(["holds", "fails"]).rows, grid_of(["undecided"]).rows])
+    again = grid_of(["holds"]).rows.assign(compared="another")
     other = grid_of(["fails"]).rows.assign(figure="")
     judged = pd.concat([rows, again, other], ignore_index=True)
     (of_paper, own) = grids.of_claims(judged)
     assert of_paper.rows["verdict"].tolist() == ["holds", "fails", "holds"]
     assert (of_paper.figure, own.figure, len(own.rows)) == ("figure_1", "", 1)
-    assert grids.summary(judged) == (
-        "Of 1 claims of the figures, 0 hold in all of the conditions that they were judged in, 1 in some, 0 in none."
+    assert grids.summary(judged) == "Of 1 claim of the figures, 1 holds in some conditions."
+    assert grids.summary(other) == "Of 1 claim, 1 fails in every condition."
+
+
+def test_a_summary_says_what_is_true_of_each_claim() -> None:
+    every = ["HH", "HF", "HU", "HFU", "FF", "UU", "U", "FU"]
+    letters = {"H": "holds", "F": "fails", "U": "undecided"}
+    rows = [grid_of([letters[one] for one in verdicts]).rows.assign(statement=verdicts) for verdicts in every]
+    assert grids.summary(pd.concat(rows, ignore_index=True)) == (
+        "Of 8 claims of the figures, 1 holds in every condition, 3 hold in some conditions, 1 fails in every condition, "
+        "2 are undecided in every condition, 1 fails in some conditions and is undecided in the others."
     )

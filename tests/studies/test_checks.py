@@ -275,6 +275,16 @@ def test_a_claim_at_an_accuracy_needs_all_moments() -> None:
         study.parse(claiming(claim, measure={"readout_distribution": True}))
 
 
+def test_a_claim_about_the_mean_over_steps_needs_one_span() -> None:
+    """Where networks converge, each condition has its own."""
+    claim, ending = {"metric": "accuracy", "phase": "supervised"}, {"converged_metric": "loss", "converged_interval": 1}
+    sentence = "claims[1].step: a phase that ends when its networks have converged has no common span; leave `step` out"
+    claims = [{"claim": 1, "statement": "s", "expect": "lower"} | claim | about for about in ({}, {"step": "mean"})]
+    with pytest.raises(StudyError, match=re.escape(sentence)):
+        study.parse(study_with(TESTED, supervised=ending, claims=claims))
+    study.parse(study_with(TESTED, noise=ending, claims=claims))
+
+
 def test_a_claim_about_noise_needs_networks_with_it_and_without() -> None:
     claim = {"metric": "accuracy", "phase": "supervised"}
     for about in ({}, {"at_accuracy": 0.9, "metric": "loss"}, {"at_accuracy": 0.9, "metric": "alignment_angle"}):
