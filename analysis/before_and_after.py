@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from claim_figures import add_legend, conditions_of, dashes_of, first, plot_spectra, with_and_without
-from figures import draw, label, panels
+from figures import draw, label, legend_of, panels
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -106,7 +106,7 @@ def angles_of_units(tables: Tables, of_figure: Claims) -> plt.Figure | None:
         Line2D([], [], color="grey", linestyle="--", label="before noise"),
         Patch(color="grey", label="after noise"),
     ]
-    drawn.legend(handles=kinds, loc="outside lower center", ncols=2, frameon=False)
+    legend_of(drawn, kinds)
     return drawn
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from figures import draw, grid, label, panels, read, screen_table
+from figures import draw, grid, label, legend_of, panels, read, screen_table
 from matplotlib.lines import Line2D
 from rich.table import Table
 from rich.text import Text
@@ -169,7 +169,7 @@ def add_legend(figure: plt.Figure, rows: pd.DataFrame, dashes: dict[int, str], q
     handles = [Line2D([], [], color=rule_colour(rule), label=rule) for rule in rules]
     if len(noises) > 1:  # where all are alike, dashes say nothing
         handles += [Line2D([], [], color="grey", linestyle=style, label=text) for style, text in words.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    legend_of(figure, handles)
 
 
 def conditions_of(rows: pd.DataFrame, others: list[str]) -> pd.Series:

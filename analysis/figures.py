@@ -21,6 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from rich import box
@@ -159,14 +160,8 @@ def screen_table(title: str) -> Table:
 
 
 def grid(rows: int, columns: int, share: bool | str = "row") -> tuple[plt.Figure, np.ndarray]:
-    return plt.subplots(
-        rows,
-        columns,
-        figsize=(1 + 3.4 * columns, 0.8 + 2.9 * rows),
-        squeeze=False,
-        sharey=share,
-        layout="constrained",
-    )
+    size = 1 + 3.4 * columns, 0.8 + 2.9 * rows
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=share, layout="constrained")
 
 
 def panels(names: Sequence, share: bool | str = "row") -> tuple[plt.Figure, Iterator[tuple[Any, plt.Axes]]]:
@@ -284,16 +279,18 @@ def of_losses(axis: plt.Axes) -> None:
 
 
 def legend(figure: plt.Figure, lines: Iterable[Line], excerpt: str = "") -> None:
-    """A legend of ``lines`` below the figure, as many columns as there is room for, and long words broken."""
-    lines, room = list(lines), int(figure.get_figwidth() * 13)
-    words = [textwrap.fill(one.words, room - 8) for one in lines]
-    handles = [
-        Line2D([], [], color=one.colour, linestyle=DASHES[one.dash], label=label)
-        for one, label in zip(lines, words, strict=True)
-    ]
-    letters = max((len(part) for label in words for part in label.split("\n")), default=1) + 8
+    """A legend of ``lines`` below the figure."""
+    handles = [Line2D([], [], color=one.colour, linestyle=DASHES[one.dash], label=one.words) for one in lines]
+    legend_of(figure, handles, title=f"shown: {excerpt}" if excerpt else None)
+
+
+def legend_of(figure: plt.Figure, handles: Sequence[Artist], side: str = "lower", title: str | None = None) -> None:
+    """A legend beside the figure, which grows by it, as many columns as there is room for, and long words broken."""
+    room = int(figure.get_figwidth() * 13)
+    words = [textwrap.fill(str(one.get_label()), room - 8) for one in handles]
+    letters = max(map(len, "\n".join(words).split("\n"))) + 8
     columns = max(1, min(4, room // letters))
-    title = f"shown: {excerpt}" if excerpt else None
     height = max((label.count("\n") + 1 for label in words), default=1)
-    figure.set_figheight(figure.get_figheight() + 0.2 * height * math.ceil(len(lines) / columns))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9, title=title)
+    figure.set_figheight(figure.get_figheight() + 0.2 * height * math.ceil(len(words) / columns))
+    look = dict(loc=f"outside {side} center", ncols=columns, frameon=False, fontsize=9, title=title)
+    figure.legend(handles=handles, labels=words, **look)

@@ -18,7 +18,7 @@ from claim_figures import (
     plot_course,
     with_baselines,
 )
-from figures import label
+from figures import label, legend_of
 from matplotlib.lines import Line2D
 from weight_path import plot_last_layer
 
@@ -116,7 +116,7 @@ def last_accuracies(tables: Tables, of_figure: Claims) -> plt.Figure | None:
     axis.set_xticks(range(len(names)), names)
     label(axis, "", "", f"accuracy at the end of {claim.phase}")
     handles = [Line2D([], [], label=f"{rule}, {noise or 'no noise'}", **look) for (rule, noise), look in looks.items()]
-    drawn.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    legend_of(drawn, handles)
     return drawn
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from figures import DASHES, Output, label, legend, output_folder, panels, parser, read, script
+from figures import DASHES, Output, label, legend, legend_of, output_folder, panels, parser, read, script
 from matplotlib.lines import Line2D
 
 from metafa.errors import ResultsError
@@ -103,7 +103,7 @@ def plot_last_layer(planes: Sequence[Plane], tables: Tables) -> plt.Figure:
     handles = [
         Line2D([], [], color="black", marker=one, mfc=fill, linestyle="", label=name) for name, one, fill in shown
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    legend_of(figure, handles, side="upper")
     return figure
 
 
@@ -167,7 +167,7 @@ def plot(measured: pd.DataFrame, tables: Tables) -> plt.Figure:
         Line2D([], [], color="black", marker="o", mfc=fill, linestyle="", markersize=4, label=name)
         for name, fill in (("start", "white"), ("end", "black"))
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    legend_of(figure, handles)
     return figure
 
 

@@ -52,7 +52,7 @@ class ClaimSettings(Settings):
     step: Literal["first", "last", "mean"] = "last"
     """Whether the claim is about networks as the phase finds them, about the phase's last step, or about the mean over
     its steps: the area under the curve through the moments at which the phase is measured, by trapezoids, divided by
-    the number of steps; not of a phase with `converged_metric`, which lasts longer for some networks than for others."""
+    the number of steps; not of a phase with `converged_metric`, which has no common span."""
     at_accuracy: Fraction | None = None
     """In place of `step`: the claim is about where each network's `accuracy` on the same inputs in the same phase, or
     on the phase's dataset for a metric of no inputs, first is at least this; between the two moments around it the

@@ -14,6 +14,7 @@ import synthetic_results
 from claim_rows import rows_of
 from study_texts import study_with
 
+from metafa.reporting.conditions import Tables
 from metafa.results import addresses, preparation
 from metafa.results.columns import TABLES
 from metafa.studies import study
@@ -137,6 +138,16 @@ def test_a_study_of_which_too_little_is_done_is_said_in_a_line(claimed: Path, tm
 def claim_figures(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(synthetic_results.ANALYSIS))
     return importlib.import_module("claim_figures")
+
+
+def test_what_noise_is_compared_with_is_drawn_beside_each_kind_of_noise(claim_figures: ModuleType) -> None:
+    """And a kind may have settings that others lack."""
+    names, kinds = ["noise.inputs", "noise.dataset"], [(0, "normal", None), (9, "normal", None), (9, "images", "mnist")]
+    rows = rows_of("noise_steps noise.inputs noise.dataset value", [(*kind, n) for n, kind in enumerate(kinds)])
+    tables = Tables(addresses.at("nowhere"), rows, rows, ["network.rule", "noise_steps", *names], names)
+    drawn = claim_figures.with_baselines(rows, tables)
+    assert drawn["value"].tolist() == [0, 1, 2, 0]
+    assert drawn.iloc[3][["noise_steps", *names]].tolist() == [0, "images", "mnist"]
 
 
 def test_spectra_are_drawn_from_the_largest_singular_value_down(claim_figures: ModuleType) -> None:

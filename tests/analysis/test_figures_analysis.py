@@ -7,15 +7,22 @@ import runpy
 
 import numpy as np
 import pandas as pd
+import pytest
 import synthetic_results
 
 from metafa.reporting.appearance import Line
 
 
-def test_long_words_stay_within_a_figure() -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["feedback_alignment, " + ", ".join(f"noise.setting_{n} = {n / 7:.4f}" for n in range(20)), "backprop"],
+        ["backprop", "feedback_alignment", "no noise", "10000 noise steps"],
+    ],
+)
+def test_words_stay_within_a_figure(words: list[str]) -> None:
     figures = runpy.run_path(str(synthetic_results.ANALYSIS / "figures.py"))
     figure, _ = figures["grid"](1, 1)
-    words = ["feedback_alignment, " + ", ".join(f"noise.setting_{n} = {n / 7:.4f}" for n in range(20)), "backprop"]
     figures["legend"](figure, [Line((one,), one, "black", "solid") for one in words])
     figure.savefig(io.BytesIO())
     box = figure.legends[0].get_window_extent()

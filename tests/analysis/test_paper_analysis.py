@@ -8,6 +8,7 @@ import itertools
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from scipy import stats
 from study_texts import study_with
 from synthetic_results import results_of
 
-from metafa.reporting import report
-from metafa.results import addresses
+from metafa.reporting import conditions, report
+from metafa.results import addresses, preparation
 from metafa.studies.paper import FIGURES
 from metafa.studies.trial import Trial
 
@@ -89,6 +90,7 @@ def test_the_page_has_the_papers_figures_in_order_each_with_verdicts_tests_and_d
     assert "mine" in words_of(own)
     assert "mine" not in words_of(figure_2)
     assert [one.count("data:image/svg+xml;base64") for one in (figure_1, figure_2, figure_3)] == [1, 2, 0]
+    assert "trials are done" not in words_of(page)
     assert "http" not in re.sub(r"http://www\.w3\.org\S*", "", page.partition("<script")[0])
     table = pd.read_csv(out / "claims.csv")
     assert table["figure"].fillna("").tolist() == [*["figure_1"] * 8, *["figure_2"] * 8, *[""] * 8]
@@ -96,6 +98,15 @@ def test_the_page_has_the_papers_figures_in_order_each_with_verdicts_tests_and_d
     differences = -2 - NOISE_OF_SEEDS
     assert told["p_t_test"].to_numpy() == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
     assert told["p_wilcoxon"].to_numpy() == pytest.approx(stats.wilcoxon(differences).pvalue)
+
+
+def test_trials_that_are_not_done_are_said(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(synthetic_results.ANALYSIS))
+    study, tables = preparation.read_study(addresses.at(made)), conditions.read(made)
+    statuses = ["done"] * 9 + ["diverged", "failed"]
+    ended = tables.trials.head(11).assign(status=statuses)
+    some = replace(tables, trials=ended, ended=ended.head(10))
+    assert importlib.import_module("paper").not_done(some, study) == ["10 of 12 trials are done; 1 failed"]
 
 
 def test_the_report_of_a_study_has_the_same_sections(made: Path) -> None:

@@ -98,6 +98,6 @@ def test_a_summary_says_what_is_true_of_each_claim() -> None:
     letters = {"H": "holds", "F": "fails", "U": "undecided"}
     rows = [grid_of([letters[one] for one in verdicts]).rows.assign(statement=verdicts) for verdicts in every]
     assert grids.summary(pd.concat(rows, ignore_index=True)) == (
-        "Of 8 claims of the figures, 1 holds in every condition, 3 hold in some conditions, 1 fails in every condition, "
-        "2 are undecided in every condition, 1 fails in some conditions and is undecided in the others."
+        "Of 8 claims of the figures, 1 holds in every condition, 3 hold in some conditions, 1 fails in every "
+        "condition, 2 are undecided in every condition, 1 fails in some conditions and is undecided in the others."
     )
