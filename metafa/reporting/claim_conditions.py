@@ -10,8 +10,10 @@ from metafa.reporting.conditions import RATE, Tables
 from metafa.reporting.trial_table import is_list
 from metafa.studies import compared
 from metafa.studies.claims import ClaimSettings
-from metafa.studies.data import BATCH
+from metafa.studies.data import BATCH, DATASETS, TASK_DISTRIBUTIONS
 from metafa.studies.metrics import is_of
+
+IMAGES = "images"  # what the settings of later phases are called that are about these
 
 
 def flats_of(tables: Tables) -> tuple[list[str], list[compared.Flat]]:
@@ -28,25 +30,37 @@ def flats_of(tables: Tables) -> tuple[list[str], list[compared.Flat]]:
 
 
 def settings_of(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, keys: pd.DataFrame) -> list[dict[str, Any]]:
-    """The settings that may matter to each condition of ``keys``: of rates side by side its own, and none of phases
-    after the claim's, where these do not say what is measured in it. What noise phases measure of whole datasets, a
-    phase `whole_datasets` says; no other after them does."""
+    """The settings that may matter to each condition of ``keys``: of rates side by side its own, and of phases after
+    the claim's those alone that say what is measured in it, or, as `IMAGES`, which images the network is made for."""
     flats = dict(zip(*flats_of(tables), strict=True))
     found = [dict(flats[trial_id]) for trial_id in trials_of(rows, keys)]
     rates = keys[RATE] if RATE in keys else [None] * len(found)
-    if is_of(claim.metric, "dataset", "datasets"):
-        matters, strips = set(tables.phases_of("whole_datasets")), claim.phase in tables.phases_of("noise")
-    else:
-        matters, strips = set(), set(rows["inputs"].dropna()) <= {BATCH.inputs, "noise"}
+    of_copies, of_tasks = is_of(claim.metric, "dataset", "datasets"), is_of(claim.metric, "tasks", "readout")
+    says = {*tables.phases_of("whole_datasets")} if of_copies else {*tables.evaluations} if of_tasks else set()
+    by_name = not of_copies and not set(rows["inputs"].dropna()) <= {BATCH.inputs, "noise"}
     for flat, rate in zip(found, rates, strict=True):
         flat |= {name: rate for name in flat if name.endswith(RATE) and isinstance(flat[name], tuple)}
         phases = flat.get(compared.PHASES, ())
-        if strips and claim.phase in phases:
-            later = set(phases[phases.index(claim.phase) + 1 :]) - matters
-            for name in [name for name in flat if name.rpartition(".")[0] in later]:
-                del flat[name]
+        if claim.phase in phases and not is_of(claim.metric, "path"):  # which is that through all phases
+            later = set(phases[phases.index(claim.phase) + 1 :]) - says
+            of_later = {name: flat.pop(name) for name in list(flat) if name.rpartition(".")[0] in later}
             flat[compared.PHASES] = tuple(name for name in phases if name not in later)
+            flat[IMAGES] = _images(of_later, by_name or flat.get("network.pixels") == "standardized")
     return found
+
+
+def _images(settings: compared.Flat, by_name: bool) -> tuple[str, ...]:
+    """The images that these settings name: their names, or what a network that is to see them has to be."""
+    found, shapes = set(), {name: one.shape for known in (TASK_DISTRIBUTIONS, DATASETS) for name, one in known.items()}
+    for name, value in settings.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if name.endswith(".ways"):
+                found.add(f"{one} ways")
+            elif isinstance(one, str) and one in shapes:
+                shape = " x ".join(map(str, shapes[one]))
+                classes = f", {DATASETS[one].classes} classes" if one in DATASETS else ""
+                found.add(one if by_name else shape + classes)
+    return tuple(sorted(found))
 
 
 def trials_of(rows: pd.DataFrame, keys: pd.DataFrame) -> list[str]:

@@ -176,32 +176,35 @@ def test_what_lends_noise_its_images_is_not_what_a_claim_is_about(tmp_path: Path
 
 
 def test_a_condition_is_told_apart_by_what_can_matter_to_the_claim(tmp_path: Path) -> None:
-    """In noise, by no phase after it but the one that says which whole datasets are measured; whatever replicas, whose
-    data has rates of its own, differ by."""
+    """In noise, by no phase after it but for what that says of the images that are measured, or that the network has to
+    fit; whatever replicas, whose data has rates of its own, differ by."""
     adaptation = {"phase": "whole_datasets", "datasets": ["glyphs"], "steps": {"choices": [5, 6]}}
-    data = SUPERVISED | {"learning_rate": [1e-3, 1e-2], "batch_size": {"choices": [8, 9]}}
+    datasets = {"choices": ["mnist", "fashion-mnist", "emnist-letters"]}
+    data = SUPERVISED | {"learning_rate": [1e-3, 1e-2], "batch_size": {"choices": [8, 9]}, "dataset": datasets}
+    metrics = ["whole_dataset_meta_loss", "alignment_angle", "readout_wilcoxon"]
     about = {"phase": "noise", "compare": "start", "expect": "lower"}
-    metrics = ["whole_dataset_meta_loss", "alignment_angle"]
-    written = [
-        {"claim": number, "statement": metric, "metric": metric} | about for number, metric in enumerate(metrics, 1)
-    ]
-    text = study_of(NOISE, adaptation, data, seeds=2, claims=written)
+    written = [about | {"claim": number, "statement": name, "metric": name} for number, name in enumerate(metrics, 1)]
+    written[2]["inputs"] = "mnist"
+    measure = {"readout_distribution": True}
+    text = study_of(NOISE, adaptation, data, seeds=2, measure=measure, claims=written)
 
     def rows(trial: Trial) -> Any:
-        steps = trial.varied["noise.steps"]
+        steps, trained_on = trial.varied["noise.steps"], trial.varied["supervised.dataset"]
+        of_metrics = {"alignment_angle": {"layer": 2}, "readout_wilcoxon": {"inputs": trained_on}}
         for seed, rate, step, metric in itertools.product(range(2), (1e-3, 1e-2), sorted({0, steps}), metrics):
             value = 5.0 - step / 64 * (1 + 0.1 * seed + 1e-9 * rate * trial.varied["supervised.batch_size"])
             row = {"phase": "noise", "metric": metric, "step": step, "seed": seed, "learning_rate": rate}
-            yield row | {"value": value, "layer": 2 if metric == "alignment_angle" else None}
+            yield row | {"value": value} | of_metrics.get(metric, {})
 
     checked = results_of(tmp_path, text, rows)
     judged = claims.judge_all(conditions.read(tmp_path), checked.claims)
-    assert judged["difference"].nunique() > 1
-    losses, angles = grids.of_claims(judged)
-    assert judged["claim"].value_counts().tolist() == [8, 8]
-    assert losses.verdict == "holds in both conditions"
-    assert grids.varied(losses.rows["settings"].tolist()) == ["whole_datasets.steps"]
-    assert angles.verdict == "holds in the one condition"
+    assert judged["difference"].nunique() > 2
+    assert judged["claim"].value_counts().to_dict() == {"1": 24, "2": 24, "3": 8}
+    losses, angles, readouts = grids.of_claims(judged)
+    assert losses.verdict == "holds in all 4 conditions"
+    assert grids.varied(losses.rows["settings"].tolist()) == ["whole_datasets.steps", "images"]
+    assert angles.verdict == "holds in both conditions", "of 10 classes and of 26"
+    assert readouts.verdict == "holds in the one condition"
 
 
 def test_the_least_number_of_networks_is_that_of_an_interval() -> None:
