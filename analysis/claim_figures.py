@@ -219,7 +219,10 @@ def plot_course(
                 draw(axis, seeds.index, middle, bounds, shade, f"o{style}")
         if reference is not None:
             axis.axhline(reference, color="grey", linewidth=0.8)
-        steps = "step (before 0: noise)" if here["step"].min() < 0 else "step"
+        steps = "step"
+        if here["step"].min() < 0:
+            steps = "step (before 0: noise)"
+            axis.locator_params("x", nbins=5)  # numbers are longer
         unit = SHIFTS[shift].unit if shift in SHIFTS else ""
         x_label = shift.replace("_", " ") + (f" ({unit})" if unit else "") or steps
         label(axis, condition or title, x_label, named(metric))
