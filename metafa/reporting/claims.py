@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from metafa.errors import ResultsError
-from metafa.reporting import at_accuracy, statistics
+from metafa.reporting import at_accuracy, grids, statistics
 from metafa.reporting.appearance import in_words
 from metafa.reporting.claim_conditions import flats_of, settings_of, trials_of
 from metafa.reporting.conditions import NOISE, ORDER, RATE, RULE, Tables
@@ -19,7 +19,7 @@ from metafa.studies.data import Inputs
 from metafa.studies.paper import FIGURES
 from metafa.studies.settings import as_text
 
-VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "are undecided"}
+VERDICTS = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "undecided": ("is undecided", "are undecided")}
 SEED = ["trial_id", "seed", "learning_rate"]
 
 
@@ -49,15 +49,17 @@ def in_order(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_a_sentence(judged: pd.DataFrame) -> str:
-    """How many comparisons of the claims hold, fail, or are undecided, and what the first comes to."""
-    counts = judged["verdict"].value_counts()
-    said = ", ".join(f"{counts[name]} {word}" for name, word in VERDICTS.items() if counts.get(name))
-    told = judged[judged["difference_low"].notna()]
-    if told.empty:
-        return f"Of {len(judged)} comparisons {said}: too few seeds are left to compare."
-    row = told.iloc[0]
+    """In how many comparisons the claims hold, fail, or are undecided, and what the first comes to."""
+    rows = pd.concat([grid.rows for grid in grids.of_claims(judged)])
+    counts, number = rows["verdict"].value_counts(), len(rows)
+    told = ", ".join(f"{counts[name]} {words[int(counts[name] > 1)]}" for name, words in VERDICTS.items() if name in counts)
+    of = f"Of {number} comparison{'s' * (number > 1)} {told}"
+    known = rows[rows["difference_low"].notna()]
+    if known.empty:
+        return f"{of}: too few seeds are left to compare."
+    row = known.iloc[0]
     return (
-        f"Of {len(judged)} comparisons {said}; the first: {row['statement'].rstrip('.')} ({row['compared']}: "
+        f"{of}; the first: {row['statement'].rstrip('.')} ({row['compared']}: "
         f"{row['difference']:+.3g}, 95% interval {row['difference_low']:+.3g} to {row['difference_high']:+.3g}, "
         f"{row['seeds']} seeds)."
     )

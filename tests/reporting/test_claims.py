@@ -92,7 +92,7 @@ def test_a_claim_of_which_no_seed_is_left_is_said_so(tmp_path: Path) -> None:
         outcome = dict(status="diverged", divergences=lost) if trial.varied["noise.steps"] else {}
         synthetic_results.put(tmp_path, checked, trial, meta_losses(lambda _: 1.0, 3)(trial), **outcome)
     html = report.render(addresses.at(tmp_path)).partition("<script")[0]
-    assert "Of 1 comparisons 1 are undecided: too few seeds are left to compare." in html
+    assert "Of 1 comparison 1 is undecided: too few seeds are left to compare." in html
     assert not re.search(r"\+?nan\b", html, re.IGNORECASE)
 
 
