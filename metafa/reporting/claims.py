@@ -52,7 +52,8 @@ def in_a_sentence(judged: pd.DataFrame) -> str:
     """In how many comparisons the claims hold, fail, or are undecided, and what the first comes to."""
     rows = pd.concat([grid.rows for grid in grids.of_claims(judged)])
     counts, number = rows["verdict"].value_counts(), len(rows)
-    told = ", ".join(f"{counts[name]} {words[int(counts[name] > 1)]}" for name, words in VERDICTS.items() if name in counts)
+    words = {name: (few, many)[int(counts[name] > 1)] for name, (few, many) in VERDICTS.items() if name in counts}
+    told = ", ".join(f"{counts[name]} {word}" for name, word in words.items())
     of = f"Of {number} comparison{'s' * (number > 1)} {told}"
     known = rows[rows["difference_low"].notna()]
     if known.empty:
