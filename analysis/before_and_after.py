@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from claim_figures import add_legend, conditions_of, dashes_of, first, plot_spectra, with_and_without
+from claim_figures import add_legend, conditions_of, dashes_of, first, means_by_seed, plot_spectra, with_and_without
 from figures import draw, label, legend_of, panels
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from metafa.reporting import statistics
 from metafa.reporting.appearance import rule_colour
 from metafa.reporting.conditions import NOISE, RATE, RULE, Tables
 from metafa.studies.claims import ClaimSettings
@@ -59,13 +58,12 @@ def before_and_after(
     drawn, placed = panels(sorted(rows["condition"].unique()), share=False)
     for title, axis in placed:
         for shade, style, line in with_and_without(rows[rows["condition"] == title], dashes):
-            seeds = line.groupby(["component", "seed"])["value"].mean().unstack("seed")
-            middle, bounds = seeds.mean(axis=1), _bounds(seeds)
+            at, middle, bounds = means_by_seed(line, "component")
             if turned:
-                axis.plot(middle, seeds.index, style, color=shade)
-                axis.fill_betweenx(seeds.index, *bounds, color=shade, alpha=0.2, linewidth=0)
+                axis.plot(middle, at, style, color=shade)
+                axis.fill_betweenx(at, *bounds, color=shade, alpha=0.2, linewidth=0)
             else:
-                draw(axis, seeds.index, middle, bounds, shade, style)
+                draw(axis, at, middle, bounds, shade, style)
         label(axis, title, x, y)
     add_legend(drawn, rows, dashes, "before noise")
     return drawn
@@ -108,8 +106,3 @@ def angles_of_units(tables: Tables, of_figure: Claims) -> plt.Figure | None:
     ]
     legend_of(drawn, kinds)
     return drawn
-
-
-def _bounds(seeds: pd.DataFrame) -> np.ndarray:
-    """The 95% intervals, of the rows of ``seeds``."""
-    return statistics.intervals_by_row(seeds.to_numpy())

@@ -161,6 +161,12 @@ def with_and_without(rows: pd.DataFrame, dashes: dict[int, str]) -> Iterator[tup
         yield rule_colour(rule), dashes[noise_steps], line
 
 
+def means_by_seed(rows: pd.DataFrame, x: str) -> tuple[pd.Index, pd.Series, np.ndarray]:
+    """The values of the column ``x``, and at each the mean over seeds of a line's ``rows``, with its 95% interval."""
+    seeds = rows.groupby([x, "seed"])["value"].mean().unstack("seed")
+    return seeds.index, seeds.mean(axis=1), statistics.intervals_by_row(seeds.to_numpy())
+
+
 def add_legend(figure: plt.Figure, rows: pd.DataFrame, dashes: dict[int, str], quiet: str = "no noise") -> None:
     """A legend of lines as `with_and_without` tells them apart; ``quiet`` is what those without noise are called."""
     noises = sorted(rows["noise_steps"].unique())
@@ -207,16 +213,15 @@ def plot_course(
         here = rows[(rows["shift"] == shift) & (rows["condition"] == condition)]
         x, lines = "inputs" if shift == OTHER else "x", list(with_and_without(here, dashes))
         for number, (shade, style, line) in enumerate(lines):
-            seeds = line.groupby([x, "seed"])["value"].mean().unstack("seed")
-            middle, bounds = seeds.mean(axis=1), statistics.intervals_by_row(seeds.to_numpy())
+            at, middle, bounds = means_by_seed(line, x)
             if shift == OTHER:  # there is no way from one to the next
                 filled, beside = "white" if style == "--" else None, 0.6 * ((number + 0.5) / len(lines) - 0.5)
-                reach, places = np.abs(bounds - middle.to_numpy()), np.arange(len(seeds)) + beside
+                reach, places = np.abs(bounds - middle.to_numpy()), np.arange(len(at)) + beside
                 axis.errorbar(places, middle, reach, fmt="o", color=shade, mfc=filled)
-                axis.set_xticks(range(len(seeds)), seeds.index)
-                axis.set_xlim(-0.5, len(seeds) - 0.5)
+                axis.set_xticks(range(len(at)), at)
+                axis.set_xlim(-0.5, len(at) - 0.5)
             else:
-                draw(axis, seeds.index, middle, bounds, shade, f"o{style}")
+                draw(axis, at, middle, bounds, shade, f"o{style}")
         if reference is not None:
             axis.axhline(reference, color="grey", linewidth=0.8)
         steps = "step"
@@ -244,15 +249,7 @@ def plot_spectra(spectra: pd.DataFrame, others: list[str]) -> plt.Figure:
     drawn, placed = panels(spectra["condition"].unique())
     for condition, axis in placed:
         for shade, style, line in with_and_without(spectra[spectra["condition"] == condition], dashes):
-            seeds = line.groupby(["component", "seed"])["value"].mean().unstack("seed")
-            draw(
-                axis,
-                seeds.index,
-                seeds.mean(axis=1),
-                statistics.intervals_by_row(seeds.to_numpy()),
-                shade,
-                style,
-            )
+            draw(axis, *means_by_seed(line, "component"), shade, style)
         label(axis, condition, "singular value, by size", "singular value")
     for axis in drawn.axes:
         axis.set_ylim(bottom=0)

@@ -7,22 +7,16 @@ A study says under [[claims]] what it claims and by which rule that is judged. I
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import pandas as pd
 from claim_figures import as_rich, figure, studies_with_claims
-from figures import Output, output_folder, script
+from figures import Output, output_folder, parser, script
 
 from metafa.reporting import claims
 
 
 @script
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", metavar="RESULTS", nargs="+", help="results of studies that claim something")
-    parser.add_argument("--output", metavar="FOLDER", type=Path, help="where to write  [default: claims/ beside them]")
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, "results of studies that claim something", "+", "claims/ beside them").parse_args()
     found, drawn = [], {}
     for tables, study in studies_with_claims(arguments.results):
         found.append(claims.judge_all(tables, study.claims).assign(study=study.name))

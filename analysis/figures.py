@@ -46,10 +46,16 @@ def parse_arguments(description: str | None) -> argparse.Namespace:
     return parser(description).parse_args()
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+ONE_RESULTS = "results, such as results/quickstart or s3://BUCKET/FOLDER"
+
+
+def parser(
+    description: str | None, results: str = ONE_RESULTS, nargs: str | None = None, default: str = "RESULTS/analysis"
+) -> argparse.ArgumentParser:
+    """What a script is told: the results that it reads, one or, by ``nargs``, several, and where it writes."""
     found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("results", metavar="RESULTS", help="results, such as results/quickstart or s3://BUCKET/FOLDER")
-    found.add_argument("--output", metavar="FOLDER", type=Path, help="where to write  [default: RESULTS/analysis]")
+    found.add_argument("results", metavar="RESULTS", nargs=nargs, help=results)
+    found.add_argument("--output", metavar="FOLDER", type=Path, help=f"where to write  [default: {default}]")
     return found
 
 

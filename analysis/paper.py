@@ -7,16 +7,14 @@ tables `trials` and `measurements` of every RESULTS and nothing else, and writes
 
 from __future__ import annotations
 
-import argparse
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 from claim_figures import studies_with_claims
-from figures import Output, output_folder, screen_table, script
+from figures import Output, output_folder, parser, screen_table, script
 from paper_figures import drawings
 from rich.table import Table
 
@@ -33,10 +31,7 @@ QUESTION = "Which of the paper's results hold here, figure by figure, in which c
 
 @script
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", metavar="RESULTS", nargs="+", help="results of studies of the paper's figures")
-    parser.add_argument("--output", metavar="FOLDER", type=Path, help="where to write  [default: paper/ beside them]")
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, "results of studies of the paper's figures", "+", "paper/ beside them").parse_args()
     studies = named(studies_with_claims(arguments.results))
     judged = [claims.judge_all(tables, study.claims).assign(study=name) for name, (tables, study) in studies.items()]
     table = claims.in_order(pd.concat(judged, ignore_index=True))

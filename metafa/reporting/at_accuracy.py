@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-INPUTS = ["inputs", "shift", "strength"]
+from metafa.studies.data import Inputs
+
+INPUTS = list(Inputs._fields)
 
 
 def values_at(rows: pd.DataFrame, accuracies: pd.DataFrame, level: float, networks: list[str]) -> pd.DataFrame:

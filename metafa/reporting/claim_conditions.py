@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from metafa.reporting.conditions import RATE, Tables
-from metafa.reporting.trial_table import is_list
 from metafa.studies import compared
 from metafa.studies.claims import ClaimSettings
 from metafa.studies.data import BATCH, DATASETS, TASK_DISTRIBUTIONS
@@ -16,24 +16,13 @@ from metafa.studies.metrics import is_of
 IMAGES = "images"  # what the settings of later phases are called that are about these
 
 
-def flats_of(tables: Tables) -> tuple[list[str], list[compared.Flat]]:
-    """The trials that ended, and the settings of each that `compared` goes by."""
-    ended = tables.ended
-    names = [name for name in ended if "." in name or name in ("seed", "seeds", compared.PHASES)]
-    found = [
-        compared.flat_of(
-            {name: list(one) if is_list(one) else None if pd.isna(one) else one for name, one in row.items()}
-        )
-        for row in ended[names].to_dict("records")
-    ]
-    return ended["trial_id"].tolist(), found
-
-
-def settings_of(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, keys: pd.DataFrame) -> list[dict[str, Any]]:
-    """The settings that may matter to each condition of ``keys``: of rates side by side its own, and of phases after
-    the claim's those alone that say what is measured in it, or, as `IMAGES`, which images the network is made for."""
-    flats = dict(zip(*flats_of(tables), strict=True))
-    found = [dict(flats[trial_id]) for trial_id in trials_of(rows, keys)]
+def settings_of(
+    rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, keys: pd.DataFrame, trials: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The settings that may matter to each condition of ``keys``, that of one of ``trials`` each: of rates side by side
+    its own, and of phases after the claim's those alone that say what is measured in it, or, as `IMAGES`, which images
+    the network is made for."""
+    found = [dict(tables.flats[trial_id]) for trial_id in trials]
     rates = keys[RATE] if RATE in keys else [None] * len(found)
     of_copies, of_tasks = is_of(claim.metric, "dataset", "datasets"), is_of(claim.metric, "tasks", "readout")
     says = {*tables.phases_of("whole_datasets")} if of_copies else {*tables.evaluations} if of_tasks else set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from metafa.errors import ResultsError
 from metafa.reporting import at_accuracy, grids, statistics
 from metafa.reporting.appearance import in_words
-from metafa.reporting.claim_conditions import flats_of, settings_of, trials_of
+from metafa.reporting.claim_conditions import settings_of, trials_of
 from metafa.reporting.conditions import NOISE, ORDER, RATE, RULE, Tables
 from metafa.studies import compared
 from metafa.studies.claims import ClaimSettings, chosen_inputs
@@ -19,7 +19,6 @@ from metafa.studies.data import Inputs
 from metafa.studies.paper import FIGURES
 from metafa.studies.settings import as_text
 
-VERDICTS = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "undecided": ("is undecided", "are undecided")}
 SEED = ["trial_id", "seed", "learning_rate"]
 
 
@@ -52,7 +51,7 @@ def in_a_sentence(judged: pd.DataFrame) -> str:
     """In how many comparisons the claims hold, fail, or are undecided, and what the first comes to."""
     rows = pd.concat([grid.rows for grid in grids.of_claims(judged)])
     counts, number = rows["verdict"].value_counts(), len(rows)
-    words = {name: (few, many)[int(counts[name] > 1)] for name, (few, many) in VERDICTS.items() if name in counts}
+    words = {name: (few, many)[int(counts[name] > 1)] for name, (few, many) in grids.VERDICTS.items() if name in counts}
     told = ", ".join(f"{counts[name]} {word}" for name, word in words.items())
     of = f"Of {number} comparison{'s' * (number > 1)} {told}"
     known = rows[rows["difference_low"].notna()]
@@ -127,9 +126,10 @@ def judge(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables) -> pd.DataFr
     starts = starts.reindex(values.index)
     keys = values.index.to_frame(index=False)
     by_backprop = tables.without_noise(keys, keys.assign(**{RULE: "backprop"}))
-    settings = settings_of(rows, claim, tables, keys)
+    trials = trials_of(rows, keys)
+    settings = settings_of(rows, claim, tables, keys, trials)
     found = []
-    for pair in _pairs(rows, claim, tables, values.index):
+    for pair in _pairs(trials, claim, tables, keys):
         row, with_noise = pair.row, values.iloc[pair.row]
         if pair.against is not None:
             against = values.iloc[pair.against]
@@ -181,14 +181,15 @@ class _Pair(NamedTuple):
     told_by: list[str]
 
 
-def _pairs(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, index: pd.MultiIndex) -> Iterator[_Pair]:
-    """What a claim compares of conditions, whose keys are the ``index``, as far as it is measured yet."""
-    keys, others = index.to_frame(index=False), tables.others
+def _pairs(trials: Sequence[str], claim: ClaimSettings, tables: Tables, keys: pd.DataFrame) -> Iterator[_Pair]:
+    """What a claim compares of the conditions of ``keys``, each that of one of ``trials``, as far as it is measured
+    yet."""
+    others = tables.others
     ordered = keys.sort_values([*others, NOISE], kind="stable").index
     if claim.against is not None:
-        yield from _pairs_bysettings(rows, claim, tables, keys, ordered)
+        yield from _pairs_by_settings(trials, claim, tables, keys, ordered)
         return
-    chosen = _chosen(rows, claim, tables, keys) if claim.where else set(ordered)
+    chosen = _chosen(trials, claim, tables) if claim.where else set(ordered)
     quiet = tables.without_noise(keys)
     asks_for_none = bool(claim.where) and any(
         claim.where.get(f"{phase}.steps") == 0 for phase in tables.phases_of("noise")
@@ -204,24 +205,23 @@ def _pairs(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, index: pd.M
             yield _Pair(row, against, f"{told} against {words[claim.compare]}", others)
 
 
-def _chosen(rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, keys: pd.DataFrame) -> set[int]:
-    """The numbers of the rows of ``keys`` that have what a claim says in `where`."""
-    trial_ids, flats = flats_of(tables)
-    wanted = {trial_ids[number] for number in compared.subjects(claim, flats)}
-    return {row for row, trial_id in enumerate(trials_of(rows, keys)) if trial_id in wanted}
+def _chosen(trials: Sequence[str], claim: ClaimSettings, tables: Tables) -> set[int]:
+    """The numbers of those of ``trials`` that have what a claim says in `where`."""
+    trial_ids = list(tables.flats)
+    wanted = {trial_ids[number] for number in compared.subjects(claim, list(tables.flats.values()))}
+    return {row for row, trial_id in enumerate(trials) if trial_id in wanted}
 
 
-def _pairs_bysettings(
-    rows: pd.DataFrame, claim: ClaimSettings, tables: Tables, keys: pd.DataFrame, ordered: pd.Index
+def _pairs_by_settings(
+    trials: Sequence[str], claim: ClaimSettings, tables: Tables, keys: pd.DataFrame, ordered: pd.Index
 ) -> Iterator[_Pair]:
     """As `_pairs`, of a claim that says `against` what it compares. Raises `ResultsError` where several conditions
     match."""
     assert claim.against is not None
-    trial_ids, flats = flats_of(tables)
+    trial_ids, flats = list(tables.flats), list(tables.flats.values())
     numbers = {trial_id: number for number, trial_id in enumerate(trial_ids)}
     partners = compared.partners(claim, flats)
     rates = keys[RATE].tolist() if RATE in keys else [None] * len(keys)
-    trials = trials_of(rows, keys)
     places = {place: row for row, place in enumerate(zip(trials, rates, strict=True))}
     names = list(claim.against)
     orders = {ORDER, NOISE} if compared.PHASES in names else set()

@@ -19,6 +19,7 @@ from metafa.results import addresses, damage, tables
 from metafa.results.columns import MEASUREMENTS
 from metafa.results.statuses import ANALYSED
 from metafa.results.store import Store
+from metafa.studies import compared
 from metafa.studies.phase_settings import PhaseSettings, learning_rates_of
 from metafa.studies.phases import PHASES
 from metafa.studies.settings import NUMERICS
@@ -69,6 +70,18 @@ class Tables:
             return list(graphlib.TopologicalSorter(before).static_order())
         except graphlib.CycleError:
             return list(before)
+
+    @cached_property
+    def flats(self) -> dict[str, compared.Flat]:
+        """The settings of each trial that ended, by its id, as claims compare them."""
+        names = [name for name in self.ended if "." in name or name in ("seed", "seeds", compared.PHASES)]
+        found = (
+            compared.flat_of(
+                {name: list(one) if is_list(one) else None if pd.isna(one) else one for name, one in row.items()}
+            )
+            for row in self.ended[names].to_dict("records")
+        )
+        return dict(zip(self.ended["trial_id"], found, strict=True))
 
     def phases_of(self, kind: str) -> list[str]:
         """The phases of a kind, such as ``evaluate``, in their order."""

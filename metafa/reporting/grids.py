@@ -12,7 +12,9 @@ import pandas as pd
 
 from metafa.reporting.appearance import value
 
-WORDS = {"holds": "holds", "fails": "fails", "undecided": "is undecided"}  # in the order in which they are told
+VERDICTS = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "undecided": ("is undecided", "are undecided")}
+"""What is said of one that has a verdict, and of several, in the order in which they are told."""
+WORDS = {name: of_one for name, (of_one, _) in VERDICTS.items()}
 OUTCOMES = {
     frozenset({"holds"}): ("holds in every condition", "hold in every condition"),
     frozenset(WORDS): ("holds in some conditions", "hold in some conditions"),

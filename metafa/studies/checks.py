@@ -162,11 +162,6 @@ def check_claim(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, exampl
     check_comparison(mistakes, path, claim, examples)
     _check_inputs(mistakes, path, claim, examples)
     _check_layer(mistakes, path, claim, examples)
-    if claim.step == "mean" and any(
-        phase.converges for one in examples for phase in one.phases if phase.name == claim.phase
-    ):
-        sentence = "a phase that ends when its networks have converged has no common span; leave `step` out"
-        mistakes.add((*path, "step"), sentence)
     if claim.at_accuracy is not None:
         _check_accuracy(mistakes, (*path, "at_accuracy"), claim, examples)
     rules = {one.network.rule for one in examples}

@@ -24,6 +24,11 @@ def check_comparison(
     if claim.at_accuracy is not None and claim.metric == "accuracy":
         sentence = "networks of the same accuracy do not differ in it; name another `metric`"
         mistakes.add((*path, "at_accuracy"), sentence)
+    if claim.step == "mean" and any(
+        phase.converges for one in examples for phase in one.phases if phase.name == claim.phase
+    ):
+        sentence = "a phase that ends when its networks have converged has no common span; leave `step` out"
+        mistakes.add((*path, "step"), sentence)
     if not any(measured_once(one, claim.phase, claim.metric) for one in examples):
         return
     once = f"{claim.phase} measures {claim.metric} at one moment alone"
