@@ -24,6 +24,7 @@ from metafa.reporting.report import page
 from metafa.reporting.sections import Image
 from metafa.results.statuses import ANALYSED
 from metafa.running import bundled
+from metafa.studies.claims import ClaimSettings
 from metafa.studies.study import Study
 
 QUESTION = "Which of the paper's results hold here, figure by figure, in which conditions, and by how much?"
@@ -33,7 +34,11 @@ QUESTION = "Which of the paper's results hold here, figure by figure, in which c
 def main() -> None:
     arguments = parser(__doc__, "results of studies of the paper's figures", "+", "paper/ beside them").parse_args()
     studies = named(studies_with_claims(arguments.results))
-    judged = [claims.judge_all(tables, study.claims).assign(study=name) for name, (tables, study) in studies.items()]
+    judged, waiting = [], []
+    for name, (tables, study) in studies.items():
+        rows, others = claims.judge_measured(tables, study.claims)
+        judged.append(rows.assign(study=name))
+        waiting += others
     table = claims.in_order(pd.concat(judged, ignore_index=True))
     tables, _ = next(iter(studies.values()))
     output = Output(arguments.output, output_folder(tables).parents[1] / "paper")
@@ -41,7 +46,7 @@ def main() -> None:
     images = drawn(output, studies)
     sections = [
         replace(section, images=tuple(images[section.id]))
-        for section in claim_sections.sections(table, not_judged(table))
+        for section in claim_sections.sections(table, not_judged(table, waiting), every_figure=True)
     ]
     remarks = [
         f"{name}: {remark}"
@@ -75,23 +80,26 @@ def drawn(output: Output, studies: dict[str, tuple[Tables, Study]]) -> dict[str,
     for name, (tables, study) in studies.items():
         for figure in dict.fromkeys(claim.figure or "" for claim in study.claims):
             of_figure = [claim for claim in study.claims if (claim.figure or "") == figure]
+            of_figure = [claim for claim in of_figure if len(claims.of_claim(tables, claim))]
             section = claim_sections.id_of(figure)
-            for drawing, plot in drawings(tables, of_figure, figure):
+            for drawing, plot in drawings(tables, of_figure, figure) if of_figure else ():
                 svg = output.figure(f"{section.replace('-', '_')}_{name}_{drawing.name}", plot)
                 found[section].append(Image(f"{drawing.title}, of {name}", svg))
     return found
 
 
-def not_judged(judged: pd.DataFrame) -> dict[str, list[str]]:
-    """By figure, the claims of the studies that come with metafa that these results do not judge, each with the
-    command that does."""
-    present, found = set(zip(judged["figure"], judged["statement"], strict=True)), defaultdict(list)
+def not_judged(judged: pd.DataFrame, waiting: list[tuple[ClaimSettings, str]]) -> claim_sections.NotJudged:
+    """By figure, the claims that these results do not judge: those ``waiting`` for more of them, each with why, and
+    those of the studies that come with metafa, each with the command that measures it."""
+    found = defaultdict(list, claim_sections.of_figures(waiting))
+    present = set(zip(judged["figure"], judged["statement"], strict=True))
+    present |= {(claim.figure or "", claim.statement) for claim, _ in waiting}
     for name, path in bundled.study_files().items():
         for claim in tomllib.loads(path.read_text("utf-8")).get("claims", []) if name.startswith("paper/") else []:
             key = claim.get("figure", ""), claim["statement"]
             if all(key) and key not in present:
                 present.add(key)
-                found[key[0]].append(f"{key[1]} (`metafa run {name}` measures it)")
+                found[key[0]].append((key[1], f"not among these results; `metafa run {name}` measures it"))
     return found
 
 

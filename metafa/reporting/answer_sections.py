@@ -51,10 +51,10 @@ def claims_sections(study: Study, tables: Tables) -> list[Section]:
     if not study.claims:
         return []
     try:
-        judged = claims.judge_all(tables, study.claims)
+        judged, not_judged = claims.judge_measured(tables, study.claims)
     except ResultsError as error:
         return [Section("claims", "Claims", warnings=(str(error),))]
-    first, *rest = claim_sections.sections(judged)
+    first, *rest = claim_sections.sections(judged, claim_sections.of_figures(not_judged))
     return [replace(first, answer=claims.in_a_sentence(judged)), *rest]
 
 

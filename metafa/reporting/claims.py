@@ -25,17 +25,29 @@ SEED = ["trial_id", "seed", "learning_rate"]
 def judge_all(tables: Tables, claims: list[ClaimSettings]) -> pd.DataFrame:
     """One row a claim and condition, as `judge` has them, ordered by `in_order`. Raises `ResultsError` where what is
     claimed about was not measured, or not yet."""
-    found = []
+    judged, not_judged = judge_measured(tables, claims)
+    for claim, why in not_judged:
+        raise ResultsError(f"{tables.store.address}: {claim.name}: {why}")
+    return judged
+
+
+def judge_measured(tables: Tables, claims: list[ClaimSettings]) -> tuple[pd.DataFrame, list[tuple[ClaimSettings, str]]]:
+    """The rows of `judge_all` for the claims that can be judged from what was measured until now, and the other claims,
+    each with why it cannot. Raises `ResultsError` where none can."""
+    found, not_judged = [], []
     for claim in claims:
-        where = f"{tables.store.address}: {claim.name}"
         rows = of_claim(tables, claim)
-        if rows.empty:
-            raise ResultsError(f"{where}: no {claim.metric!r} in phase {claim.phase!r}")
-        judged = judge(rows, claim, tables)
-        if judged.empty:
-            raise ResultsError(f"{where}: not all of the trials that it compares are done")
-        found.append(judged)
-    return in_order(pd.concat(found, ignore_index=True))
+        judged = judge(rows, claim, tables) if len(rows) else rows
+        if len(judged):
+            found.append(judged)
+        elif rows.empty:
+            not_judged.append((claim, f"no {claim.metric!r} in phase {claim.phase!r}"))
+        else:
+            not_judged.append((claim, "not all of the trials that it compares are done"))
+    if not found:
+        claim, why = not_judged[0]
+        raise ResultsError(f"{tables.store.address}: {claim.name}: {why}")
+    return in_order(pd.concat(found, ignore_index=True)), not_judged
 
 
 def in_order(judged: pd.DataFrame) -> pd.DataFrame:

@@ -67,11 +67,12 @@ def objectives_of(study: Study, settings: TrialSettings, rows: Sequence[Mapping[
 
 def final_measurement(settings: TrialSettings, rows: Sequence[Mapping[str, Any]]) -> tuple[str, float] | None:
     """The metric that a trial comes to, and its `measurement`: the meta-loss or, where none was measured, the accuracy
-    on the test images of the dataset that was trained on; of the phase that measured it last."""
+    on the test images of the dataset that was trained on or, where there is none, the meta-loss of whole datasets; of
+    the phase that measured it last."""
     tested = settings.datasets()
     trained = [phase.name for phase in settings.phases if phase.trains and phase.name in tested]
-    for metric in ("meta_loss", "accuracy"):
-        phases = [row["phase"] for row in rows if row["metric"] == metric and _named(row)]
+    for metric in ("meta_loss", "accuracy", "whole_dataset_meta_loss"):
+        phases = [row["phase"] for row in rows if row["metric"] == metric and row["inputs"] != BATCH.inputs]
         if metric == "accuracy":  # images changed by a shift, or of another dataset, say nothing of what was learned
             phases = [name for name in phases if name in trained]
         if phases and (value := measurement(rows, f"{phases[-1]}.{metric}")) is not None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import synthetic_results
 from scipy import stats
@@ -22,6 +24,7 @@ from synthetic_results import results_of
 
 from metafa.reporting import conditions, report
 from metafa.results import addresses, preparation
+from metafa.results.parts import encode
 from metafa.studies.paper import FIGURES
 from metafa.studies.trial import Trial
 
@@ -116,6 +119,28 @@ def test_the_report_of_a_study_has_the_same_sections(made: Path) -> None:
     words = words_of(page)
     assert "t-test p" in words
     assert "holds in 3 of 4 conditions" in words
+
+
+def test_claims_that_cannot_be_judged_yet_stand_beside_those_that_can(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the page and in the report; what lacks is the measurements of data, and so of two claims of three."""
+    parts = made / "measurements"
+    for path in parts.glob("*.parquet"):
+        rows = pq.read_table(path)
+        path.write_bytes(encode(rows.filter(pc.equal(rows["phase"], "noise"))))
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["paper.py", str(made), "--output", str(out)])
+    monkeypatch.syspath_prepend(str(synthetic_results.ANALYSIS))
+    importlib.import_module("paper").main()
+    waits = "not judged yet: no 'accuracy' in phase 'supervised'"
+    for page in ((out / "paper.html").read_text("utf-8"), report.render(addresses.at(made))):
+        figure_1, figure_2 = (words_of(part) for part in re.split("<h2>", page)[1:3])
+        assert "holds in 3 of 4 conditions" in figure_1
+        assert waits in figure_2
+        own = next(words_of(part) for part in re.split("<h2>", page) if part.startswith("metafa"))
+        assert re.search(rf"mine\s+{waits}", own)
+    assert pd.read_csv(out / "claims.csv")["figure"].tolist() == ["figure_1"] * 8
 
 
 def test_too_few_networks_for_wilcoxons_test_are_said(tmp_path: Path) -> None:

@@ -107,3 +107,19 @@ def test_what_a_trial_comes_to_is_of_all_its_task_distributions() -> None:
         for seed in (0, 1)
     ]
     assert measured.final_measurement(settings, rows) == ("meta_loss", pytest.approx(2.5))
+
+
+def test_what_a_trial_comes_to_that_ends_with_whole_datasets_is_their_meta_loss() -> None:
+    """It is of all of them together, and so has no inputs of its own."""
+    whole = {"phase": "whole_datasets", "datasets": ["mnist10k", "fashion-mnist"], "steps": 5}
+    (settings,) = study.parse(study_with({"seeds": 2, "phases": [whole]})).examples
+    rows = [
+        dict(phase="whole_datasets", metric=metric, step=0, inputs=inputs, value=value + seed)
+        for metric, inputs, value in (
+            ("whole_dataset_meta_loss", None, 3.0),
+            ("whole_dataset_accuracy", "mnist10k", 0.5),
+            ("whole_dataset_accuracy", "fashion-mnist", 0.5),
+        )
+        for seed in (0, 1)
+    ]
+    assert measured.final_measurement(settings, rows) == ("whole_dataset_meta_loss", pytest.approx(3.5))
