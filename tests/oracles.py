@@ -138,3 +138,9 @@ def activation_of(network: Network) -> str:
     """The hidden units' activation function."""
     (name,) = {layer.name for layer in network.layers if isinstance(layer, Activation)}
     return name
+
+
+def images_of(pixels: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Images ``[image, channel, row, column]``, as torch has them, of their pixels."""
+    rows, columns, *channels = shape
+    return pixels.view(-1, rows, columns, *(channels or [1])).permute(0, 3, 1, 2)

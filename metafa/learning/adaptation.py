@@ -121,16 +121,17 @@ def prepare(network: Network, rule: Rule, episodes: Episodes, base: Tensor | Non
     targets = (labels.unsqueeze(-2) == ways).to(episodes.images.dtype).mT
     support = episodes.support.shape[-1]
     places = (slice(None, support), slice(support, None))
+    layers = tuple(layer.in_adaptation() for layer in network.layers)
     if has_dual(network, rule):
         duals = _duals(network, episodes, indices, base, places)
         sets = [
-            AdaptationSet((dual, *network.layers[1:]), None, targets[:, place])
+            AdaptationSet((dual, *layers[1:]), None, targets[:, place])
             for dual, place in zip(duals, places, strict=True)
         ]
         start = Adapted(({}, *network.parameters[1:]), network.feedback)
     else:
         images = gathered(episodes.images, indices).flatten(0, 1)
-        sets = [AdaptationSet(network.layers, images[:, place], targets[:, place]) for place in places]
+        sets = [AdaptationSet(layers, images[:, place], targets[:, place]) for place in places]
         start = Adapted(network.parameters, network.feedback)
     return PreparedTasks(sets[0], sets[1], start, network.loss)
 

@@ -76,7 +76,8 @@ def errors(rule: Rule, batch: Pass, output_error: Tensor) -> Errors:
         found[-1] = output_error
         for place, matrix in zip(networks.carried(layers), feedback, strict=True):
             if place > batch.lowest:
-                _down(batch, found, place - 1, times(output_error, matrix))
+                sent = times(output_error, matrix)
+                _down(batch, found, place - 1, sent.unflatten(-1, layers[place].shape))
         return found
     error, place = output_error, len(layers) - 1
     while True:
@@ -147,21 +148,46 @@ def layer_gradients(network: Network, layers: Sequence[Layer], made: Signals) ->
     )
 
 
-def alignment_pairs(rule: Rule, network: Network) -> list[tuple[Tensor, Tensor]]:
-    """For each layer that errors are carried through, the forward path and the feedback that the alignment angle is
-    between.
+def alignment_pairs(rule: Rule, network: Network) -> list[tuple[int, Tensor, Tensor]]:
+    """For layers that errors are carried through, the layer's number, of those with weights, and the forward path and
+    the feedback that the alignment angle is between, as matrices ``[replica, out, in]``, as `outgoing` makes them of
+    kernels.
 
     That is W and its carrier, but for a rule whose carrier is W itself, where it is W and B; under direct feedback the
-    product of all weights from that layer up, W_L ... W_l, and B; and nothing for a rule that has no carriers.
+    product of all weights from that layer up, W_L ... W_l, and B, of layers with nothing but linear layers above; and
+    nothing for a rule that has no carriers.
     """
     if rule.signals is not None:
         return []
-    upper = network.carried_weights
+    upper, sent_by = network.carried_weights, network.feedback
+    numbers = range(2, 2 + len(upper))
     if rule.route == "direct":
         paths = [*upper[-1:]]
         for weights in reversed(upper[:-1]):
+            if weights.dim() > 3:
+                break
             paths.append(paths[-1] @ weights)
-        return list(zip(reversed(paths), network.feedback, strict=True))
-    if not rule.reads_feedback:
-        return list(zip(upper, network.feedback, strict=True))
-    return [(w, carrier(rule, w, b)) for w, b in zip(upper, network.feedback, strict=True)]
+        first = len(upper) - len(paths)
+        return list(zip(numbers[first:], reversed(paths), sent_by[first:], strict=True))
+    if rule.reads_feedback:
+        sent_by = tuple(carrier(rule, w, b) for w, b in zip(upper, sent_by, strict=True))
+    return [(number, outgoing(w), outgoing(b)) for number, w, b in zip(numbers, upper, sent_by, strict=True)]
+
+
+def outgoing(weight: Tensor) -> Float[Tensor, "replica out in"]:
+    """A weight as a matrix with a column for each unit, or each channel, that sends into the layer: of a kernel
+    ``[replica, filter, channel, row, column]``, all that a channel sends by."""
+    return weight if weight.dim() == 3 else weight.movedim(2, -1).flatten(1, -2)
+
+
+def of_outgoing(matrix: Tensor, weight: Tensor) -> Tensor:
+    """What `outgoing` has made of a weight, in the shape of ``weight``."""
+    if weight.dim() == 3:
+        return matrix
+    return matrix.unflatten(1, (weight.shape[1], *weight.shape[3:])).movedim(-1, 2)
+
+
+def incoming(weight: Tensor) -> Float[Tensor, "replica out in"]:
+    """A weight as a matrix with a row for each unit, or each filter, of the layer: of a kernel ``[replica, filter,
+    channel x row x column]``."""
+    return weight.flatten(2)

@@ -61,10 +61,60 @@ ACTIVATIONS: dict[str, Activation] = {
 
 NORMALIZATIONS: dict[str, Reference | None] = {
     "none": None,
-    "batch": "metafa.learning.layers.normalization:BatchNormalization",  # Ioffe and Szegedy 2015
+    "batch": "metafa.learning.layers.normalization:batch",  # Ioffe and Szegedy 2015
+    "group": "metafa.learning.layers.normalization:group",  # Wu and He 2018
 }
-"""What stands between a hidden layer and its activation function: from its units to a layer; None where nothing does.
-"""
+"""What stands between a hidden layer and its activation function: from its units or channels, rows and columns of its
+feature maps, whether scales are drawn at random, and groups, to a layer; None where nothing does."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An architecture.
+
+    layers: from `architectures.Sizes` to layers.
+    description: what it is, for the documentation.
+    convolutions: how many it has, of `filters` each, one after the other; it takes images as pictures then. With 0 it
+        takes pixels as they come, and has `hidden` layers of units.
+    normalization: what it has where a study says nothing, a row of `NORMALIZATIONS`.
+    shrinks: how many rows and columns of an image come to one of the maps that its readout sees, so that an image has
+        as many at least; None where the readout sees the mean of each map.
+    source: where it comes from.
+    """
+
+    layers: Reference
+    description: str
+    convolutions: int = 0
+    normalization: str = "none"
+    shrinks: int | None = None
+    source: str = ""
+
+    def readout_inputs(self, filters: int, shape: tuple[int, ...]) -> int:
+        """What the readout sees, of an architecture with convolutions, and of images of that shape."""
+        by = self.shrinks
+        return filters if by is None else filters * (shape[0] // by) * (shape[1] // by)
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "mlp": Architecture("metafa.learning.architectures:mlp", "a perceptron with the `hidden` layers"),
+    "omniglot-cnn": Architecture(
+        "metafa.learning.architectures:omniglot_cnn",
+        "four blocks of a 3 x 3 convolution of stride 2, a normalization and the activation function, then the mean of "
+        "each feature map and a linear readout",
+        convolutions=4,
+        normalization="batch",
+        source="learn2learn's OmniglotCNN; Finn, Abbeel and Levine 2017",
+    ),
+    "cnn4": Architecture(
+        "metafa.learning.architectures:cnn4",
+        "four blocks of a 3 x 3 convolution, a normalization, the activation function and 2 x 2 max-pooling, then a "
+        "linear readout",
+        convolutions=4,
+        normalization="batch",
+        shrinks=16,
+        source="learn2learn's CNN4; Ravi and Larochelle 2017",
+    ),
+}
 
 
 LOSSES: dict[str, Reference] = {

@@ -109,16 +109,18 @@ def carried(layers: Sequence[Layer]) -> tuple[int, ...]:
     return tuple(i for i, layer in enumerate(layers) if layer.carried and i > lowest)
 
 
-def perceptron(sizes: Sequence[int], activation: str = "relu", normalization: str = "none") -> tuple[Layer, ...]:
+def perceptron(
+    sizes: Sequence[int], activation: str = "relu", normalization: str = "none", groups: int = 1
+) -> tuple[Layer, ...]:
     """The layers of a perceptron with ``sizes`` = inputs, hidden layers ..., outputs units; with ``normalization``, a
     row of `NORMALIZATIONS`, between each hidden layer and its activation function."""
     gain, normalized = ACTIVATIONS[activation].gain, NORMALIZATIONS[normalization]
     layers: list[Layer] = []
     for number in range(1, len(sizes)):
         if number > 1 and normalized is not None:
-            layers.append(resolved(normalized)(sizes[number - 1]))
+            layers.append(resolved(normalized)(sizes[number - 1], groups=groups))
         if number > 1:
-            layers.append(Activation(activation, sizes[number - 1]))
+            layers.append(Activation(activation, (sizes[number - 1],)))
         layers.append(Linear(sizes[number - 1], sizes[number], gain, units_first=number > 1))
     return tuple(layers)
 
@@ -163,9 +165,11 @@ def forward_through(layers: Sequence[Layer], parameters: Sequence[Parameters], x
 
 
 def features(network: Network, activity: Activity) -> tuple[Float[Tensor, "replica image unit"], ...]:
-    """The outputs of each activation function, those of the first hidden layer first."""
+    """The outputs of each activation function, those of the first hidden layer first. A channel of feature maps is a
+    unit, and each of its places an image."""
     layers = zip(network.layers, activity.caches, strict=True)
-    return tuple(cache for layer, cache in layers if isinstance(layer, Activation))  # which keeps its outputs
+    kept = [cache for layer, cache in layers if isinstance(layer, Activation)]  # which keeps its outputs
+    return tuple(outputs.movedim(2, -1).flatten(1, -2) for outputs in kept)
 
 
 def forward(network: Network, inputs: Float[Tensor, "replica image pixel"], training: bool = False) -> Activity:

@@ -92,8 +92,9 @@ def exact(problem: OuterProblem) -> OuterGradient:
         assert error is not None
         by_adapted = tasks.query.layers[place].derivatives(error, made.caches[place])
         for name, tensor in adapted.parameters[place].items():
-            outputs.append(per_episode(tensor, len(error)))
-            by_outputs.append(by_adapted[name])
+            if name in by_adapted:
+                outputs.append(per_episode(tensor, len(error)))
+                by_outputs.append(by_adapted[name])
     rates = [inner.learning_rates] if inner.learning_rates.requires_grad else []
     leaves = [tensor for _, _, by_name in live for tensor in by_name.values()]
     # with no inner step the support set plays no part

@@ -10,10 +10,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from metafa.learning import controls, feedback, meta, networks, noise
+from metafa.learning import architectures, controls, feedback, meta, networks, noise
+from metafa.learning.architectures import Sizes
 from metafa.learning.controls import Control
 from metafa.learning.episodes import Episodes, Source
 from metafa.learning.feedback import FeedbackConfig
+from metafa.learning.layers.base import Layer
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.rules import RULES, Rule
 from metafa.learning.streams import Streams
@@ -73,9 +75,7 @@ class TrialRun:
         self.recorder = Recorder(seeds, rate_of_each, settings.divergence_bound, device)
         self.rule = RULES[settings.network.rule]
         pixels = next(iter(settings.pixels.values()))
-        sizes = [pixels, *settings.network.hidden, settings.outputs]
-        layers = networks.perceptron(sizes, settings.network.activation, settings.network.normalization)
-        network = networks.initialise(layers, self.streams)
+        network = networks.initialise(layers_of(settings), self.streams)
         self.network = feedback.initialise(network, self.rule, self.feedback(), self.streams)
         self.learned_rates: Tensor | None = None
         self._watch, self._phases_done = watch, 0.0
@@ -252,6 +252,23 @@ class TrialRun:
 def noise_of(phase: NoisePhase, shape: tuple[int, ...]) -> noise.Noise:
     """The distribution that a noise phase draws its inputs and labels from; of pictures, those of that ``shape``."""
     return noise.Noise(phase.inputs, phase.mean, phase.standard_deviation, phase.labels, shape, phase.dataset or "")
+
+
+def layers_of(settings: TrialSettings) -> tuple[Layer, ...]:
+    """The layers of a trial's network."""
+    network = settings.network
+    return architectures.layers(
+        network.architecture,
+        Sizes(
+            settings.image_shape,
+            settings.outputs,
+            tuple(network.hidden),
+            network.filters,
+            network.activation,
+            network.normalization,
+            network.groups,
+        ),
+    )
 
 
 def rates_of(value: float | list[float]) -> tuple[float, ...]:

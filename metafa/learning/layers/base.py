@@ -39,12 +39,21 @@ class Layer:
     inputs: int
     outputs: int
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """An image's shape to it: of a vector, or of feature maps, channel, row, column."""
+        return (self.inputs,)
+
     def initialise(self, draw: Draw) -> Parameters:
         """The parameters at the start."""
         return {}
 
     def in_training(self) -> Layer:
         """The form of it that a network has in the forward pass of a training step."""
+        return self
+
+    def in_adaptation(self) -> Layer:
+        """The form of it that a network has where it adapts to tasks, and on their query sets."""
         return self
 
     def forward(self, own: Parameters, x: Any) -> tuple[Tensor, Cache]:
@@ -86,8 +95,15 @@ class Layer:
 
     # of layers that are carried: feedback, and the weight mirror
 
-    gain: float
-    """The variance of initial weights, times the number of inputs of a unit; feedback has it as well."""
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Of the weight of one network: ``(out, in)`` of a linear layer."""
+        return self.outputs, self.inputs
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of initial weights; feedback has it as well."""
+        raise NotImplementedError
 
     def answer(self, weight: Tensor, noise: Tensor) -> Tensor:
         """The outputs of noise; biases are silent."""
@@ -101,8 +117,8 @@ class Layer:
 
     def live(self, own: Parameters) -> tuple[Layer, Parameters, Parameters]:
         """The layer and its parameters for autograd to follow, and by name the tensors to differentiate by."""
-        leaves = {name: tensor.detach().requires_grad_() for name, tensor in own.items()}
-        return self, leaves, leaves
+        leaves = {name: own[name].detach().requires_grad_() for name in own if name not in self.statistics}
+        return self, {**own, **leaves}, leaves
 
     def derivatives(self, error: Tensor, cache: Cache) -> Parameters:
         """The derivative of the loss by the parameters as they have adapted, of each episode."""
@@ -115,7 +131,14 @@ class Layer:
 
     def displacement(self, start: Parameters, own: Parameters) -> Parameters:
         """The network's parameters ``start`` less the mean over episodes of what they have become."""
-        return {name: old - own[name].unflatten(0, (len(old), -1)).mean(1) for name, old in start.items()}
+        moved = {name: old for name, old in start.items() if name not in self.statistics}
+        return {name: old - own[name].unflatten(0, (len(old), -1)).mean(1) for name, old in moved.items()}
+
+
+def of_deviation(draw: Draw, shape: Sequence[int], deviation: float, distribution: str) -> Tensor:
+    """Initial weights of mean 0 from a ``normal`` or a ``uniform`` distribution."""
+    normal = draw(*shape)
+    return normal * deviation if distribution == "normal" else (2 * torch.special.ndtr(normal) - 1) * 3**0.5 * deviation
 
 
 def per_episode(tensors: Tensor, episodes: int) -> Tensor:
@@ -127,6 +150,17 @@ def per_episode(tensors: Tensor, episodes: int) -> Tensor:
 def folded(tensor: Tensor, networks: int) -> Tensor:
     """All images of a network, which may have several batches of them, in one axis."""
     return tensor if tensor.shape[0] == networks else tensor.unflatten(0, (networks, -1)).flatten(1, 2)
+
+
+def packed(maps: Tensor) -> Tensor:
+    """Feature maps ``[batch, image, channel, row, column]`` as a grouped convolution has them, the channels of all
+    batches beside each other: ``[image, batch x channel, row, column]``."""
+    return maps.transpose(0, 1).flatten(1, 2)
+
+
+def unpacked(maps: Tensor, batches: int) -> Tensor:
+    """What `packed` has packed."""
+    return maps.unflatten(1, (batches, -1)).transpose(0, 1)
 
 
 def flat(parameters: Sequence[Parameters]) -> tuple[Tensor, ...]:
