@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -31,11 +31,13 @@ class AdaptationSet:
     layers: the network's layers, the first one in its dual form where that serves.
     inputs: the images; None where they are in the first layer.
     targets: one-hot labels, over all outputs of the network.
+    support: of a query set, the support set, where a layer needs what it makes of that.
     """
 
     layers: tuple[Layer, ...]
     inputs: Float[Tensor, "episode image _pixel"] | None
     targets: Float[Tensor, "episode image way"]
+    support: AdaptationSet | None = None
 
 
 class Adapted(NamedTuple):
@@ -101,7 +103,12 @@ def gathered(source: Float[Tensor, "_all pixel"], indices: Int[Tensor, "*shape"]
 
 def has_dual(network: Network, rule: Rule) -> bool:
     """Whether the first layer takes its dual form in the inner loop."""
-    return rule.fixed_inputs and network.layers[0].has_dual
+    return rule.fixed_inputs and network.layers[0].has_dual and not needs_support(network)
+
+
+def needs_support(network: Network) -> bool:
+    """Whether a layer, on a query set, takes something from what it made of the support set."""
+    return any(layer.needs_support for layer in network.layers)
 
 
 def base_of_all(network: Network, source: Float[Tensor, "_all pixel"]) -> Float[Tensor, "_all replica _hidden"]:
@@ -133,7 +140,10 @@ def prepare(network: Network, rule: Rule, episodes: Episodes, base: Tensor | Non
         images = gathered(episodes.images, indices).flatten(0, 1)
         sets = [AdaptationSet(layers, images[:, place], targets[:, place]) for place in places]
         start = Adapted(network.parameters, network.feedback)
-    return PreparedTasks(sets[0], sets[1], start, network.loss)
+    support_set, query = sets
+    if needs_support(network):
+        query = replace(query, support=support_set)
+    return PreparedTasks(support_set, query, start, network.loss)
 
 
 def _duals(
@@ -218,7 +228,13 @@ def _gradient_step(
 
 def activity(images: AdaptationSet, adapted: Adapted) -> Activity:
     """The forward pass of the adapted networks on ``images`` of their tasks."""
-    return networks.forward_through(images.layers, adapted.parameters, images.inputs)
+    layers = images.layers
+    if images.support is not None:
+        kept = activity(images.support, adapted).caches
+        layers = tuple(
+            layer.on_query(cache) if layer.needs_support else layer for layer, cache in zip(layers, kept, strict=True)
+        )
+    return networks.forward_through(layers, adapted.parameters, images.inputs)
 
 
 def split(network: Network, tasks: Episodes, gathers: bool, block_bytes: int) -> Iterator[Episodes]:

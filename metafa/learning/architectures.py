@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 from metafa.learning import networks
 from metafa.learning.kinds import ARCHITECTURES, NORMALIZATIONS, resolved
@@ -25,6 +26,7 @@ class Sizes:
     filters: those of each convolution.
     activation, normalization: rows of `ACTIVATIONS` and of `NORMALIZATIONS`.
     groups: of group normalization.
+    batch_statistics: of batch normalization on a task's query set, ``transductive`` or of the ``support`` set.
     """
 
     image: tuple[int, ...]
@@ -34,6 +36,7 @@ class Sizes:
     activation: str = "relu"
     normalization: str = "none"
     groups: int = 1
+    batch_statistics: Literal["transductive", "support"] = "transductive"
 
     @property
     def maps(self) -> tuple[int, int, int]:
@@ -50,7 +53,17 @@ def layers(architecture: str, sizes: Sizes) -> tuple[Layer, ...]:
 def mlp(sizes: Sizes) -> tuple[Layer, ...]:
     """A perceptron; it takes an image's pixels as they come."""
     units = [prod(sizes.image), *sizes.hidden, sizes.ways]
-    return networks.perceptron(units, sizes.activation, sizes.normalization, sizes.groups)
+    plain, made = networks.perceptron(units, sizes.activation), list[Layer]()
+    for layer in plain:
+        if isinstance(layer, Activation):
+            made += _normalized(sizes, layer.inputs)
+        made.append(layer)
+    return tuple(made)
+
+
+def _normalized(sizes: Sizes, units: int, size: tuple[int, ...] = (), random_scale: bool = False) -> list[Layer]:
+    made = NORMALIZATIONS[sizes.normalization]
+    return [] if made is None else [resolved(made)(sizes, units, size, random_scale)]
 
 
 def omniglot_cnn(sizes: Sizes) -> tuple[Layer, ...]:
@@ -88,7 +101,5 @@ def _block(sizes: Sizes, maps: tuple[int, int, int], stride: int) -> tuple[list[
     """A convolution, its normalization and its activation function; and the feature maps that come out."""
     convolution = Convolution(*maps, sizes.filters, stride=stride)
     found = (sizes.filters, *convolution.size)
-    made: list[Layer] = [convolution]
-    if (normalization := NORMALIZATIONS[sizes.normalization]) is not None:
-        made.append(resolved(normalization)(sizes.filters, convolution.size, True, sizes.groups))
-    return [*made, Activation(sizes.activation, found)], found
+    normalization = _normalized(sizes, sizes.filters, convolution.size, random_scale=True)
+    return [convolution, *normalization, Activation(sizes.activation, found)], found

@@ -64,8 +64,9 @@ NORMALIZATIONS: dict[str, Reference | None] = {
     "batch": "metafa.learning.layers.normalization:batch",  # Ioffe and Szegedy 2015
     "group": "metafa.learning.layers.normalization:group",  # Wu and He 2018
 }
-"""What stands between a hidden layer and its activation function: from its units or channels, rows and columns of its
-feature maps, whether scales are drawn at random, and groups, to a layer; None where nothing does."""
+"""What stands between a hidden layer and its activation function: from `architectures.Sizes`, the layer's units or
+channels, rows and columns of its feature maps, and whether scales are drawn at random, to a layer; None where nothing
+does."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafa.learning.kinds import ACTIVATIONS, NORMALIZATIONS, resolved
+from metafa.learning.kinds import ACTIVATIONS
 from metafa.learning.layers.activation import Activation
 from metafa.learning.layers.base import Cache, Layer, Parameters, flat
 from metafa.learning.layers.linear import Linear
@@ -109,16 +109,11 @@ def carried(layers: Sequence[Layer]) -> tuple[int, ...]:
     return tuple(i for i, layer in enumerate(layers) if layer.carried and i > lowest)
 
 
-def perceptron(
-    sizes: Sequence[int], activation: str = "relu", normalization: str = "none", groups: int = 1
-) -> tuple[Layer, ...]:
-    """The layers of a perceptron with ``sizes`` = inputs, hidden layers ..., outputs units; with ``normalization``, a
-    row of `NORMALIZATIONS`, between each hidden layer and its activation function."""
-    gain, normalized = ACTIVATIONS[activation].gain, NORMALIZATIONS[normalization]
+def perceptron(sizes: Sequence[int], activation: str = "relu") -> tuple[Layer, ...]:
+    """The layers of a perceptron with ``sizes`` = inputs, hidden layers ..., outputs units."""
+    gain = ACTIVATIONS[activation].gain
     layers: list[Layer] = []
     for number in range(1, len(sizes)):
-        if number > 1 and normalized is not None:
-            layers.append(resolved(normalized)(sizes[number - 1], groups=groups))
         if number > 1:
             layers.append(Activation(activation, (sizes[number - 1],)))
         layers.append(Linear(sizes[number - 1], sizes[number], gain, units_first=number > 1))
@@ -162,6 +157,11 @@ def forward_through(layers: Sequence[Layer], parameters: Sequence[Parameters], x
         x, cache = layer.forward(own, x)
         caches.append(cache)
     return Activity(x, tuple(caches))
+
+
+def widest_maps(network: Network) -> int:
+    """The numbers of the widest feature maps that a network makes of an image; 0 where it makes none."""
+    return max((layer.inputs for layer in network.layers if len(layer.shape) > 1), default=0)
 
 
 def features(network: Network, activity: Activity) -> tuple[Float[Tensor, "replica image unit"], ...]:

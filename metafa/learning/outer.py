@@ -84,6 +84,10 @@ def exact(problem: OuterProblem) -> OuterGradient:
     support = replace(tasks.support, layers=tuple(layer for layer, _, _ in live))
     start = Adapted(tuple(own for _, own, _ in live), network.feedback)
     adapted = inner.adapt(replace(tasks, support=support, start=start))
+    rates = [inner.learning_rates] if inner.learning_rates.requires_grad else []
+    leaves = [tensor for _, _, by_name in live for tensor in by_name.values()]
+    if tasks.query.support is not None:  # whose part in the query loss autograd has to follow
+        return _followed(network, tasks, adapted, [by_name for _, _, by_name in live], rates)
     activity, made = _query_signals(problem, RULES["backprop"], tasks, adapted)
     outputs: list[Tensor] = []
     by_outputs: list[Tensor] = []
@@ -95,8 +99,6 @@ def exact(problem: OuterProblem) -> OuterGradient:
             if name in by_adapted:
                 outputs.append(per_episode(tensor, len(error)))
                 by_outputs.append(by_adapted[name])
-    rates = [inner.learning_rates] if inner.learning_rates.requires_grad else []
-    leaves = [tensor for _, _, by_name in live for tensor in by_name.values()]
     # with no inner step the support set plays no part
     found = torch.autograd.grad(outputs, [*leaves, *rates], by_outputs, materialize_grads=True)
     by_leaf = iter(found)
@@ -106,6 +108,26 @@ def exact(problem: OuterProblem) -> OuterGradient:
         for layer, own, error in zip(tasks.query.layers, by_leaves, made.errors, strict=True)
     )
     return _outer(network, gradients, tuple(by_leaf), activity, tasks)
+
+
+def _followed(
+    network: Network,
+    tasks: PreparedTasks,
+    adapted: Adapted,
+    leaves: Sequence[Parameters],
+    rates: list[Tensor],
+) -> OuterGradient:
+    """The exact gradient where autograd follows the query sets too; ``leaves`` are the network's parameters."""
+    activity = adaptation.activity(tasks.query, adapted)
+    loss = network.loss.value(activity.logits, tasks.query.targets).sum() * network.replicas / len(activity.logits)
+    found = iter(
+        torch.autograd.grad(
+            loss, [*(tensor for own in leaves for tensor in own.values()), *rates], materialize_grads=True
+        )
+    )
+    gradients = tuple({name: next(found) for name in own} for own in leaves)
+    seen = Activity(activity.logits.detach(), activity.caches)
+    return _outer(network, gradients, tuple(found), seen, tasks)
 
 
 def anil(problem: OuterProblem) -> OuterGradient:
@@ -119,7 +141,8 @@ def first_order(problem: OuterProblem) -> OuterGradient:
     """The query loss's gradient at the adapted weights, applied to the initial ones, errors sent by the outer rule.
 
     With backprop in both loops it is first-order MAML (Finn, Abbeel and Levine 2017, section 5.2). Feedback that
-    changed within a task sends the query errors back as changed.
+    changed within a task sends the query errors back as changed. Statistics of the support set that serve on the query
+    set count as fixed.
     """
     network, tasks = problem.network, problem.prepared()
     adapted = problem.inner.adapt(tasks)

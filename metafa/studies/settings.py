@@ -58,12 +58,14 @@ class NetworkSettings(Settings):
     """The hidden units' activation function."""
     normalization: NormalizationName = "none"
     """What stands between a hidden layer and its activation function, with torch's defaults; its scale and shift are
-    learned, by its own derivative under every rule. `batch`: batch normalization, of each unit, or of each feature map.
-    Where a network adapts to tasks, its mean and variance are those of the batch at hand, the query set's too
-    (*transductive*, as in MAML's and learn2learn's examples): what a network says of one query image then depends on
-    the others. Elsewhere it tests with the mean and variance that it has kept of the batches trained on, noise among
-    them. `group`: group normalization, of each image by itself. Default: `batch` for `omniglot-cnn` and `cnn4`, `none`
-    for `mlp`."""
+    learned, by its own derivative under every rule. `batch`: batch normalization, of each unit, or of each feature map;
+    it tests with the mean and variance that it has kept of the batches trained on, noise among them, but for tasks:
+    there `batch_statistics` says which serve. `group`: group normalization, of each image by itself. Default: `batch`
+    for `omniglot-cnn` and `cnn4`, `none` for `mlp`."""
+    batch_statistics: Literal["transductive", "support"] = "transductive"
+    """For `normalization = "batch"`, on the query set of a task: its own mean and variance, `transductive`, as in
+    MAML's and learn2learn's examples, so that what a network says of one query image depends on the others; or those
+    of the `support` set, so that it does not. In the inner loop they are those of the support set."""
     groups: Size = 8
     """For `normalization = "group"`: into how many groups the units, or the feature maps, of a layer are divided."""
     pixels: Literal["unit", "standardized"] = "unit"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PROBE_IMAGES = 256  # on which the readout is measured
 FEATURE_IMAGES = 1000  # on which features are measured, and the distribution of the readout
+MAP_IMAGES = 50  # on which feature maps are measured, whose every place is one
 
 
 def measure_network(trial: TrialRun, phase: str, step: int) -> None:
@@ -43,8 +44,9 @@ def measure_network(trial: TrialRun, phase: str, step: int) -> None:
         _, test = trial.datasets[name]
         images = test.images[:PROBE_IMAGES].expand(len(recorder.seeds), -1, -1)
         _measure_readout(trial, phase, step, images, Inputs(name))
+    seen = MAP_IMAGES if networks.widest_maps(network) else FEATURE_IMAGES
     for inputs, images in _feature_images(trial):
-        features = networks.features(network, networks.forward(network, images))
+        features = networks.features(network, networks.forward(network, images[:, :seen]))
         for layer, of_layer in enumerate(features, start=1):
             recorder.record(phase, step, "feature_rank", measures.feature_rank(of_layer), layer, inputs)
     _measure_meta_loss(trial, phase, step)
@@ -96,7 +98,7 @@ def _measure_meta_loss(trial: TrialRun, phase: str, step: int) -> None:
 
 
 def _measure_readout(trial: TrialRun, phase: str, step: int, images: Tensor, inputs: Inputs) -> None:
-    logits = networks.forward(trial.network, images).logits
+    logits = supervised.readout_of_own(trial.network, images)
     trial.recorder.record(phase, step, "readout_probability", measures.readout_probability(logits), inputs=inputs)
     trial.recorder.record(phase, step, "readout_deviation", measures.readout_deviation(logits), inputs=inputs)
 
@@ -110,7 +112,7 @@ def measure_distributions(trial: TrialRun, phase: str, step: int) -> None:
             phase, step, "singular_value", measures.singular_values(credit.incoming(weights)), layer
         )
     for inputs, images in _feature_images(trial) if wanted.readout_distribution else ():
-        logits = networks.forward(network, images).logits
+        logits = supervised.readout_of_own(network, images)
         recorder.record(phase, step, "readout_wilcoxon", measures.readout_wilcoxon(logits), inputs=inputs)
         quantiles = measures.readout_quantiles(logits)
         recorder.record_components(phase, step, "readout_quantile", quantiles, inputs=inputs)

@@ -23,7 +23,7 @@ from metafa.learning.training import Learner, ResumePoint, State, Step
 from metafa.studies.data import BATCH
 from metafa.studies.needs import trained_datasets
 from metafa.studies.phases import EvaluatePhase, NoisePhase, SupervisedPhase, WholeDatasetsPhase
-from metafa.studies.settings import TrialSettings
+from metafa.studies.settings import NetworkSettings, TrialSettings
 from metafa.studies.task_phases import TaskSettings
 from metafa.trials.checkpoints import Checkpoint
 from metafa.trials.convergence import Convergence
@@ -75,7 +75,7 @@ class TrialRun:
         self.recorder = Recorder(seeds, rate_of_each, settings.divergence_bound, device)
         self.rule = RULES[settings.network.rule]
         pixels = next(iter(settings.pixels.values()))
-        network = networks.initialise(layers_of(settings), self.streams)
+        network = networks.initialise(layers_of(settings.network, settings.image_shape, settings.outputs), self.streams)
         self.network = feedback.initialise(network, self.rule, self.feedback(), self.streams)
         self.learned_rates: Tensor | None = None
         self._watch, self._phases_done = watch, 0.0
@@ -254,21 +254,12 @@ def noise_of(phase: NoisePhase, shape: tuple[int, ...]) -> noise.Noise:
     return noise.Noise(phase.inputs, phase.mean, phase.standard_deviation, phase.labels, shape, phase.dataset or "")
 
 
-def layers_of(settings: TrialSettings) -> tuple[Layer, ...]:
-    """The layers of a trial's network."""
-    network = settings.network
-    return architectures.layers(
-        network.architecture,
-        Sizes(
-            settings.image_shape,
-            settings.outputs,
-            tuple(network.hidden),
-            network.filters,
-            network.activation,
-            network.normalization,
-            network.groups,
-        ),
-    )
+def layers_of(network: NetworkSettings, image: tuple[int, ...], outputs: int) -> tuple[Layer, ...]:
+    """The layers of a network for images of that shape, or of so many pixels."""
+    names = ("hidden", "filters", "activation", "normalization", "groups", "batch_statistics")
+    settings = {name: getattr(network, name) for name in names}
+    sizes = Sizes(image, outputs, **settings | {"hidden": tuple(network.hidden)})
+    return architectures.layers(network.architecture, sizes)
 
 
 def rates_of(value: float | list[float]) -> tuple[float, ...]:

@@ -29,6 +29,7 @@ class Layer:
     has_dual: whether it has a `dual` form.
     statistics: those of its parameters that no gradient moves: it keeps them itself, as the form of it does that is
         `in_training`.
+    needs_support: whether, on a query set, it takes something from what it made of the support set.
     inputs, outputs: the numbers that an image is to it, and that it makes of one.
     """
 
@@ -36,6 +37,7 @@ class Layer:
     carried: bool = False
     has_dual: bool = False
     statistics: tuple[str, ...] = ()
+    needs_support: bool = False
     inputs: int
     outputs: int
 
@@ -55,6 +57,11 @@ class Layer:
     def in_adaptation(self) -> Layer:
         """The form of it that a network has where it adapts to tasks, and on their query sets."""
         return self
+
+    def on_query(self, support: Cache) -> Layer:
+        """Of a layer that `needs_support`, the form of it on the query set, given what it has kept of the support
+        set."""
+        raise NotImplementedError
 
     def forward(self, own: Parameters, x: Any) -> tuple[Tensor, Cache]:
         """The outputs, and what is kept for the way back. Only a layer without parameters may overwrite ``x``."""

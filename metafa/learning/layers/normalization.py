@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -63,22 +63,35 @@ def along(of_units: Tensor, x: Tensor) -> Tensor:
 class BatchNormalization(Normalization):
     """Normalization over the images of a batch, and over rows and columns.
 
-    moments: whose mean and variance it takes: those of the ``batch``, or the ``running`` ones that it has kept of the
-        batches trained on.
+    adapts_by: whose statistics serve on a task's query set: those of the query set (``transductive``), or those of the
+        ``support`` set.
+    moments: whose mean and variance it takes: those of the ``batch``, the ``running`` ones that it has kept of the
+        batches trained on, or those ``given``.
     keeps: whether the running ones move a tenth of the way to those of the batch, the variance as it is estimated of
         the batch (divided by n - 1).
+    given: mean, and one over the standard deviation, ``[network, unit]``, as they are multiplied with activations.
     """
 
-    moments: Literal["running", "batch"] = "running"
+    adapts_by: Literal["transductive", "support"] = "transductive"
+    moments: Literal["running", "batch", "given"] = "running"
     keeps: bool = False
+    given: tuple[Tensor, Tensor] | None = field(default=None, compare=False, repr=False)
 
     statistics = ("running_mean", "running_variance")
+
+    @property
+    def needs_support(self) -> bool:  # type: ignore[override]
+        return self.adapts_by == "support"
 
     def in_training(self) -> BatchNormalization:
         return replace(self, moments="batch", keeps=True)
 
     def in_adaptation(self) -> BatchNormalization:
         return replace(self, moments="batch")
+
+    def on_query(self, support: Cache) -> BatchNormalization:
+        _, by, _, mean = support
+        return replace(self, moments="given", given=(mean, by))
 
     def initialise(self, draw: Draw) -> Parameters:
         """Shifts and running means are 0, running variances 1."""
@@ -87,6 +100,13 @@ class BatchNormalization(Normalization):
         return {**own, **running}
 
     def forward(self, own: Parameters, x: Tensor) -> tuple[Tensor, Cache]:
+        mean, by = self._moments(own, x) if self.given is None else self.given
+        normalized = (x - mean) * by
+        kept = (normalized, by, self.moments == "batch", mean)
+        return normalized * along(own["scale"], x) + along(own["shift"], x), kept
+
+    def _moments(self, own: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean, and one over the standard deviation."""
         if self.moments == "batch":
             dims = (1, *range(3, x.dim()))
             mean, variance = x.mean(dims), x.var(dims, correction=0)
@@ -96,13 +116,11 @@ class BatchNormalization(Normalization):
             number = x.shape[1] * prod(self.size)
             own["running_mean"].lerp_(mean, MOMENTUM)
             own["running_variance"].lerp_(variance * (number / max(number - 1, 1)), MOMENTUM)
-        by = along((variance + EPSILON).rsqrt(), x)
-        normalized = (x - along(mean, x)) * by
-        return normalized * along(own["scale"], x) + along(own["shift"], x), (normalized, by, self.moments == "batch")
+        return along(mean, x), along((variance + EPSILON).rsqrt(), x)
 
     def backward(self, own: Parameters, carrier: Tensor | None, error: Tensor, cache: Cache) -> Tensor:
         """The layer's own Jacobian, whatever the rule: every image of a batch has a part in its mean and variance."""
-        normalized, by, of_batch = cache
+        normalized, by, of_batch, _ = cache
         error = error * along(own["scale"], error)
         if of_batch:
             dims = (1, *range(3, error.dim()))
@@ -138,13 +156,13 @@ class GroupNormalization(Normalization):
         return x.reshape(*x.shape[:2], self.groups, -1)
 
 
-def batch(units: int, size: tuple[int, ...] = (), random_scale: bool = False, groups: int = 1) -> BatchNormalization:
-    """The row of `kinds.NORMALIZATIONS`; it has no groups."""
-    return BatchNormalization(units, size, random_scale)
+def batch(sizes: Any, units: int, size: tuple[int, ...] = (), random_scale: bool = False) -> BatchNormalization:
+    """The row of `kinds.NORMALIZATIONS`."""
+    return BatchNormalization(units, size, random_scale, sizes.batch_statistics)
 
 
-def group(units: int, size: tuple[int, ...] = (), random_scale: bool = False, groups: int = 1) -> GroupNormalization:
+def group(sizes: Any, units: int, size: tuple[int, ...] = (), random_scale: bool = False) -> GroupNormalization:
     """The row of `kinds.NORMALIZATIONS`. Raises ValueError where the groups do not divide the units."""
-    if units % groups:
-        raise ValueError(f"{groups} groups do not divide {units} units")
-    return GroupNormalization(units, size, random_scale, groups)
+    if units % sizes.groups:
+        raise ValueError(f"{sizes.groups} groups do not divide {units} units")
+    return GroupNormalization(units, size, random_scale, sizes.groups)

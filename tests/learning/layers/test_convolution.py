@@ -59,6 +59,7 @@ def small(normalization: str = "batch", outputs: int = 3) -> tuple[Layer, ...]:
 def normalized(name: str, units: int, size: tuple[int, int]) -> list[Layer]:
     kinds: dict[str, Callable[[], Layer]] = {
         "batch": lambda: BatchNormalization(units, size),
+        "support": lambda: BatchNormalization(units, size, adapts_by="support"),
         "group": lambda: GroupNormalization(units, size, groups=2),
     }
     return [kinds[name]()] if name in kinds else []
@@ -139,7 +140,8 @@ def test_one_outer_step_equals_learn2learns(architecture: str, algorithm: str) -
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "normalization"), [("exact", "batch"), ("exact", "group"), ("exact", "none"), ("anil", "batch")]
+    ("algorithm", "normalization"),
+    [("exact", "batch"), ("exact", "support"), ("exact", "group"), ("exact", "none"), ("anil", "batch")],
 )
 @pytest.mark.parametrize("rule", RULES)
 def test_exact_equals_finite_differences_of_the_meta_loss(rule: str, algorithm: str, normalization: str) -> None:
@@ -271,3 +273,20 @@ def test_blocks_of_tasks_change_nothing(architecture: str, monkeypatch: pytest.M
     whole = meta.meta_loss(network, inner, tasks)
     monkeypatch.setitem(meta.EVALUATION_BYTES, "cpu", 1)
     torch.testing.assert_close(meta.meta_loss(network, inner, tasks), whole, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["exact", "first_order"])
+def test_statistics_of_the_support_set_keep_query_images_apart(algorithm: str) -> None:
+    """What a network says of one query image does not depend on the others; of transductive statistics it does."""
+    images = random_tasks(60, 3)
+    fewer = replace(images, query=images.query[..., :2], query_labels=images.query_labels[..., :2])
+    for normalization, apart in (("support", True), ("batch", False)):
+        network = in_float64(small(normalization), "feedback_alignment")
+        inner = meta.inner_loop(network, RULES["feedback_alignment"], 2, 0.3)
+        logits = [
+            resolved(OUTER_ALGORITHMS[algorithm].gradient)(OuterProblem(network, inner, BACKPROP, tasks))
+            .logits.unflatten(1, (3, -1))[:, :, :2]
+            .contiguous()
+            for tasks in (images, fewer)
+        ]
+        assert torch.allclose(*logits, rtol=1e-10, atol=1e-12) == apart
