@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from metafa.learning.layers.base import Cache, Draw, Layer, Parameters, folded, per_episode
+from metafa.learning.layers.base import Cache, Draw, Layer, Parameters, folded, packed, per_episode, unpacked
 
 MOMENTUM, EPSILON = 0.1, 1e-5
 
@@ -49,7 +49,7 @@ class Normalization(Layer):
         return {"scale": scale, "shift": torch.zeros_like(normal)}
 
     def gradients(self, error: Tensor, cache: Cache, networks: int) -> Parameters:
-        normalized, *_ = cache
+        normalized = cache.normalized
         error, dims = folded(error, networks), (1, *range(3, error.dim()))
         return {"scale": (error * folded(normalized, networks)).sum(dims), "shift": error.sum(dims)}
 
@@ -69,7 +69,7 @@ class BatchNormalization(Normalization):
         batches trained on, or those ``given``.
     keeps: whether the running ones move a tenth of the way to those of the batch, the variance as it is estimated of
         the batch (divided by n - 1).
-    given: mean, and one over the standard deviation, ``[network, unit]``, as they are multiplied with activations.
+    given: mean, and one over the standard deviation, as they are multiplied with activations.
     """
 
     adapts_by: Literal["transductive", "support"] = "transductive"
@@ -90,8 +90,7 @@ class BatchNormalization(Normalization):
         return replace(self, moments="batch")
 
     def on_query(self, support: Cache) -> BatchNormalization:
-        _, by, _, mean = support
-        return replace(self, moments="given", given=(mean, by))
+        return replace(self, moments="given", given=support.moments)
 
     def initialise(self, draw: Draw) -> Parameters:
         """Shifts and running means are 0, running variances 1."""
@@ -100,10 +99,21 @@ class BatchNormalization(Normalization):
         return {**own, **running}
 
     def forward(self, own: Parameters, x: Tensor) -> tuple[Tensor, Cache]:
+        # torch's own is faster, but does not differentiate by the mean and the variance
+        if self.moments == "batch" and self.size and not self.needs_support:
+            return self._of_maps(own, x)
         mean, by = self._moments(own, x) if self.given is None else self.given
         normalized = (x - mean) * by
-        kept = (normalized, by, self.moments == "batch", mean)
+        kept = Normalized(normalized, by, self.moments == "batch", (mean, by))
         return normalized * along(own["scale"], x) + along(own["shift"], x), kept
+
+    def _of_maps(self, own: Parameters, x: Tensor) -> tuple[Tensor, Cache]:
+        """By torch's own batch normalization, whose derivative is made at once with those of scale and shift."""
+        maps, batches = packed(x), len(x)
+        scale, shift = (per_episode(own[name], batches).flatten() for name in ("scale", "shift"))
+        kept = (own["running_mean"].view(-1), own["running_variance"].view(-1)) if self.keeps else (None, None)
+        y, mean, by = torch.native_batch_norm(maps, scale, shift, kept[0], kept[1], True, MOMENTUM, EPSILON)
+        return unpacked(y, batches), NormalizedMaps(maps, scale, mean, by, batches)
 
     def _moments(self, own: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mean, and one over the standard deviation."""
@@ -120,13 +130,59 @@ class BatchNormalization(Normalization):
 
     def backward(self, own: Parameters, carrier: Tensor | None, error: Tensor, cache: Cache) -> Tensor:
         """The layer's own Jacobian, whatever the rule: every image of a batch has a part in its mean and variance."""
-        normalized, by, of_batch, _ = cache
+        if isinstance(cache, NormalizedMaps):
+            return unpacked(cache.derivatives(error)[0], cache.batches)
         error = error * along(own["scale"], error)
-        if of_batch:
+        if cache.of_batch:
             dims = (1, *range(3, error.dim()))
-            share = (error * normalized).mean(dims, keepdim=True)
-            error = error - error.mean(dims, keepdim=True) - normalized * share
-        return error * by
+            share = (error * cache.normalized).mean(dims, keepdim=True)
+            error = error - error.mean(dims, keepdim=True) - cache.normalized * share
+        return error * cache.by
+
+    def gradients(self, error: Tensor, cache: Cache, networks: int) -> Parameters:
+        if not isinstance(cache, NormalizedMaps):
+            return super().gradients(error, cache, networks)
+        _, *found = cache.derivatives(error)
+        summed = [tensor.view(networks, -1, self.units).sum(1) for tensor in found]
+        return dict(zip(("scale", "shift"), summed, strict=True))
+
+
+class Normalized(NamedTuple):
+    """What batch normalization keeps: its values before scale and shift; one over the standard deviation; whether that
+    is the batch's; mean and one over the standard deviation."""
+
+    normalized: Tensor
+    by: Tensor
+    of_batch: bool
+    moments: tuple[Tensor, Tensor]
+
+
+@dataclass
+class NormalizedMaps:
+    """What batch normalization keeps of feature maps as torch has them: the maps that came in, as `base.packed`, and
+    scales, means and one over the standard deviations, one for each of their channels."""
+
+    maps: Tensor
+    scale: Tensor
+    mean: Tensor
+    by: Tensor
+    batches: int
+    made: tuple[Tensor, tuple[Tensor, ...]] | None = None
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and one over the standard deviation, as they are multiplied with activations."""
+        mean, by = (tensor.view(self.batches, 1, -1, 1, 1) for tensor in (self.mean, self.by))
+        return mean, by
+
+    def derivatives(self, error: Tensor) -> tuple[Tensor, ...]:
+        """The derivatives by the maps, the scales and the shifts, made once for the same error."""
+        if self.made is None or self.made[0] is not error:
+            found = torch.ops.aten.native_batch_norm_backward(
+                packed(error), self.maps, self.scale, None, None, self.mean, self.by, True, EPSILON, [True] * 3
+            )
+            self.made = error, found
+        return self.made[1]
 
 
 @dataclass(frozen=True)
@@ -143,14 +199,16 @@ class GroupNormalization(Normalization):
         mean, variance = grouped.mean(3, keepdim=True), grouped.var(3, correction=0, keepdim=True)
         by = (variance + EPSILON).rsqrt()
         normalized = ((grouped - mean) * by).reshape(x.shape)
-        return normalized * along(own["scale"], x) + along(own["shift"], x), (normalized, by)
+        return normalized * along(own["scale"], x) + along(own["shift"], x), Normalized(
+            normalized, by, True, (mean, by)
+        )
 
     def backward(self, own: Parameters, carrier: Tensor | None, error: Tensor, cache: Cache) -> Tensor:
         """The layer's own Jacobian, whatever the rule."""
-        normalized, by = self._grouped(cache[0]), cache[1]
+        normalized = self._grouped(cache.normalized)
         scaled = self._grouped(error * along(own["scale"], error))
         share = (scaled * normalized).mean(3, keepdim=True)
-        return ((scaled - scaled.mean(3, keepdim=True) - normalized * share) * by).reshape(error.shape)
+        return ((scaled - scaled.mean(3, keepdim=True) - normalized * share) * cache.by).reshape(error.shape)
 
     def _grouped(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:2], self.groups, -1)
