@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from metafa.learning.layers.activation import Activation
 from metafa.learning.networks import Network
+from metafa.tasks.base import import_learn2learn
 
 
 class FeedbackAlignmentLinear(torch.autograd.Function):
@@ -144,3 +145,24 @@ def images_of(pixels: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     """Images ``[image, channel, row, column]``, as torch has them, of their pixels."""
     rows, columns, *channels = shape
     return pixels.view(-1, rows, columns, *(channels or [1])).permute(0, 3, 1, 2)
+
+
+def convolutional_model(
+    architecture: str, network: Network, replica: int, image: tuple[int, ...]
+) -> tuple[torch.nn.Module, list[torch.nn.Parameter]]:
+    """learn2learn's model of that name with one replica's parameters, and these in the order of `Network.tensors`."""
+    models, classifier = import_learn2learn().vision.models, network.layers[-1]
+    filters, channels = network.parameters[1]["weight"].shape[1], (*image, 1)[2]
+    if architecture == "omniglot-cnn":
+        model = models.OmniglotCNN(classifier.outputs, hidden_size=filters)
+    else:
+        model = models.CNN4(classifier.outputs, filters, channels=channels, embedding_size=classifier.inputs)
+    model = model.to(network.tensors[0])
+    blocks = list(model.base if architecture == "omniglot-cnn" else model.features)
+    weighted, norms = [*(block.conv for block in blocks), model.classifier], [block.normalize for block in blocks]
+    modules = [module for block in blocks for module in (block.conv, block.normalize)] + [model.classifier]
+    for module, own in zip(modules, (own for own in network.parameters if own), strict=True):
+        names = ("weight", "bias") if "weight" in own else ("scale", "shift")
+        module.weight.data, module.bias.data = (own[name][replica].clone() for name in names)
+    both = [*(m.weight for m in weighted), *(m.bias for m in weighted), *(m.weight for m in norms)]
+    return model, [*both, *(m.bias for m in norms)]

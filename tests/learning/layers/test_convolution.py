@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from oracles import images_of
+from oracles import convolutional_model, images_of
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -75,28 +75,6 @@ def random_tasks(pixels: int, ways: int, support: int = 6, query: int = 9, tasks
     return Episodes(images, drawn(40, support), drawn(ways, support), drawn(40, query), drawn(ways, query))
 
 
-def learn2learns(architecture: str, network: Network, replica: int) -> tuple[nn.Module, list[Tensor]]:
-    """learn2learn's model with one replica's parameters, and these in the order of `Network.tensors`."""
-    models, channels = import_learn2learn().vision.models, (*IMAGES[architecture], 1)[2]
-    if architecture == "omniglot-cnn":
-        model = models.OmniglotCNN(WAYS, hidden_size=FILTERS)
-    else:
-        model = models.CNN4(WAYS, FILTERS, channels=channels, embedding_size=network.layers[-1].inputs)
-    model = model.double()
-    blocks = list(model.base if architecture == "omniglot-cnn" else model.features)
-    of_blocks = [(block.conv, block.normalize) for block in blocks]
-    layers = [module for pair in of_blocks for module in pair] + [model.classifier]
-    for module, own in zip(layers, (own for own in network.parameters if own), strict=True):
-        weight, bias = (
-            own[name] if name in own else own[other] for name, other in (("weight", "scale"), ("bias", "shift"))
-        )
-        module.weight.data, module.bias.data = weight[replica].clone(), bias[replica].clone()
-    weighted = [*(block.conv for block in blocks), model.classifier]
-    norms = [block.normalize for block in blocks]
-    ordered = [*(m.weight for m in weighted), *(m.bias for m in weighted), *(m.weight for m in norms)]
-    return model, [*ordered, *(m.bias for m in norms)]
-
-
 @pytest.mark.parametrize("architecture", IMAGES)
 def test_architectures_are_learn2learns(architecture: str) -> None:
     """The forward pass, and where weights start: their distribution, and biases of 0."""
@@ -107,7 +85,7 @@ def test_architectures_are_learn2learns(architecture: str) -> None:
     images = torch.rand(REPLICAS, 7, torch.Size(image).numel(), dtype=torch.float64)
     logits = networks.forward(network, images, training=True).logits
     for replica in range(REPLICAS):
-        model, _ = learn2learns(architecture, network, replica)
+        model, _ = convolutional_model(architecture, network, replica, image)
         torch.testing.assert_close(logits[replica], model(images_of(images[replica], image)), rtol=1e-12, atol=1e-12)
 
 
@@ -122,7 +100,7 @@ def test_one_outer_step_equals_learn2learns(architecture: str, algorithm: str) -
     inner = meta.inner_loop(network, BACKPROP, steps, rate)
     made = resolved(OUTER_ALGORITHMS[algorithm].gradient)(OuterProblem(network, inner, BACKPROP, tasks))
     for replica in range(REPLICAS):
-        model, parameters = learn2learns(architecture, network, replica)
+        model, parameters = convolutional_model(architecture, network, replica, image)
         maml = import_learn2learn().algorithms.MAML(model, lr=rate, first_order=algorithm == "first_order")
         total = torch.zeros((), dtype=torch.float64)
         for task in range(tasks.support.shape[1]):
