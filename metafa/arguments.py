@@ -85,16 +85,16 @@ def image_of(inputs: Any, outputs: Any, architecture: str) -> tuple[tuple[int, .
     pixels = inputs if given is None else math.prod(given)
     sizes, row = checked(Sizes, inputs=pixels, outputs=outputs), ARCHITECTURES[architecture]
     image = (sizes.inputs,) if given is None else tuple(given)
-    if given is None and row.convolutions:
+    if given is None and row.widths:
         image = shape_of_pixels("normal", sizes.inputs)
-    if not row.convolutions:
+    if not row.widths:
         return image, sizes.outputs
     if len(image) not in (2, 3):
         raise ValueError(
             f"inputs: found {shown(inputs)}; {architecture!r} takes pictures: say their rows and columns, and their "
             "channels where there are several"
         )
-    if row.shrinks is not None and min(image[:2]) < row.shrinks:
+    if min(image[:2]) < row.shrinks:
         raise ValueError(
             f"inputs: found {shown(list(image))}; {architecture!r} takes images of at least {row.shrinks} x "
             f"{row.shrinks} pixels"

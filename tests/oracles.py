@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from dataclasses import replace
 
@@ -147,22 +148,47 @@ def images_of(pixels: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     return pixels.view(-1, rows, columns, *(channels or [1])).permute(0, 3, 1, 2)
 
 
+OF_MODULES = {"weight": "weight", "bias": "bias", "scale": "weight", "shift": "bias"}
+"""What torch's modules call the parameters of layers."""
+
+
 def convolutional_model(
     architecture: str, network: Network, replica: int, image: tuple[int, ...]
 ) -> tuple[torch.nn.Module, list[torch.nn.Parameter]]:
     """learn2learn's model of that name with one replica's parameters, and these in the order of `Network.tensors`."""
-    models, classifier = import_learn2learn().vision.models, network.layers[-1]
-    filters, channels = network.parameters[1]["weight"].shape[1], (*image, 1)[2]
+    models, classifier, channels = import_learn2learn().vision.models, network.layers[-1], (*image, 1)[2]
+    ways, inputs = classifier.outputs, classifier.inputs
+    kernels = [own["weight"] for own in network.parameters if "weight" in own][:-1]
     if architecture == "omniglot-cnn":
-        model = models.OmniglotCNN(classifier.outputs, hidden_size=filters)
+        model = models.OmniglotCNN(ways, hidden_size=kernels[0].shape[1])
+        pairs = [(block.conv, block.normalize) for block in model.base]
+    elif architecture == "cnn4":
+        model = models.CNN4(
+            classifier.outputs, kernels[0].shape[1], channels=channels, embedding_size=classifier.inputs
+        )
+        pairs = [(block.conv, block.normalize) for block in model.features]
     else:
-        model = models.CNN4(classifier.outputs, filters, channels=channels, embedding_size=classifier.inputs)
+        model = models.ResNet12(ways, hidden_size=inputs, channels=channels)
+        backbone, module = model.features, importlib.import_module(type(model).__module__)
+        backbone.inplanes, backbone.avgpool = channels, nn.AdaptiveAvgPool2d(1)  # of images of any size
+        blocks = []
+        for number, kernel in enumerate(kernels[::4], start=1):
+            block = backbone._make_layer(module.BasicBlock, kernel.shape[1], stride=2)
+            setattr(backbone, f"layer{number}", block)
+            blocks += block
+        pairs = [(getattr(b, f"conv{i}"), getattr(b, f"bn{i}")) for b in blocks for i in (1, 2, 3)]
+        for number, block in enumerate(blocks):
+            pairs.insert(4 * number + 3, tuple(block.downsample))
     model = model.to(network.tensors[0])
-    blocks = list(model.base if architecture == "omniglot-cnn" else model.features)
-    weighted, norms = [*(block.conv for block in blocks), model.classifier], [block.normalize for block in blocks]
-    modules = [module for block in blocks for module in (block.conv, block.normalize)] + [model.classifier]
+    modules = [module for pair in pairs for module in pair] + [model.classifier]
     for module, own in zip(modules, (own for own in network.parameters if own), strict=True):
-        names = ("weight", "bias") if "weight" in own else ("scale", "shift")
-        module.weight.data, module.bias.data = (own[name][replica].clone() for name in names)
-    both = [*(m.weight for m in weighted), *(m.bias for m in weighted), *(m.weight for m in norms)]
-    return model, [*both, *(m.bias for m in norms)]
+        for name in own:
+            if name in OF_MODULES:
+                getattr(module, OF_MODULES[name]).data = own[name][replica].clone()
+    # by name, as `base.flat` orders them
+    by_name: dict[str, list[torch.nn.Parameter]] = {}
+    for module, own in zip(modules, (own for own in network.parameters if own), strict=True):
+        for name in own:
+            if name in OF_MODULES:
+                by_name.setdefault(name, []).append(getattr(module, OF_MODULES[name]))
+    return model, [parameter for named in by_name.values() for parameter in named]

@@ -12,7 +12,7 @@ from metafa.learning.layers.activation import Activation
 from metafa.learning.layers.base import Layer
 from metafa.learning.layers.convolution import Convolution
 from metafa.learning.layers.linear import Linear
-from metafa.learning.layers.maps import AveragePooling, Flatten, Images, MaxPooling
+from metafa.learning.layers.maps import AveragePooling, Flatten, Images, MaxPooling, Sum
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,11 @@ def omniglot_cnn(sizes: Sizes) -> tuple[Layer, ...]:
     (2017, section 5.2)."""
     made: list[Layer] = [Images(*sizes.maps)]
     maps = sizes.maps
-    for _ in range(ARCHITECTURES["omniglot-cnn"].convolutions):
-        block, maps = _block(sizes, maps, stride=2)
+    for filters in ARCHITECTURES["omniglot-cnn"].filters(sizes.filters):
+        block, maps = _block(sizes, maps, filters, stride=2)
         made += block
-    return (
-        *made,
-        AveragePooling(*maps),
-        Flatten(maps[0], 1, 1),
-        Linear(maps[0], sizes.ways, float(maps[0]), units_first=True),
-    )
+    readout = Linear(maps[0], sizes.ways, float(maps[0]), units_first=True)
+    return *made, AveragePooling(*maps), Flatten(maps[0], 1, 1), readout
 
 
 def cnn4(sizes: Sizes) -> tuple[Layer, ...]:
@@ -88,18 +84,47 @@ def cnn4(sizes: Sizes) -> tuple[Layer, ...]:
     that is left: learn2learn's `CNN4`, after Ravi and Larochelle (2017)."""
     made: list[Layer] = [Images(*sizes.maps)]
     maps = sizes.maps
-    for _ in range(ARCHITECTURES["cnn4"].convolutions):
-        block, maps = _block(sizes, maps, stride=1)
+    for filters in ARCHITECTURES["cnn4"].filters(sizes.filters):
+        block, maps = _block(sizes, maps, filters, stride=1)
         made += [*block, MaxPooling(*maps)]
-        maps = maps[0], maps[1] // 2, maps[2] // 2
-    inputs = maps[0] * maps[1] * maps[2]
+        maps = _halved(maps)
+    inputs = prod(maps)
     gain = 2 * inputs / (inputs + sizes.ways)  # Glorot and Bengio 2010, eq. 16
     return *made, Flatten(*maps), Linear(inputs, sizes.ways, gain, units_first=True, distribution="uniform")
 
 
-def _block(sizes: Sizes, maps: tuple[int, int, int], stride: int) -> tuple[list[Layer], tuple[int, int, int]]:
+def resnet12(sizes: Sizes) -> tuple[Layer, ...]:
+    """Four residual blocks, each of three convolutions, a convolution of kernel 1 around them, and max-pooling; the
+    mean of each feature map; a readout: learn2learn's `ResNet12` without dropout, after Oreshkin, Rodríguez López and
+    Lacoste (2018) and Lee et al. (2019)."""
+    made: list[Layer] = [Images(*sizes.maps)]
+    maps, every = sizes.maps, ARCHITECTURES["resnet12"].filters(sizes.filters)
+    for filters in every[::4]:
+        inputs, found = maps, (filters, *maps[1:])
+        block: list[Layer] = []
+        for number in range(3):
+            block.append(Convolution(*maps, filters, has_bias=False, start="fan_out"))
+            block += _normalized(sizes, filters, maps[1:])
+            block += [Activation(sizes.activation, found)] * (number < 2)
+            maps = found
+        around = Convolution(*inputs, filters, 1, padding=0, has_bias=False, start="fan_out", skips=len(block))
+        shortcut = [around, *_normalized(sizes, filters, maps[1:])]
+        made += [*block, *shortcut, Sum(*maps, skips=len(shortcut)), Activation(sizes.activation, maps)]
+        made.append(MaxPooling(*maps))
+        maps = _halved(maps)
+    readout = Linear(maps[0], sizes.ways, 1 / 3, units_first=True, distribution="uniform")  # as torch starts it
+    return *made, AveragePooling(*maps), Flatten(maps[0], 1, 1), readout
+
+
+def _block(
+    sizes: Sizes, maps: tuple[int, int, int], filters: int, stride: int
+) -> tuple[list[Layer], tuple[int, int, int]]:
     """A convolution, its normalization and its activation function; and the feature maps that come out."""
-    convolution = Convolution(*maps, sizes.filters, stride=stride)
-    found = (sizes.filters, *convolution.size)
-    normalization = _normalized(sizes, sizes.filters, convolution.size, random_scale=True)
+    convolution = Convolution(*maps, filters, stride=stride)
+    found = (filters, *convolution.size)
+    normalization = _normalized(sizes, filters, convolution.size, random_scale=True)
     return [convolution, *normalization, Activation(sizes.activation, found)], found
+
+
+def _halved(maps: tuple[int, int, int]) -> tuple[int, int, int]:
+    return maps[0], maps[1] // 2, maps[2] // 2

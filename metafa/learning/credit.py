@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metafa.learning import networks
 from metafa.learning.kinds import resolved
-from metafa.learning.layers.base import Cache, Layer, Parameters, times
+from metafa.learning.layers.base import Cache, Layer, Parameters, sources, times
 from metafa.learning.losses import Loss
 from metafa.learning.networks import Activity, Network
 from metafa.learning.rules import Rule
@@ -72,35 +72,35 @@ def errors(rule: Rule, batch: Pass, output_error: Tensor) -> Errors:
     feedback = list(
         batch.feedback if rule.reads_feedback else (parameters[p]["weight"] for p in networks.carried(layers))
     )
+    pending: list[Tensor | None] = [None] * len(layers)  # errors at outputs
+    pending[-1] = output_error
     if rule.route == "direct":
-        found[-1] = output_error
         for place, matrix in zip(networks.carried(layers), feedback, strict=True):
             if place > batch.lowest:
-                sent = times(output_error, matrix)
-                _down(batch, found, place - 1, sent.unflatten(-1, layers[place].shape))
-        return found
-    error, place = output_error, len(layers) - 1
-    while True:
-        place = _down(batch, found, place, error)
-        if place <= batch.lowest:
-            return found
-        own, received = parameters[place], found[place]
-        assert received is not None
-        error = layers[place].backward(own, carrier(rule, own["weight"], feedback.pop()), received, caches[place])
-        place -= 1
-
-
-def _down(batch: Pass, found: list[Tensor | None], place: int, error: Tensor) -> int:
-    """Sends an error at the outputs of the layer at ``place`` down to the next that errors are carried through, and
-    returns where that is; notes in ``found`` what each layer that learns gets."""
-    while True:
-        layer = batch.layers[place]
+                sent, shape = times(output_error, matrix), layers[place].shape
+                sent = sent if len(shape) == 1 else sent.unflatten(-1, shape)
+                _send(pending, place - 1 - layers[place].skips, sent)
+    for place in range(len(layers) - 1, batch.lowest - 1, -1):
+        layer, error = layers[place], pending[place]
+        if error is None:
+            continue
         if layer.learns:
             found[place] = error
-        if layer.carried or place <= batch.lowest:
-            return place
-        error = layer.backward(batch.parameters[place], None, error, batch.activity.caches[place])
-        place -= 1
+        if place == batch.lowest or (layer.carried and rule.route == "direct"):
+            continue
+        by = carrier(rule, parameters[place]["weight"], feedback.pop()) if layer.carried else None
+        sent = layer.backward(parameters[place], by, error, caches[place])
+        first, *others = sources(place, layer)
+        _send(pending, first, sent)
+        for source in others:
+            _send(pending, source, sent.clone())  # a layer below may overwrite its error
+    return found
+
+
+def _send(pending: list[Tensor | None], place: int, error: Tensor) -> None:
+    """Adds an error to what is to go back through the layer at ``place``."""
+    known = pending[place]
+    pending[place] = error if known is None else known + error
 
 
 def carrier(rule: Rule, weight: Tensor, feedback: Tensor) -> Tensor:

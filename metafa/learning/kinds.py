@@ -50,6 +50,12 @@ ACTIVATIONS: dict[str, Activation] = {
         gain=2.0,
         source="He et al. 2015, eq. 10",
     ),
+    "leaky_relu": Activation(
+        "metafa.learning.layers.activation:leaky_relu",
+        "metafa.learning.layers.activation:leaky_relu_derivative",
+        gain=2 / 1.01,
+        source="He et al. 2015, eq. 10, of a slope of 0.1 below 0",
+    ),
     "tanh": Activation(
         "metafa.learning.layers.activation:tanh",
         "metafa.learning.layers.activation:tanh_derivative",
@@ -75,34 +81,41 @@ class Architecture:
 
     layers: from `architectures.Sizes` to layers.
     description: what it is, for the documentation.
-    convolutions: how many it has, of `filters` each, one after the other; it takes images as pictures then. With 0 it
-        takes pixels as they come, and has `hidden` layers of units.
-    normalization: what it has where a study says nothing, a row of `NORMALIZATIONS`.
-    shrinks: how many rows and columns of an image come to one of the maps that its readout sees, so that an image has
-        as many at least; None where the readout sees the mean of each map.
+    widths: the filters of each of its convolutions, in the order of layers and in units of `filters`; it takes images
+        as pictures then. Where there are none it takes pixels as they come, and has `hidden` layers of units.
+    normalization, activation: what it has where a study says nothing, rows of `NORMALIZATIONS` and of `ACTIVATIONS`.
+    shrinks: how many rows and columns of an image come to one of the feature maps that are left at the end, so that an
+        image has as many at least.
+    averages: whether the readout sees the mean of each map; else it sees all of it.
     source: where it comes from.
     """
 
     layers: Reference
     description: str
-    convolutions: int = 0
+    widths: tuple[float, ...] = ()
     normalization: str = "none"
-    shrinks: int | None = None
+    activation: str = "relu"
+    shrinks: int = 1
+    averages: bool = True
     source: str = ""
+
+    def filters(self, filters: int) -> tuple[int, ...]:
+        """The filters of each convolution."""
+        return tuple(int(filters * width) for width in self.widths)
 
     def readout_inputs(self, filters: int, shape: tuple[int, ...]) -> int:
         """What the readout sees, of an architecture with convolutions, and of images of that shape."""
-        by = self.shrinks
-        return filters if by is None else filters * (shape[0] // by) * (shape[1] // by)
+        places = 1 if self.averages else (shape[0] // self.shrinks) * (shape[1] // self.shrinks)
+        return self.filters(filters)[-1] * places
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "mlp": Architecture("metafa.learning.architectures:mlp", "a perceptron with the `hidden` layers"),
+    "mlp": Architecture("metafa.learning.architectures:mlp", "a multilayer perceptron with the layers `hidden`"),
     "omniglot-cnn": Architecture(
         "metafa.learning.architectures:omniglot_cnn",
         "four blocks of a 3 x 3 convolution of stride 2, a normalization and the activation function, then the mean of "
         "each feature map and a linear readout",
-        convolutions=4,
+        widths=(1.0,) * 4,
         normalization="batch",
         source="learn2learn's OmniglotCNN; Finn, Abbeel and Levine 2017",
     ),
@@ -110,10 +123,22 @@ ARCHITECTURES: dict[str, Architecture] = {
         "metafa.learning.architectures:cnn4",
         "four blocks of a 3 x 3 convolution, a normalization, the activation function and 2 x 2 max-pooling, then a "
         "linear readout",
-        convolutions=4,
+        widths=(1.0,) * 4,
         normalization="batch",
         shrinks=16,
+        averages=False,
         source="learn2learn's CNN4; Ravi and Larochelle 2017",
+    ),
+    "resnet12": Architecture(
+        "metafa.learning.architectures:resnet12",
+        "four residual blocks, each of three 3 x 3 convolutions with normalizations, a 1 x 1 convolution around them, "
+        "and 2 x 2 max-pooling, of 1, 2.5, 5 and 10 times `filters`; then the mean of each feature map and a linear "
+        "readout. Without dropout",
+        widths=tuple(width for width in (1.0, 2.5, 5.0, 10.0) for _ in range(4)),
+        normalization="batch",
+        activation="leaky_relu",
+        shrinks=16,
+        source="learn2learn's ResNet12; Oreshkin, Rodríguez López and Lacoste 2018; Lee et al. 2019",
     ),
 }
 

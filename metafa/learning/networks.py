@@ -152,10 +152,16 @@ def copied(network: Network) -> Network:
 
 def forward_through(layers: Sequence[Layer], parameters: Sequence[Parameters], x: Any) -> Activity:
     """The forward pass through ``layers``; parameters are one for each batch of images, or one for each replica."""
-    caches = []
-    for layer, own in zip(layers, parameters, strict=True):
+    caches, kept = [], dict[int, Tensor]()
+    taken = {place - 1 - layer.skips for place, layer in enumerate(layers) if layer.skips}
+    for place, (layer, own) in enumerate(zip(layers, parameters, strict=True)):
+        if layer.skips:
+            skipped = kept[place - 1 - layer.skips]
+            x = (x, skipped) if layer.adds else skipped
         x, cache = layer.forward(own, x)
         caches.append(cache)
+        if place in taken:
+            kept[place] = x
     return Activity(x, tuple(caches))
 
 

@@ -88,7 +88,7 @@ def component_rows(study: Study) -> Iterator[str]:
     for settings in study.examples:
         network, wanted = settings.network, settings.measure
         hidden, architecture = network.hidden_units, ARCHITECTURES[network.architecture]
-        sent = architecture.readout_inputs(network.filters, settings.image_shape) if architecture.convolutions else None
+        sent = architecture.readout_inputs(network.filters, settings.image_shape) if architecture.widths else None
         senders = [*hidden[:-1], hidden[-1] if sent is None else sent]
         rates = max(map(len, settings.side_by_side.values()), default=1)
         phases = sum(phase.trains for phase in settings.phases)

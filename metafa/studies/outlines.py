@@ -156,11 +156,11 @@ def _of_one_value(outlines: Outlines) -> str | None:
 def _unseen(outlines: Outlines, architecture: str) -> str | None:
     """Which images an architecture with convolutions cannot take, in a sentence, if there are some."""
     row = ARCHITECTURES[architecture]
-    shapes = _shapes(outlines) if row.convolutions else []
+    shapes = _shapes(outlines) if row.widths else []
     for phase, images, shape in shapes:
         if len(shape) < 2:
             return f'network.architecture = "{architecture}" takes pictures, and {images} in {phase} are none'
-        if row.shrinks is not None and min(shape[:2]) < row.shrinks:
+        if min(shape[:2]) < row.shrinks:
             size = f"{shape[0]} x {shape[1]}"
             return (
                 f'network.architecture = "{architecture}" takes images of at least {row.shrinks} x {row.shrinks} '

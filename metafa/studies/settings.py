@@ -49,19 +49,21 @@ class NetworkSettings(Settings):
     image. `omniglot-cnn`: learn2learn's OmniglotCNN, four blocks of a 3 x 3 convolution of stride 2, a normalization
     and the activation function, then the mean of each feature map and a linear readout. `cnn4`: learn2learn's CNN4,
     four blocks of a 3 x 3 convolution, a normalization, the activation function and 2 x 2 max-pooling, then a linear
-    readout. Both start as learn2learn's do."""
+    readout. `resnet12`: learn2learn's ResNet12 without dropout, four residual blocks of three 3 x 3 convolutions, each
+    with a normalization, and a 1 x 1 convolution around them, of 1, 2.5, 5 and 10 times `filters`, each followed by 2 x
+    2 max-pooling; then the mean of each feature map and a linear readout. Weights start as learn2learn's do."""
     hidden: Annotated[list[Size], Field(min_length=1)] = [100]
     """Units of each hidden layer, for `mlp`."""
     filters: Size = 64
-    """Filters of each convolution, for `omniglot-cnn` and `cnn4`."""
+    """Filters of each convolution, for architectures that have some."""
     activation: ActivationName = "relu"
-    """The hidden units' activation function."""
+    """The hidden units' activation function. Default: `leaky_relu` for `resnet12`, `relu` for all others."""
     normalization: NormalizationName = "none"
     """What stands between a hidden layer and its activation function, with torch's defaults; its scale and shift are
     learned, by its own derivative under every rule. `batch`: batch normalization, of each unit, or of each feature map;
     it tests with the mean and variance that it has kept of the batches trained on, noise among them, but for tasks:
-    there `batch_statistics` says which serve. `group`: group normalization, of each image by itself. Default: `batch`
-    for `omniglot-cnn` and `cnn4`, `none` for `mlp`."""
+    there `batch_statistics` says which serve. `group`: group normalization, of each image by itself. Default: `none`
+    for `mlp`, `batch` for all others."""
     batch_statistics: Literal["transductive", "support"] = "transductive"
     """For `normalization = "batch"`, on the query set of a task: its own mean and variance, `transductive`, as in
     MAML's and learn2learn's examples, so that what a network says of one query image depends on the others; or those
@@ -89,21 +91,20 @@ class NetworkSettings(Settings):
     @property
     def hidden_units(self) -> tuple[int, ...]:
         """The units, or feature maps, of each hidden layer with weights."""
-        convolutions = ARCHITECTURES[self.architecture].convolutions
-        return (self.filters,) * convolutions if convolutions else tuple(self.hidden)
+        return ARCHITECTURES[self.architecture].filters(self.filters) or tuple(self.hidden)
 
     @model_validator(mode="before")
     @classmethod
     def _of_architecture(cls, said: Any) -> Any:
-        """Settings that the architecture does not have, and its own normalization where none is said."""
+        """Settings that the architecture does not have; its own normalization and activation where none is said."""
         if not isinstance(said, dict) or said.get("architecture", "mlp") not in ARCHITECTURES:
             return said
         name = said.get("architecture", "mlp")
         row = ARCHITECTURES[name]
-        other, own = ("hidden", "filters") if row.convolutions else ("filters", "hidden")
+        other, own = ("hidden", "filters") if row.widths else ("filters", "hidden")
         if other in said:
             raise mistake(f'architecture = "{name}" has no `{other}`; it has `{own}`')
-        return {"normalization": row.normalization} | said
+        return {"normalization": row.normalization, "activation": row.activation} | said
 
     @model_validator(mode="after")
     def _groups_divide(self) -> Self:

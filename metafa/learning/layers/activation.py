@@ -69,3 +69,14 @@ def tanh_derivative(error: Tensor, hidden: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return torch.ops.aten.tanh_backward(error, hidden)
     return torch.ops.aten.tanh_backward.grad_input(error, hidden, grad_input=error)
+
+
+SLOPE = 0.1  # of a leaky ReLU below 0
+
+
+def leaky_relu(pre_activations: Tensor) -> Tensor:
+    return torch.nn.functional.leaky_relu_(pre_activations, SLOPE)
+
+
+def leaky_relu_derivative(error: Tensor, hidden: Tensor) -> Tensor:
+    return torch.ops.aten.leaky_relu_backward(error, hidden, SLOPE, True)

@@ -30,6 +30,8 @@ class Layer:
     statistics: those of its parameters that no gradient moves: it keeps them itself, as the form of it does that is
         `in_training`.
     needs_support: whether, on a query set, it takes something from what it made of the support set.
+    skips: how many layers lie between it and the layer whose outputs it takes in place of those of the layer below.
+    adds: whether it takes both, as a pair, those of the layer below first.
     inputs, outputs: the numbers that an image is to it, and that it makes of one.
     """
 
@@ -38,6 +40,8 @@ class Layer:
     has_dual: bool = False
     statistics: tuple[str, ...] = ()
     needs_support: bool = False
+    skips: int = 0
+    adds: bool = False
     inputs: int
     outputs: int
 
@@ -64,7 +68,8 @@ class Layer:
         raise NotImplementedError
 
     def forward(self, own: Parameters, x: Any) -> tuple[Tensor, Cache]:
-        """The outputs, and what is kept for the way back. Only a layer without parameters may overwrite ``x``."""
+        """The outputs, and what is kept for the way back. Only a layer without parameters may overwrite ``x``, and no
+        layer overwrites what others take too."""
         raise NotImplementedError
 
     def backward(self, own: Parameters, carrier: Tensor | None, error: Tensor, cache: Cache) -> Tensor:
@@ -146,6 +151,12 @@ def of_deviation(draw: Draw, shape: Sequence[int], deviation: float, distributio
     """Initial weights of mean 0 from a ``normal`` or a ``uniform`` distribution."""
     normal = draw(*shape)
     return normal * deviation if distribution == "normal" else (2 * torch.special.ndtr(normal) - 1) * 3**0.5 * deviation
+
+
+def sources(place: int, layer: Layer) -> tuple[int, ...]:
+    """The places of the layers whose outputs the layer at ``place`` takes."""
+    below, skipped = place - 1, place - 1 - layer.skips
+    return (below, skipped) if layer.adds else (skipped,)
 
 
 def per_episode(tensors: Tensor, episodes: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +26,9 @@ class Convolution(Layer):
     kernel: its rows, and its columns.
     stride: in rows, and in columns.
     padding: zeros at each border.
+    has_bias: whether there is a bias; below a normalization it changes nothing.
+    start: how weights start: ``glorot``, uniform of variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010, eq. 16),
+        or ``fan_out``, normal of variance 2 / fan-out (He et al. 2015, eq. 14).
     """
 
     channels: int
@@ -34,6 +38,9 @@ class Convolution(Layer):
     kernel: int = 3
     stride: int = 1
     padding: int = 1
+    has_bias: bool = True
+    start: Literal["glorot", "fan_out"] = "glorot"
+    skips: int = 0
 
     learns = True
     carried = True
@@ -63,20 +70,23 @@ class Convolution(Layer):
 
     @property
     def deviation(self) -> float:
-        return (2 / ((self.channels + self.filters) * self.kernel**2)) ** 0.5
+        fan = self.filters + (self.channels if self.start == "glorot" else 0)
+        return (2 / (fan * self.kernel**2)) ** 0.5
 
     def initialise(self, draw: Draw) -> Parameters:
-        """Weights uniform, of variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010, eq. 16); biases 0."""
-        weight = of_deviation(draw, self.weight_shape, self.deviation, "uniform")
-        return {"weight": weight, "bias": torch.zeros(weight.shape[:2], device=weight.device)}
+        """Biases are 0."""
+        distribution = "uniform" if self.start == "glorot" else "normal"
+        weight = of_deviation(draw, self.weight_shape, self.deviation, distribution)
+        bias = {"bias": torch.zeros(weight.shape[:2], device=weight.device)} if self.has_bias else {}
+        return {"weight": weight, **bias}
 
     def forward(self, own: Parameters, x: Tensor) -> tuple[Tensor, Cache]:
-        weight, bias = own["weight"], own["bias"]
+        weight, bias = own["weight"], own.get("bias")
         networks = weight.shape[0]
         maps = torch.conv2d(
             packed(folded(x, networks)),
             weight.flatten(0, 1),
-            bias.flatten(),
+            None if bias is None else bias.flatten(),
             stride=self.stride,
             padding=self.padding,
             groups=networks,
@@ -96,7 +106,7 @@ class Convolution(Layer):
     def gradients(self, error: Tensor, cache: Cache, networks: int) -> Parameters:
         errors, inputs = packed(folded(error, networks)), packed(folded(cache, networks))
         weight = errors.new_empty(1).expand(networks * self.filters, *self.weight_shape[1:])
-        _, *found = self._backward(errors, inputs, weight, networks, [False, True, True])
+        _, *found = self._backward(errors, inputs, weight, networks, [False, True, self.has_bias])
         return {
             name: tensor.unflatten(0, (networks, -1))
             for name, tensor in zip(("weight", "bias"), found, strict=True)
@@ -111,8 +121,7 @@ class Convolution(Layer):
         return Backward(error, inputs, weight, biases, stride, padding, [1, 1], False, [0, 0], groups, wanted)
 
     def answer(self, weight: Tensor, noise: Tensor) -> Tensor:
-        silent = {"weight": weight, "bias": weight.new_zeros(weight.shape[:2])}
-        return self.forward(silent, noise)[0]
+        return self.forward({"weight": weight}, noise)[0]
 
     def average(self, feedback: Tensor, answers: Tensor, noise: Tensor, keep: float, by: float) -> None:
         """The mean over the places at which an entry of the kernel meets a pixel and no padding."""

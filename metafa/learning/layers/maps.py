@@ -1,4 +1,4 @@
-"""Layers without parameters that make feature maps, make them smaller, and make vectors of them."""
+"""Layers without parameters that make feature maps, add them, make them smaller, and make vectors of them."""
 
 from __future__ import annotations
 
@@ -109,3 +109,21 @@ class AveragePooling(Maps):
         squares = [*self.squares]
         sent = torch.ops.aten.avg_pool2d_backward(packed(error), cache, squares, squares, [0, 0], False, True, None)
         return unpacked(sent, len(error))
+
+
+@dataclass(frozen=True)
+class Sum(Maps):
+    """The sum of the outputs of the layer below and of one that is ``skips`` layers further down: the end of a residual
+    connection (He et al. 2016, eq. 1)."""
+
+    skips: int = 1
+
+    adds = True
+
+    def forward(self, own: Parameters, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Cache]:
+        below, skipped = x
+        return below + skipped, None
+
+    def backward(self, own: Parameters, carrier: Tensor | None, error: Tensor, cache: Cache) -> Tensor:
+        """Both get the same error."""
+        return error

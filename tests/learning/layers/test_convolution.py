@@ -20,7 +20,7 @@ from metafa.learning.layers.activation import Activation
 from metafa.learning.layers.base import Layer
 from metafa.learning.layers.convolution import Convolution
 from metafa.learning.layers.linear import Linear
-from metafa.learning.layers.maps import AveragePooling, Flatten, Images, MaxPooling
+from metafa.learning.layers.maps import AveragePooling, Flatten, Images, MaxPooling, Sum
 from metafa.learning.layers.normalization import BatchNormalization, GroupNormalization
 from metafa.learning.networks import Network
 from metafa.learning.outer import OuterProblem
@@ -28,9 +28,18 @@ from metafa.learning.rules import RULES
 from metafa.learning.streams import Streams
 from metafa.tasks.base import import_learn2learn
 
-REPLICAS, WAYS, FILTERS = 2, 5, 8
+REPLICAS, WAYS, FILTERS = 2, 5, 4
 BACKPROP = RULES["backprop"]
-IMAGES = {"omniglot-cnn": (28, 28), "cnn4": (21, 25, 3)}  # rows or columns are left out of the second's pools
+IMAGES = {
+    "omniglot-cnn": (28, 28),
+    "cnn4": (21, 25, 3),
+    "resnet12": (16, 18, 3),
+}  # rows or columns are left out of the second's pools
+
+
+def sizes_of(architecture: str) -> Sizes:
+    row = ARCHITECTURES[architecture]
+    return Sizes(IMAGES[architecture], WAYS, (), FILTERS, row.activation, row.normalization)
 
 
 def in_float64(layers: tuple[Layer, ...], rule: str, replicas: int = REPLICAS) -> Network:
@@ -56,6 +65,17 @@ def small(normalization: str = "batch", outputs: int = 3) -> tuple[Layer, ...]:
     return *made, Linear(12, outputs, 1.0, units_first=True)
 
 
+def residual(normalization: str) -> tuple[Layer, ...]:
+    """A convolution that an identity goes around, and one that a convolution goes around."""
+    made: list[Layer] = [Images(2, 4, 3), Convolution(2, 4, 3, 4), Activation("tanh", (4, 4, 3))]
+    made += [Convolution(4, 4, 3, 4, has_bias=False), *normalized(normalization, 4, (4, 3))]
+    made += [Sum(4, 4, 3, skips=len(made) - 3), Activation("tanh", (4, 4, 3))]
+    body = [Convolution(4, 4, 3, 6), *normalized(normalization, 6, (4, 3))]
+    around = Convolution(4, 4, 3, 6, 1, padding=0, start="fan_out", skips=len(body))
+    made += [*body, around, Sum(6, 4, 3, skips=1), Activation("tanh", (6, 4, 3)), AveragePooling(6, 4, 3)]
+    return *made, Flatten(6, 1, 1), Linear(6, 3, 1.0, units_first=True)
+
+
 def normalized(name: str, units: int, size: tuple[int, int]) -> list[Layer]:
     kinds: dict[str, Callable[[], Layer]] = {
         "batch": lambda: BatchNormalization(units, size),
@@ -79,9 +99,7 @@ def random_tasks(pixels: int, ways: int, support: int = 6, query: int = 9, tasks
 def test_architectures_are_learn2learns(architecture: str) -> None:
     """The forward pass, and where weights start: their distribution, and biases of 0."""
     image = IMAGES[architecture]
-    network = in_float64(
-        architectures.layers(architecture, Sizes(image, WAYS, (), FILTERS, "relu", "batch")), "backprop"
-    )
+    network = in_float64(architectures.layers(architecture, sizes_of(architecture)), "backprop")
     images = torch.rand(REPLICAS, 7, torch.Size(image).numel(), dtype=torch.float64)
     logits = networks.forward(network, images, training=True).logits
     for replica in range(REPLICAS):
@@ -93,9 +111,7 @@ def test_architectures_are_learn2learns(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", IMAGES)
 def test_one_outer_step_equals_learn2learns(architecture: str, algorithm: str) -> None:
     image = IMAGES[architecture]
-    network = in_float64(
-        architectures.layers(architecture, Sizes(image, WAYS, (), FILTERS, "relu", "batch")), "backprop"
-    )
+    network = in_float64(architectures.layers(architecture, sizes_of(architecture)), "backprop")
     tasks, rate, steps = random_tasks(torch.Size(image).numel(), WAYS), 0.4, 3
     inner = meta.inner_loop(network, BACKPROP, steps, rate)
     made = resolved(OUTER_ALGORITHMS[algorithm].gradient)(OuterProblem(network, inner, BACKPROP, tasks))
@@ -121,10 +137,13 @@ def test_one_outer_step_equals_learn2learns(architecture: str, algorithm: str) -
     ("algorithm", "normalization"),
     [("exact", "batch"), ("exact", "support"), ("exact", "group"), ("exact", "none"), ("anil", "batch")],
 )
+@pytest.mark.parametrize(("layers", "pixels"), [(small, 60), (residual, 24)])
 @pytest.mark.parametrize("rule", RULES)
-def test_exact_equals_finite_differences_of_the_meta_loss(rule: str, algorithm: str, normalization: str) -> None:
+def test_exact_equals_finite_differences_of_the_meta_loss(
+    rule: str, algorithm: str, normalization: str, layers: Callable[[str], tuple[Layer, ...]], pixels: int
+) -> None:
     """For all parameters and for inner learning rates."""
-    network, tasks = in_float64(small(normalization), rule), random_tasks(60, 3)
+    network, tasks = in_float64(layers(normalization), rule), random_tasks(pixels, 3)
     inner = meta.inner_loop(network, RULES[rule], 2, 0.3, "readout" if algorithm == "anil" else "all")
     learned = replace(inner, learning_rates=inner.learning_rates.clone().requires_grad_())
     made = resolved(OUTER_ALGORITHMS[algorithm].gradient)(OuterProblem(network, learned, RULES[rule], tasks))
@@ -238,12 +257,10 @@ def test_the_weight_mirror_comes_to_mirror_kernels() -> None:
     assert measures.alignment_angle(credit.outgoing(kernel), credit.outgoing(mean)).max() < 5
 
 
-@pytest.mark.parametrize("architecture", [name for name, row in ARCHITECTURES.items() if row.convolutions])
+@pytest.mark.parametrize("architecture", [name for name, row in ARCHITECTURES.items() if row.widths])
 def test_blocks_of_tasks_change_nothing(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     image = IMAGES[architecture]
-    network = in_float64(
-        architectures.layers(architecture, Sizes(image, WAYS, (), FILTERS, "relu", "batch")), "feedback_alignment"
-    )
+    network = in_float64(architectures.layers(architecture, sizes_of(architecture)), "feedback_alignment")
     tasks, inner = (
         random_tasks(torch.Size(image).numel(), WAYS),
         meta.inner_loop(network, RULES["feedback_alignment"], 2, 0.1),
