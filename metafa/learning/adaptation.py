@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from metafa.learning import credit, networks, products
 from metafa.learning.credit import Pass, Signals
@@ -64,11 +65,14 @@ class InnerLoop:
     learns.
 
     adapted_layers: all, or the readout alone.
+    recomputes: whether, where autograd follows, each step is computed again on the way back, in place of what it would
+        keep: the same numbers, in a third more time and in the memory of one step.
     """
 
     rule: Rule
     learning_rates: Float[Tensor, "replica step layer"]
     adapted_layers: Literal["all", "readout"] = "all"
+    recomputes: bool = False
 
     @property
     def steps(self) -> int:
@@ -76,7 +80,7 @@ class InnerLoop:
 
     def path(self, tasks: PreparedTasks) -> Iterator[Adapted]:
         """The network after 0, 1, ... steps."""
-        return adapt(self.rule, tasks, self.learning_rates, self.adapted_layers)
+        return adapt(self.rule, tasks, self.learning_rates, self.adapted_layers, self.recomputes)
 
     def adapt(self, tasks: PreparedTasks) -> Adapted:
         """The network after the last step."""
@@ -173,18 +177,19 @@ def adapt(
     tasks: PreparedTasks,
     learning_rates: Float[Tensor, "replica step layer"],
     adapted_layers: Literal["all", "readout"] = "all",
+    recomputes: bool = False,
 ) -> Iterator[Adapted]:
     """Yields the network as adapted to each task after 0, 1, ... steps of gradient descent.
 
     The errors reach the layers by ``rule``. Every step is differentiable by the network's parameters and by the
-    learning rates. Where only the readout adapts, no error is sent back at all.
+    learning rates. Where only the readout adapts, no error is sent back at all. ``recomputes``: as `InnerLoop` has it.
     """
     support, adapted = tasks.support, tasks.start
     rates = per_episode(learning_rates, support.targets.shape[0])[..., None, None]
     learning, carried = networks.learning(support.layers), networks.carried(support.layers)
     lowest = learning[-1] if adapted_layers == "readout" else learning[0]
-    yield adapted
-    for step in range(learning_rates.shape[1]):
+
+    def step_from(adapted: Adapted, rates: Tensor) -> Adapted:
         batch = Pass(
             support.layers,
             adapted.parameters,
@@ -195,7 +200,14 @@ def adapt(
             activity(support, adapted),
             lowest,
         )
-        adapted = _gradient_step(batch, rule, credit.signals(rule, batch), rates[:, step], learning, carried)
+        return _gradient_step(batch, rule, credit.signals(rule, batch), rates, learning, carried)
+
+    yield adapted
+    for step in range(learning_rates.shape[1]):
+        if recomputes and torch.is_grad_enabled():
+            adapted = checkpoint(step_from, adapted, rates[:, step], use_reentrant=False, preserve_rng_state=False)
+        else:
+            adapted = step_from(adapted, rates[:, step])
         yield adapted
 
 
@@ -239,12 +251,17 @@ def activity(images: AdaptationSet, adapted: Adapted) -> Activity:
 
 def split(network: Network, tasks: Episodes, gathers: bool, block_bytes: int) -> Iterator[Episodes]:
     """The tasks, as many at a time as ``block_bytes`` hold, with all their pixels if ``gathers``."""
-    replicas, number, support = tasks.support.shape
+    size = max(1, block_bytes // bytes_of_a_task(network, tasks, gathers))
+    for start in range(0, tasks.support.shape[1], size):
+        yield tasks.block(start, start + size)
+
+
+def bytes_of_a_task(network: Network, tasks: Episodes, gathers: bool) -> int:
+    """What a task of every replica takes in a step, about, with all its pixels if ``gathers``."""
+    replicas, _, support = tasks.support.shape
     images = support + tasks.query.shape[-1]
     width = sum(network.layers[place].outputs for place in network.learning)
     floats = images * (support + 4 * width)
     floats += sum(weight[0].numel() for weight in network.carried_weights)
     floats += images * tasks.images.shape[-1] if gathers else 0
-    size = max(1, block_bytes // (replicas * floats * tasks.images.element_size()))
-    for start in range(0, number, size):
-        yield tasks.block(start, start + size)
+    return replicas * floats * tasks.images.element_size()

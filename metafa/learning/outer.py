@@ -21,6 +21,7 @@ from metafa.learning.rules import RULES, Rule
 
 # Memory of a block of tasks, by device. Does not change results, but for rounding.
 TRAINING_BYTES = {"cpu": 2**26, "cuda": 2**31}
+GRAPH_BYTES = {"cpu": 2**30, "cuda": 2**33}  # of one task's inner loop; beyond, its steps are computed again
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,10 @@ def _outer(
 def outer_gradient(algorithm: OuterAlgorithm, problem: OuterProblem) -> OuterGradient:
     """What ``algorithm`` makes of the tasks, in blocks of bounded memory: a mean over tasks is a mean over blocks."""
     tasks, gradient = problem.tasks, resolved(algorithm.gradient or "")
-    blocks = list(adaptation.split(problem.network, tasks, True, TRAINING_BYTES[tasks.images.device.type]))
+    device = tasks.images.device.type
+    if problem.inner.steps * adaptation.bytes_of_a_task(problem.network, tasks, True) > GRAPH_BYTES[device]:
+        problem = replace(problem, inner=replace(problem.inner, recomputes=True))
+    blocks = list(adaptation.split(problem.network, tasks, True, TRAINING_BYTES[device]))
     parts = [gradient(replace(problem, tasks=block)) for block in blocks]
     if len(parts) == 1:
         return parts[0]

@@ -10,7 +10,7 @@ from oracles import convolutional_model, images_of
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from metafa.learning import architectures, credit, feedback, measures, meta, networks
+from metafa.learning import architectures, credit, feedback, measures, meta, networks, outer
 from metafa.learning.architectures import Sizes
 from metafa.learning.credit import Pass
 from metafa.learning.episodes import Episodes
@@ -268,6 +268,43 @@ def test_blocks_of_tasks_change_nothing(architecture: str, monkeypatch: pytest.M
     whole = meta.meta_loss(network, inner, tasks)
     monkeypatch.setitem(meta.EVALUATION_BYTES, "cpu", 1)
     torch.testing.assert_close(meta.meta_loss(network, inner, tasks), whole, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "support"])
+@pytest.mark.parametrize("rule", RULES)
+def test_steps_computed_again_give_the_same_gradients(rule: str, normalization: str) -> None:
+    network, tasks = in_float64(residual(normalization), rule), random_tasks(24, 3)
+    inner = meta.inner_loop(network, RULES[rule], 3, 0.3)
+    inner = replace(inner, learning_rates=inner.learning_rates.clone().requires_grad_())
+    kept, again = (
+        resolved(OUTER_ALGORITHMS["exact"].gradient)(OuterProblem(network, one, BACKPROP, tasks))
+        for one in (inner, replace(inner, recomputes=True))
+    )
+    for found, expected in zip(
+        (*again.tensors, *again.learning_rates), (*kept.tensors, *kept.learning_rates), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_where_the_graph_of_a_task_is_too_large_steps_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the same numbers, and in less memory: fewer tensors are kept for the way back."""
+    network, tasks = in_float64(small("batch"), "backprop"), random_tasks(60, 3)
+    problem = OuterProblem(network, meta.inner_loop(network, BACKPROP, 5, 0.3), BACKPROP, tasks)
+    gradients, kept = [], []
+    for memory in (2**30, 1):
+        monkeypatch.setitem(outer.GRAPH_BYTES, "cpu", memory)
+        sizes: list[int] = []
+
+        def note(tensor: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            gradients.append(outer.outer_gradient(OUTER_ALGORITHMS["exact"], problem).tensors)
+        kept.append(sum(sizes))
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    assert kept[1] < kept[0] / 3
 
 
 @pytest.mark.parametrize("algorithm", ["exact", "first_order"])
