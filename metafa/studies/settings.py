@@ -95,19 +95,19 @@ class NetworkSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_architecture(cls, said: Any) -> Any:
-        """Settings that the architecture does not have; its own normalization and activation where none is said."""
-        if not isinstance(said, dict) or said.get("architecture", "mlp") not in ARCHITECTURES:
+    def _as_the_architecture_has_it(cls, said: Any) -> Any:
+        """Its own normalization and activation function where none is said."""
+        name = said.get("architecture", "mlp") if isinstance(said, dict) else None
+        if not isinstance(name, str) or name not in ARCHITECTURES:
             return said
-        name = said.get("architecture", "mlp")
         row = ARCHITECTURES[name]
-        other, own = ("hidden", "filters") if row.widths else ("filters", "hidden")
-        if other in said:
-            raise mistake(f'architecture = "{name}" has no `{other}`; it has `{own}`')
         return {"normalization": row.normalization, "activation": row.activation} | said
 
     @model_validator(mode="after")
-    def _groups_divide(self) -> Self:
+    def _fits_the_architecture(self) -> Self:
+        other, own = ("hidden", "filters") if ARCHITECTURES[self.architecture].widths else ("filters", "hidden")
+        if other in self.model_fields_set:
+            raise mistake(f'architecture = "{self.architecture}" has no `{other}`; it has `{own}`')
         for units in self.hidden_units if self.normalization == "group" else ():
             if units % self.groups:
                 raise mistake(f"found {self.groups} groups, which do not divide the {units} units of a hidden layer")
