@@ -32,7 +32,15 @@ from metafa.results.tables import load as load
 from metafa.running import launch, screens
 from metafa.studies import study
 from metafa.studies.data import BATCH, Inputs, TaskDistributionName
-from metafa.studies.phases import ActivationName, EvaluatePhase, NoiseInputsName, NoisePhase, RuleName
+from metafa.studies.phases import (
+    ActivationName,
+    ArchitectureName,
+    EvaluatePhase,
+    NoiseInputsName,
+    NoisePhase,
+    NormalizationName,
+    RuleName,
+)
 from metafa.studies.settings import MeasureSettings, NetworkSettings, TrialSettings
 from metafa.studies.study import Study
 from metafa.studies.training_settings import OptimizerName
@@ -44,36 +52,43 @@ def initialise(
     *,
     seeds: int = 8,
     seed: int = 0,
-    hidden: int | Sequence[int] = (100,),
-    inputs: int = 784,
+    architecture: ArchitectureName = "mlp",
+    hidden: int | Sequence[int] | None = None,
+    filters: int | None = None,
+    inputs: int | Sequence[int] = 784,
     outputs: int = 5,
     activation: ActivationName = "relu",
+    normalization: NormalizationName | None = None,
     device: str = "cpu",
 ) -> Replicas:
-    """Returns networks as a trial starts with them. Weights are drawn from N(0, gain / in) (He et al. 2015, eq. 10),
-    feedback is drawn from the same distribution, and biases are 0. The same ``seed`` and number of ``seeds`` give the
-    same networks, here and in a study.
+    """Returns networks as a trial starts with them. Weights of a perceptron are drawn from N(0, gain / in) (He et al.
+    2015, eq. 10), feedback is drawn from the distribution of the weights, and biases are 0. The same ``seed`` and
+    number of ``seeds`` give the same networks, here and in a study.
 
     rule: the credit assignment rule, such as ``"backprop"``; docs/science.md describes all rules.
     seeds: the number of replicas; their seeds are 0, 1, ...
     seed: the seed of the study, which every random draw depends on.
-    hidden: the units of each hidden layer, or of the only one.
-    inputs: the pixels of an image.
+    architecture: the layers, such as ``"omniglot-cnn"``; docs/study_file.md describes all.
+    hidden: of ``"mlp"``, the units of each hidden layer, or of the only one; 100 by default.
+    filters: of each convolution, where the architecture has some; 64 by default.
+    inputs: the pixels of an image, or its rows, columns and, where there are several, channels. Of a number of pixels
+        a convolution has to know the rows and columns: those of the images of metafa's that have as many.
     outputs: the number of classes, or the ways of a task.
     activation: the activation function of the hidden layers.
+    normalization: what stands before it, such as ``"batch"``; by default what the architecture has by itself.
     device: a device of torch, such as ``"cuda"``.
 
     Raises ValueError where there is no such rule or device, or where a study could not have one of the numbers.
     """
     if not isinstance(rule, str) or rule not in RULES:
         raise ValueError(f"no rule {rule!r}; there are {', '.join(RULES)}")
-    layers = hidden if isinstance(hidden, Sequence) or np.ndim(hidden) else [hidden]
-    shape = checked(NetworkSettings, hidden=layers, activation=activation)  # the rule may be the caller's own
-    sizes = checked(arguments.Sizes, inputs=inputs, outputs=outputs)
+    units = hidden if hidden is None or isinstance(hidden, Sequence) or np.ndim(hidden) else [hidden]
+    wanted = {"architecture": architecture, "hidden": units, "filters": filters, "normalization": normalization}
+    shape = checked(NetworkSettings, activation=activation, **wanted)  # the rule may be the caller's own
+    image, ways = arguments.image_of(inputs, outputs, shape.architecture)
     known = checked(TrialSettings, seed=seed, seeds=seeds, phases=[{"phase": "noise", "steps": 0}])
     streams = Streams(known.seed, tuple(range(known.seeds)), arguments.device_of(device))
-    perceptron = networks.perceptron([sizes.inputs, *shape.hidden, sizes.outputs], shape.activation)
-    network = networks.initialise(perceptron, streams)
+    network = networks.initialise(trial_run.layers_of(shape, image, ways), streams)
     return Replicas(feedback.initialise(network, RULES[rule], FeedbackConfig(), streams), rule, streams)
 
 

@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from metafa import tasks
 from metafa.learning import episodes, tasksets
 from metafa.learning.episodes import Episodes, EpisodeSource
-from metafa.learning.kinds import NOISE_INPUTS
+from metafa.learning.kinds import ARCHITECTURES, NOISE_INPUTS
 from metafa.learning.streams import Streams
 from metafa.learning.tasksets import TasksetSource
 from metafa.studies import mistakes
@@ -75,6 +76,30 @@ def shape_of_pixels(inputs: str, pixels: int) -> tuple[int, ...]:
             f"networks take; there are images of {known}"
         )
     return shapes.get(pixels, ())
+
+
+def image_of(inputs: Any, outputs: Any, architecture: str) -> tuple[tuple[int, ...], int]:
+    """The shape of the images that networks take, or of no pictures the number of their pixels, and their outputs.
+    Raises ValueError where a study could not have them, or an architecture cannot take them."""
+    given = plain(inputs) if np.ndim(inputs) else None
+    pixels = inputs if given is None else math.prod(given)
+    sizes, row = checked(Sizes, inputs=pixels, outputs=outputs), ARCHITECTURES[architecture]
+    image = (sizes.inputs,) if given is None else tuple(given)
+    if given is None and row.widths:
+        image = shape_of_pixels("normal", sizes.inputs)
+    if not row.widths:
+        return image, sizes.outputs
+    if len(image) not in (2, 3):
+        raise ValueError(
+            f"inputs: found {shown(inputs)}; {architecture!r} takes pictures: say their rows and columns, and their "
+            "channels where there are several"
+        )
+    if min(image[:2]) < row.shrinks:
+        raise ValueError(
+            f"inputs: found {shown(list(image))}; {architecture!r} takes images of at least {row.shrinks} x "
+            f"{row.shrinks} pixels"
+        )
+    return image, sizes.outputs
 
 
 def one_rate(rate: float | list[float]) -> float:

@@ -40,8 +40,9 @@ class Replicas:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The network's inputs, the units of each hidden layer, and its outputs."""
-        return (self.network.inputs, *(self.network.layers[place].outputs for place in self.network.learning))
+        """The network's inputs, what each hidden layer with weights makes of an image, and its outputs."""
+        layers = zip(self.network.layers, self.network.parameters, strict=True)
+        return (self.network.inputs, *(layer.outputs for layer, own in layers if "weight" in own))
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.sizes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from metafa.learning.layers.activation import Activation
 from metafa.learning.networks import Network
+from metafa.tasks.base import import_learn2learn
 
 
 class FeedbackAlignmentLinear(torch.autograd.Function):
@@ -138,3 +140,55 @@ def activation_of(network: Network) -> str:
     """The hidden units' activation function."""
     (name,) = {layer.name for layer in network.layers if isinstance(layer, Activation)}
     return name
+
+
+def images_of(pixels: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Images ``[image, channel, row, column]``, as torch has them, of their pixels."""
+    rows, columns, *channels = shape
+    return pixels.view(-1, rows, columns, *(channels or [1])).permute(0, 3, 1, 2)
+
+
+OF_MODULES = {"weight": "weight", "bias": "bias", "scale": "weight", "shift": "bias"}
+"""What torch's modules call the parameters of layers."""
+
+
+def convolutional_model(
+    architecture: str, network: Network, replica: int, image: tuple[int, ...]
+) -> tuple[torch.nn.Module, list[torch.nn.Parameter]]:
+    """learn2learn's model of that name with one replica's parameters, and these in the order of `Network.tensors`."""
+    models, classifier, channels = import_learn2learn().vision.models, network.layers[-1], (*image, 1)[2]
+    ways, inputs = classifier.outputs, classifier.inputs
+    kernels = [own["weight"] for own in network.parameters if "weight" in own][:-1]
+    if architecture == "omniglot-cnn":
+        model = models.OmniglotCNN(ways, hidden_size=kernels[0].shape[1])
+        pairs = [(block.conv, block.normalize) for block in model.base]
+    elif architecture == "cnn4":
+        model = models.CNN4(
+            classifier.outputs, kernels[0].shape[1], channels=channels, embedding_size=classifier.inputs
+        )
+        pairs = [(block.conv, block.normalize) for block in model.features]
+    else:
+        model = models.ResNet12(ways, hidden_size=inputs, channels=channels)
+        backbone, module = model.features, importlib.import_module(type(model).__module__)
+        backbone.inplanes, backbone.avgpool = channels, nn.AdaptiveAvgPool2d(1)  # of images of any size
+        blocks = []
+        for number, kernel in enumerate(kernels[::4], start=1):
+            block = backbone._make_layer(module.BasicBlock, kernel.shape[1], stride=2)
+            setattr(backbone, f"layer{number}", block)
+            blocks += block
+        pairs = [(getattr(b, f"conv{i}"), getattr(b, f"bn{i}")) for b in blocks for i in (1, 2, 3)]
+        for number, block in enumerate(blocks):
+            pairs.insert(4 * number + 3, tuple(block.downsample))
+    model = model.to(network.tensors[0])
+    modules = [module for pair in pairs for module in pair] + [model.classifier]
+    for module, own in zip(modules, (own for own in network.parameters if own), strict=True):
+        for name in own:
+            if name in OF_MODULES:
+                getattr(module, OF_MODULES[name]).data = own[name][replica].clone()
+    # by name, as `base.flat` orders them
+    by_name: dict[str, list[torch.nn.Parameter]] = {}
+    for module, own in zip(modules, (own for own in network.parameters if own), strict=True):
+        for name in own:
+            if name in OF_MODULES:
+                by_name.setdefault(name, []).append(getattr(module, OF_MODULES[name]))
+    return model, [parameter for named in by_name.values() for parameter in named]

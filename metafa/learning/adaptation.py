@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from metafa.learning import credit, networks, products
 from metafa.learning.credit import Pass, Signals
@@ -31,11 +32,13 @@ class AdaptationSet:
     layers: the network's layers, the first one in its dual form where that serves.
     inputs: the images; None where they are in the first layer.
     targets: one-hot labels, over all outputs of the network.
+    support: of a query set, the support set, where a layer needs what it makes of that.
     """
 
     layers: tuple[Layer, ...]
     inputs: Float[Tensor, "episode image _pixel"] | None
     targets: Float[Tensor, "episode image way"]
+    support: AdaptationSet | None = None
 
 
 class Adapted(NamedTuple):
@@ -62,11 +65,14 @@ class InnerLoop:
     learns.
 
     adapted_layers: all, or the readout alone.
+    recomputes: whether, where autograd follows, each step is computed again on the way back, in place of what it would
+        keep: the same numbers, in a third more time and in the memory of one step.
     """
 
     rule: Rule
     learning_rates: Float[Tensor, "replica step layer"]
     adapted_layers: Literal["all", "readout"] = "all"
+    recomputes: bool = False
 
     @property
     def steps(self) -> int:
@@ -74,7 +80,7 @@ class InnerLoop:
 
     def path(self, tasks: PreparedTasks) -> Iterator[Adapted]:
         """The network after 0, 1, ... steps."""
-        return adapt(self.rule, tasks, self.learning_rates, self.adapted_layers)
+        return adapt(self.rule, tasks, self.learning_rates, self.adapted_layers, self.recomputes)
 
     def adapt(self, tasks: PreparedTasks) -> Adapted:
         """The network after the last step."""
@@ -101,7 +107,12 @@ def gathered(source: Float[Tensor, "_all pixel"], indices: Int[Tensor, "*shape"]
 
 def has_dual(network: Network, rule: Rule) -> bool:
     """Whether the first layer takes its dual form in the inner loop."""
-    return rule.fixed_inputs and network.layers[0].has_dual
+    return rule.fixed_inputs and network.layers[0].has_dual and not needs_support(network)
+
+
+def needs_support(network: Network) -> bool:
+    """Whether a layer, on a query set, takes something from what it made of the support set."""
+    return any(layer.needs_support for layer in network.layers)
 
 
 def base_of_all(network: Network, source: Float[Tensor, "_all pixel"]) -> Float[Tensor, "_all replica _hidden"]:
@@ -121,18 +132,22 @@ def prepare(network: Network, rule: Rule, episodes: Episodes, base: Tensor | Non
     targets = (labels.unsqueeze(-2) == ways).to(episodes.images.dtype).mT
     support = episodes.support.shape[-1]
     places = (slice(None, support), slice(support, None))
+    layers = tuple(layer.in_adaptation() for layer in network.layers)
     if has_dual(network, rule):
         duals = _duals(network, episodes, indices, base, places)
         sets = [
-            AdaptationSet((dual, *network.layers[1:]), None, targets[:, place])
+            AdaptationSet((dual, *layers[1:]), None, targets[:, place])
             for dual, place in zip(duals, places, strict=True)
         ]
         start = Adapted(({}, *network.parameters[1:]), network.feedback)
     else:
         images = gathered(episodes.images, indices).flatten(0, 1)
-        sets = [AdaptationSet(network.layers, images[:, place], targets[:, place]) for place in places]
+        sets = [AdaptationSet(layers, images[:, place], targets[:, place]) for place in places]
         start = Adapted(network.parameters, network.feedback)
-    return PreparedTasks(sets[0], sets[1], start, network.loss)
+    support_set, query = sets
+    if needs_support(network):
+        query = replace(query, support=support_set)
+    return PreparedTasks(support_set, query, start, network.loss)
 
 
 def _duals(
@@ -162,18 +177,19 @@ def adapt(
     tasks: PreparedTasks,
     learning_rates: Float[Tensor, "replica step layer"],
     adapted_layers: Literal["all", "readout"] = "all",
+    recomputes: bool = False,
 ) -> Iterator[Adapted]:
     """Yields the network as adapted to each task after 0, 1, ... steps of gradient descent.
 
     The errors reach the layers by ``rule``. Every step is differentiable by the network's parameters and by the
-    learning rates. Where only the readout adapts, no error is sent back at all.
+    learning rates. Where only the readout adapts, no error is sent back at all. ``recomputes``: as `InnerLoop` has it.
     """
     support, adapted = tasks.support, tasks.start
     rates = per_episode(learning_rates, support.targets.shape[0])[..., None, None]
     learning, carried = networks.learning(support.layers), networks.carried(support.layers)
     lowest = learning[-1] if adapted_layers == "readout" else learning[0]
-    yield adapted
-    for step in range(learning_rates.shape[1]):
+
+    def step_from(adapted: Adapted, rates: Tensor) -> Adapted:
         batch = Pass(
             support.layers,
             adapted.parameters,
@@ -184,7 +200,14 @@ def adapt(
             activity(support, adapted),
             lowest,
         )
-        adapted = _gradient_step(batch, rule, credit.signals(rule, batch), rates[:, step], learning, carried)
+        return _gradient_step(batch, rule, credit.signals(rule, batch), rates, learning, carried)
+
+    yield adapted
+    for step in range(learning_rates.shape[1]):
+        if recomputes and torch.is_grad_enabled():
+            adapted = checkpoint(step_from, adapted, rates[:, step], use_reentrant=False, preserve_rng_state=False)
+        else:
+            adapted = step_from(adapted, rates[:, step])
         yield adapted
 
 
@@ -217,17 +240,28 @@ def _gradient_step(
 
 def activity(images: AdaptationSet, adapted: Adapted) -> Activity:
     """The forward pass of the adapted networks on ``images`` of their tasks."""
-    return networks.forward_through(images.layers, adapted.parameters, images.inputs)
+    layers = images.layers
+    if images.support is not None:
+        kept = activity(images.support, adapted).caches
+        layers = tuple(
+            layer.on_query(cache) if layer.needs_support else layer for layer, cache in zip(layers, kept, strict=True)
+        )
+    return networks.forward_through(layers, adapted.parameters, images.inputs)
 
 
 def split(network: Network, tasks: Episodes, gathers: bool, block_bytes: int) -> Iterator[Episodes]:
     """The tasks, as many at a time as ``block_bytes`` hold, with all their pixels if ``gathers``."""
-    replicas, number, support = tasks.support.shape
+    size = max(1, block_bytes // bytes_of_a_task(network, tasks, gathers))
+    for start in range(0, tasks.support.shape[1], size):
+        yield tasks.block(start, start + size)
+
+
+def bytes_of_a_task(network: Network, tasks: Episodes, gathers: bool) -> int:
+    """What a task of every replica takes in a step, about, with all its pixels if ``gathers``."""
+    replicas, _, support = tasks.support.shape
     images = support + tasks.query.shape[-1]
     width = sum(network.layers[place].outputs for place in network.learning)
     floats = images * (support + 4 * width)
     floats += sum(weight[0].numel() for weight in network.carried_weights)
     floats += images * tasks.images.shape[-1] if gathers else 0
-    size = max(1, block_bytes // (replicas * floats * tasks.images.element_size()))
-    for start in range(0, number, size):
-        yield tasks.block(start, start + size)
+    return replicas * floats * tasks.images.element_size()

@@ -122,18 +122,19 @@ def soft_alignment(control: Control, trained: Network) -> tuple[Parameters, ...]
     start = control.start
     made = [dict(own) for own in start.parameters]
     before, after = (credit.alignment_pairs(control.rule, network) for network in (start, trained))
-    for place, (weight, feedback), reached in zip(start.carried, before, after, strict=True):
-        made[place]["weight"] = turned(weight, feedback, torch.deg2rad(unit_alignment_angles(*reached)))
+    for place, (_, weight, feedback), (_, *reached) in zip(start.carried, before, after, strict=True):
+        turned_to = turned(weight, feedback, torch.deg2rad(unit_alignment_angles(*reached)))
+        made[place]["weight"] = credit.of_outgoing(turned_to, made[place]["weight"])
     return tuple(made)
 
 
 @torch.no_grad()
 def align(network: Network, rule: Rule, angle: float) -> None:
     """Turns the weights that errors are carried through, in place, as `turned` does, to ``angle`` degrees."""
-    for weight, feedback in credit.alignment_pairs(rule, network):
+    for own, (_, weight, feedback) in zip(network.carried_weights, credit.alignment_pairs(rule, network), strict=True):
         units = (len(weight), weight.shape[2])
         angles = torch.full(units, math.radians(angle), dtype=torch.float64, device=weight.device)
-        weight.copy_(turned(weight, feedback, angles))
+        own.copy_(credit.of_outgoing(turned(weight, feedback, angles), own))
 
 
 def turned(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metafa.learning import networks
 from metafa.learning.kinds import resolved
-from metafa.learning.layers.base import Cache, Layer, Parameters, times
+from metafa.learning.layers.base import Cache, Layer, Parameters, sources, times
 from metafa.learning.losses import Loss
 from metafa.learning.networks import Activity, Network
 from metafa.learning.rules import Rule
@@ -72,34 +72,35 @@ def errors(rule: Rule, batch: Pass, output_error: Tensor) -> Errors:
     feedback = list(
         batch.feedback if rule.reads_feedback else (parameters[p]["weight"] for p in networks.carried(layers))
     )
+    pending: list[Tensor | None] = [None] * len(layers)  # errors at outputs
+    pending[-1] = output_error
     if rule.route == "direct":
-        found[-1] = output_error
         for place, matrix in zip(networks.carried(layers), feedback, strict=True):
             if place > batch.lowest:
-                _down(batch, found, place - 1, times(output_error, matrix))
-        return found
-    error, place = output_error, len(layers) - 1
-    while True:
-        place = _down(batch, found, place, error)
-        if place <= batch.lowest:
-            return found
-        own, received = parameters[place], found[place]
-        assert received is not None
-        error = layers[place].backward(own, carrier(rule, own["weight"], feedback.pop()), received, caches[place])
-        place -= 1
-
-
-def _down(batch: Pass, found: list[Tensor | None], place: int, error: Tensor) -> int:
-    """Sends an error at the outputs of the layer at ``place`` down to the next that errors are carried through, and
-    returns where that is; notes in ``found`` what each layer that learns gets."""
-    while True:
-        layer = batch.layers[place]
+                sent, shape = times(output_error, matrix), layers[place].shape
+                sent = sent if len(shape) == 1 else sent.unflatten(-1, shape)
+                _send(pending, place - 1 - layers[place].skips, sent)
+    for place in range(len(layers) - 1, batch.lowest - 1, -1):
+        layer, error = layers[place], pending[place]
+        if error is None:
+            continue
         if layer.learns:
             found[place] = error
-        if layer.carried or place <= batch.lowest:
-            return place
-        error = layer.backward(batch.parameters[place], None, error, batch.activity.caches[place])
-        place -= 1
+        if place == batch.lowest or (layer.carried and rule.route == "direct"):
+            continue
+        by = carrier(rule, parameters[place]["weight"], feedback.pop()) if layer.carried else None
+        sent = layer.backward(parameters[place], by, error, caches[place])
+        first, *others = sources(place, layer)
+        _send(pending, first, sent)
+        for source in others:
+            _send(pending, source, sent.clone())  # a layer below may overwrite its error
+    return found
+
+
+def _send(pending: list[Tensor | None], place: int, error: Tensor) -> None:
+    """Adds an error to what is to go back through the layer at ``place``."""
+    known = pending[place]
+    pending[place] = error if known is None else known + error
 
 
 def carrier(rule: Rule, weight: Tensor, feedback: Tensor) -> Tensor:
@@ -147,21 +148,46 @@ def layer_gradients(network: Network, layers: Sequence[Layer], made: Signals) ->
     )
 
 
-def alignment_pairs(rule: Rule, network: Network) -> list[tuple[Tensor, Tensor]]:
-    """For each layer that errors are carried through, the forward path and the feedback that the alignment angle is
-    between.
+def alignment_pairs(rule: Rule, network: Network) -> list[tuple[int, Tensor, Tensor]]:
+    """For layers that errors are carried through, the layer's number, of those with weights, and the forward path and
+    the feedback that the alignment angle is between, as matrices ``[replica, out, in]``, as `outgoing` makes them of
+    kernels.
 
     That is W and its carrier, but for a rule whose carrier is W itself, where it is W and B; under direct feedback the
-    product of all weights from that layer up, W_L ... W_l, and B; and nothing for a rule that has no carriers.
+    product of all weights from that layer up, W_L ... W_l, and B, of layers with nothing but linear layers above; and
+    nothing for a rule that has no carriers.
     """
     if rule.signals is not None:
         return []
-    upper = network.carried_weights
+    upper, sent_by = network.carried_weights, network.feedback
+    numbers = range(2, 2 + len(upper))
     if rule.route == "direct":
         paths = [*upper[-1:]]
         for weights in reversed(upper[:-1]):
+            if weights.dim() > 3:
+                break
             paths.append(paths[-1] @ weights)
-        return list(zip(reversed(paths), network.feedback, strict=True))
-    if not rule.reads_feedback:
-        return list(zip(upper, network.feedback, strict=True))
-    return [(w, carrier(rule, w, b)) for w, b in zip(upper, network.feedback, strict=True)]
+        first = len(upper) - len(paths)
+        return list(zip(numbers[first:], reversed(paths), sent_by[first:], strict=True))
+    if rule.reads_feedback:
+        sent_by = tuple(carrier(rule, w, b) for w, b in zip(upper, sent_by, strict=True))
+    return [(number, outgoing(w), outgoing(b)) for number, w, b in zip(numbers, upper, sent_by, strict=True)]
+
+
+def outgoing(weight: Tensor) -> Float[Tensor, "replica out in"]:
+    """A weight as a matrix with a column for each unit, or each channel, that sends into the layer: of a kernel
+    ``[replica, filter, channel, row, column]``, all that a channel sends by."""
+    return weight if weight.dim() == 3 else weight.movedim(2, -1).flatten(1, -2)
+
+
+def of_outgoing(matrix: Tensor, weight: Tensor) -> Tensor:
+    """What `outgoing` has made of a weight, in the shape of ``weight``."""
+    if weight.dim() == 3:
+        return matrix
+    return matrix.unflatten(1, (weight.shape[1], *weight.shape[3:])).movedim(-1, 2)
+
+
+def incoming(weight: Tensor) -> Float[Tensor, "replica out in"]:
+    """A weight as a matrix with a row for each unit, or each filter, of the layer: of a kernel ``[replica, filter,
+    channel x row x column]``."""
+    return weight.flatten(2)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metafa.learning.kinds import resolved
+from metafa.learning.layers.activation import Activation
 from metafa.learning.layers.base import Parameters
 from metafa.learning.networks import Network
 from metafa.learning.rules import Rule
@@ -47,9 +48,9 @@ def initialise(network: Network, rule: Rule, config: FeedbackConfig, streams: St
 
 def _drawn(network: Network, place: int, rule: Rule, config: FeedbackConfig, generators: Generators) -> Tensor:
     layer = network.layers[place]
-    rows = network.ways if rule.route == "direct" else layer.outputs
-    deviation = config.scale * (layer.gain / layer.inputs) ** 0.5
-    drawn = torch.empty(len(generators), rows, layer.inputs, device=generators[0].device)
+    shape = (network.ways, layer.inputs) if rule.route == "direct" else layer.weight_shape
+    deviation = config.scale * layer.deviation
+    drawn = torch.empty(len(generators), *shape, device=generators[0].device)
     if rule.magnitudes == "constant":
         return drawn.fill_(deviation)
     for matrix, generator in zip(drawn, generators, strict=True):
@@ -89,10 +90,10 @@ def mirror(network: Network, rule: Rule, config: FeedbackConfig, generators: Gen
     layers, rate, images = network.layers, config.mirror_learning_rate, config.mirror_batch_size
     for place, weight, matrix in zip(network.carried, network.carried_weights, network.feedback, strict=True):
         layer = layers[place]
-        noise = torch.stack([torch.randn(images, layer.inputs, generator=g, device=g.device) for g in generators])
+        noise = torch.stack([torch.randn(images, *layer.shape, generator=g, device=g.device) for g in generators])
         answers = layer.answer(weight, noise)
         for above in layers[place + 1 :]:
-            if above.learns:
+            if not isinstance(above, Activation):
                 break
             answers, _ = above.forward({}, answers)
         layer.average(matrix, answers, noise, 1 - rate, rate / images)

@@ -50,6 +50,12 @@ ACTIVATIONS: dict[str, Activation] = {
         gain=2.0,
         source="He et al. 2015, eq. 10",
     ),
+    "leaky_relu": Activation(
+        "metafa.learning.layers.activation:leaky_relu",
+        "metafa.learning.layers.activation:leaky_relu_derivative",
+        gain=2 / 1.01,
+        source="He et al. 2015, eq. 10, of a slope of 0.1 below 0",
+    ),
     "tanh": Activation(
         "metafa.learning.layers.activation:tanh",
         "metafa.learning.layers.activation:tanh_derivative",
@@ -61,10 +67,80 @@ ACTIVATIONS: dict[str, Activation] = {
 
 NORMALIZATIONS: dict[str, Reference | None] = {
     "none": None,
-    "batch": "metafa.learning.layers.normalization:BatchNormalization",  # Ioffe and Szegedy 2015
+    "batch": "metafa.learning.layers.normalization:batch",  # Ioffe and Szegedy 2015
+    "group": "metafa.learning.layers.normalization:group",  # Wu and He 2018
 }
-"""What stands between a hidden layer and its activation function: from its units to a layer; None where nothing does.
-"""
+"""What stands between a hidden layer and its activation function: from `architectures.Sizes`, the layer's units or
+channels, rows and columns of its feature maps, and whether scales are drawn at random, to a layer; None where nothing
+does."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An architecture.
+
+    layers: from `architectures.Sizes` to layers.
+    description: what it is, for the documentation.
+    widths: the filters of each of its convolutions, in the order of layers and in units of `filters`; it takes images
+        as pictures then. Where there are none it takes pixels as they come, and has `hidden` layers of units.
+    normalization, activation: what it has where a study says nothing, rows of `NORMALIZATIONS` and of `ACTIVATIONS`.
+    shrinks: how many rows and columns of an image come to one of the feature maps that are left at the end, so that an
+        image has as many at least.
+    averages: whether the readout sees the mean of each map; else it sees all of it.
+    source: where it comes from.
+    """
+
+    layers: Reference
+    description: str
+    widths: tuple[float, ...] = ()
+    normalization: str = "none"
+    activation: str = "relu"
+    shrinks: int = 1
+    averages: bool = True
+    source: str = ""
+
+    def filters(self, filters: int) -> tuple[int, ...]:
+        """The filters of each convolution."""
+        return tuple(int(filters * width) for width in self.widths)
+
+    def readout_inputs(self, filters: int, shape: tuple[int, ...]) -> int:
+        """What the readout sees, of an architecture with convolutions, and of images of that shape."""
+        places = 1 if self.averages else (shape[0] // self.shrinks) * (shape[1] // self.shrinks)
+        return self.filters(filters)[-1] * places
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "mlp": Architecture("metafa.learning.architectures:mlp", "a multilayer perceptron with the layers `hidden`"),
+    "omniglot-cnn": Architecture(
+        "metafa.learning.architectures:omniglot_cnn",
+        "four blocks of a 3 x 3 convolution of stride 2, a normalization and the activation function, then the mean of "
+        "each feature map and a linear readout",
+        widths=(1.0,) * 4,
+        normalization="batch",
+        source="learn2learn's OmniglotCNN; Finn, Abbeel and Levine 2017",
+    ),
+    "cnn4": Architecture(
+        "metafa.learning.architectures:cnn4",
+        "four blocks of a 3 x 3 convolution, a normalization, the activation function and 2 x 2 max-pooling, then a "
+        "linear readout",
+        widths=(1.0,) * 4,
+        normalization="batch",
+        shrinks=16,
+        averages=False,
+        source="learn2learn's CNN4; Ravi and Larochelle 2017",
+    ),
+    "resnet12": Architecture(
+        "metafa.learning.architectures:resnet12",
+        "four residual blocks, each of three 3 x 3 convolutions with normalizations, a 1 x 1 convolution around them, "
+        "and 2 x 2 max-pooling, of 1, 2.5, 5 and 10 times `filters`; then the mean of each feature map and a linear "
+        "readout. Without dropout",
+        widths=tuple(width for width in (1.0, 2.5, 5.0, 10.0) for _ in range(4)),
+        normalization="batch",
+        activation="leaky_relu",
+        shrinks=16,
+        source="learn2learn's ResNet12; Oreshkin, Rodríguez López and Lacoste 2018; Lee et al. 2019",
+    ),
+}
 
 
 LOSSES: dict[str, Reference] = {

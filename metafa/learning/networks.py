@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metafa.learning.kinds import ACTIVATIONS, NORMALIZATIONS, resolved
+from metafa.learning.kinds import ACTIVATIONS
 from metafa.learning.layers.activation import Activation
 from metafa.learning.layers.base import Cache, Layer, Parameters, flat
 from metafa.learning.layers.linear import Linear
@@ -109,16 +109,13 @@ def carried(layers: Sequence[Layer]) -> tuple[int, ...]:
     return tuple(i for i, layer in enumerate(layers) if layer.carried and i > lowest)
 
 
-def perceptron(sizes: Sequence[int], activation: str = "relu", normalization: str = "none") -> tuple[Layer, ...]:
-    """The layers of a perceptron with ``sizes`` = inputs, hidden layers ..., outputs units; with ``normalization``, a
-    row of `NORMALIZATIONS`, between each hidden layer and its activation function."""
-    gain, normalized = ACTIVATIONS[activation].gain, NORMALIZATIONS[normalization]
+def perceptron(sizes: Sequence[int], activation: str = "relu") -> tuple[Layer, ...]:
+    """The layers of a perceptron with ``sizes`` = inputs, hidden layers ..., outputs units."""
+    gain = ACTIVATIONS[activation].gain
     layers: list[Layer] = []
     for number in range(1, len(sizes)):
-        if number > 1 and normalized is not None:
-            layers.append(resolved(normalized)(sizes[number - 1]))
         if number > 1:
-            layers.append(Activation(activation, sizes[number - 1]))
+            layers.append(Activation(activation, (sizes[number - 1],)))
         layers.append(Linear(sizes[number - 1], sizes[number], gain, units_first=number > 1))
     return tuple(layers)
 
@@ -155,17 +152,30 @@ def copied(network: Network) -> Network:
 
 def forward_through(layers: Sequence[Layer], parameters: Sequence[Parameters], x: Any) -> Activity:
     """The forward pass through ``layers``; parameters are one for each batch of images, or one for each replica."""
-    caches = []
-    for layer, own in zip(layers, parameters, strict=True):
+    caches, kept = [], dict[int, Tensor]()
+    taken = {place - 1 - layer.skips for place, layer in enumerate(layers) if layer.skips}
+    for place, (layer, own) in enumerate(zip(layers, parameters, strict=True)):
+        if layer.skips:
+            skipped = kept[place - 1 - layer.skips]
+            x = (x, skipped) if layer.adds else skipped
         x, cache = layer.forward(own, x)
         caches.append(cache)
+        if place in taken:
+            kept[place] = x
     return Activity(x, tuple(caches))
 
 
+def widest_maps(network: Network) -> int:
+    """The numbers of the widest feature maps that a network makes of an image; 0 where it makes none."""
+    return max((layer.inputs for layer in network.layers if len(layer.shape) > 1), default=0)
+
+
 def features(network: Network, activity: Activity) -> tuple[Float[Tensor, "replica image unit"], ...]:
-    """The outputs of each activation function, those of the first hidden layer first."""
+    """The outputs of each activation function, those of the first hidden layer first. A channel of feature maps is a
+    unit, and each of its places an image."""
     layers = zip(network.layers, activity.caches, strict=True)
-    return tuple(cache for layer, cache in layers if isinstance(layer, Activation))  # which keeps its outputs
+    kept = [cache for layer, cache in layers if isinstance(layer, Activation)]  # which keeps its outputs
+    return tuple(outputs.movedim(2, -1).flatten(1, -2) for outputs in kept)
 
 
 def forward(network: Network, inputs: Float[Tensor, "replica image pixel"], training: bool = False) -> Activity:

@@ -21,6 +21,7 @@ from metafa.learning.rules import RULES, Rule
 
 # Memory of a block of tasks, by device. Does not change results, but for rounding.
 TRAINING_BYTES = {"cpu": 2**26, "cuda": 2**31}
+GRAPH_BYTES = {"cpu": 2**30, "cuda": 2**33}  # of one task's inner loop; beyond, its steps are computed again
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ def exact(problem: OuterProblem) -> OuterGradient:
     support = replace(tasks.support, layers=tuple(layer for layer, _, _ in live))
     start = Adapted(tuple(own for _, own, _ in live), network.feedback)
     adapted = inner.adapt(replace(tasks, support=support, start=start))
+    rates = [inner.learning_rates] if inner.learning_rates.requires_grad else []
+    leaves = [tensor for _, _, by_name in live for tensor in by_name.values()]
+    if tasks.query.support is not None:  # whose part in the query loss autograd has to follow
+        return _followed(network, tasks, adapted, [by_name for _, _, by_name in live], rates)
     activity, made = _query_signals(problem, RULES["backprop"], tasks, adapted)
     outputs: list[Tensor] = []
     by_outputs: list[Tensor] = []
@@ -92,10 +97,9 @@ def exact(problem: OuterProblem) -> OuterGradient:
         assert error is not None
         by_adapted = tasks.query.layers[place].derivatives(error, made.caches[place])
         for name, tensor in adapted.parameters[place].items():
-            outputs.append(per_episode(tensor, len(error)))
-            by_outputs.append(by_adapted[name])
-    rates = [inner.learning_rates] if inner.learning_rates.requires_grad else []
-    leaves = [tensor for _, _, by_name in live for tensor in by_name.values()]
+            if name in by_adapted:
+                outputs.append(per_episode(tensor, len(error)))
+                by_outputs.append(by_adapted[name])
     # with no inner step the support set plays no part
     found = torch.autograd.grad(outputs, [*leaves, *rates], by_outputs, materialize_grads=True)
     by_leaf = iter(found)
@@ -105,6 +109,26 @@ def exact(problem: OuterProblem) -> OuterGradient:
         for layer, own, error in zip(tasks.query.layers, by_leaves, made.errors, strict=True)
     )
     return _outer(network, gradients, tuple(by_leaf), activity, tasks)
+
+
+def _followed(
+    network: Network,
+    tasks: PreparedTasks,
+    adapted: Adapted,
+    leaves: Sequence[Parameters],
+    rates: list[Tensor],
+) -> OuterGradient:
+    """The exact gradient where autograd follows the query sets too; ``leaves`` are the network's parameters."""
+    activity = adaptation.activity(tasks.query, adapted)
+    loss = network.loss.value(activity.logits, tasks.query.targets).sum() * network.replicas / len(activity.logits)
+    found = iter(
+        torch.autograd.grad(
+            loss, [*(tensor for own in leaves for tensor in own.values()), *rates], materialize_grads=True
+        )
+    )
+    gradients = tuple({name: next(found) for name in own} for own in leaves)
+    seen = Activity(activity.logits.detach(), activity.caches)
+    return _outer(network, gradients, tuple(found), seen, tasks)
 
 
 def anil(problem: OuterProblem) -> OuterGradient:
@@ -118,7 +142,8 @@ def first_order(problem: OuterProblem) -> OuterGradient:
     """The query loss's gradient at the adapted weights, applied to the initial ones, errors sent by the outer rule.
 
     With backprop in both loops it is first-order MAML (Finn, Abbeel and Levine 2017, section 5.2). Feedback that
-    changed within a task sends the query errors back as changed.
+    changed within a task sends the query errors back as changed. Statistics of the support set that serve on the query
+    set count as fixed.
     """
     network, tasks = problem.network, problem.prepared()
     adapted = problem.inner.adapt(tasks)
@@ -173,7 +198,10 @@ def _outer(
 def outer_gradient(algorithm: OuterAlgorithm, problem: OuterProblem) -> OuterGradient:
     """What ``algorithm`` makes of the tasks, in blocks of bounded memory: a mean over tasks is a mean over blocks."""
     tasks, gradient = problem.tasks, resolved(algorithm.gradient or "")
-    blocks = list(adaptation.split(problem.network, tasks, True, TRAINING_BYTES[tasks.images.device.type]))
+    device = tasks.images.device.type
+    if problem.inner.steps * adaptation.bytes_of_a_task(problem.network, tasks, True) > GRAPH_BYTES[device]:
+        problem = replace(problem, inner=replace(problem.inner, recomputes=True))
+    blocks = list(adaptation.split(problem.network, tasks, True, TRAINING_BYTES[device]))
     parts = [gradient(replace(problem, tasks=block)) for block in blocks]
     if len(parts) == 1:
         return parts[0]

@@ -83,8 +83,23 @@ def readout(
     """Every replica's logits for ``images``, or for those it has ``chosen`` there."""
     if chosen is None:
         chosen = torch.arange(len(images), device=images.device).expand(network.replicas, -1)
-    block = max(1, BLOCK_BYTES[images.device.type] // (images.shape[1] * images.element_size()))
+    block = _block(network, images)
     return torch.cat([networks.forward(network, images[indices]).logits for indices in chosen.split(block, 1)], 1)
+
+
+@torch.no_grad()
+def readout_of_own(
+    network: Network, images: Float[Tensor, "replica image pixel"]
+) -> Float[Tensor, "replica image way"]:
+    """Every replica's logits for images of its own."""
+    blocks = images.split(_block(network, images), 1)
+    return torch.cat([networks.forward(network, block).logits for block in blocks], 1)
+
+
+def _block(network: Network, images: Tensor) -> int:
+    """How many images one replica sees at once."""
+    numbers = max(images.shape[-1], networks.widest_maps(network))
+    return max(1, BLOCK_BYTES[images.device.type] // (numbers * images.element_size()))
 
 
 def loss_and_accuracy(

@@ -74,7 +74,7 @@ FACTS = (
         "with one hidden layer errors go straight from the outputs under every rule: direct_feedback_alignment is "
         "feedback_alignment",
         NetworkSettings,
-        lambda around, network: RULES[network.rule].route == "direct" and len(network.hidden) == 1,
+        lambda around, network: RULES[network.rule].route == "direct" and len(network.hidden_units) == 1,
         other=lambda rule: _called(rule, route="layered"),
     ),
     Fact(

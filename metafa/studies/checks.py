@@ -242,7 +242,7 @@ def _check_accuracy(
 
 def _check_layer(mistakes: Mistakes, path: TreePath, claim: ClaimSettings, examples: Sequence[TrialSettings]) -> None:
     """Whether a claim's metric is of the layer that it is about."""
-    layers = max(len(one.network.hidden) for one in examples) + 1
+    layers = max(len(one.network.hidden_units) for one in examples) + 1
     if claim.layer is None:
         return
     if not is_of(claim.metric, "layer", "features"):

@@ -121,7 +121,8 @@ class TrialMaker:
         phases = parts[self.phases]
         outlines = tuple(one for part in phases for one in part.outlines)
         (network,) = parts[self.numbers[("network",)]].values
-        if said := misfit(outlines, network.normalization) or unturnable(outlines, network.rule):
+        said = misfit(outlines, network.architecture, network.normalization)
+        if said := said or unturnable(outlines, network.rule):
             mistakes.add((), said)
             return None
         parts[self.phases] = [

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from metafa.learning.kinds import ARCHITECTURES
 from metafa.learning.rules import RULES
 from metafa.studies.data import (
     DATASET_BEFORE,
@@ -98,9 +99,12 @@ def lists_of(outlines: Outlines) -> dict[str, tuple[float, ...]]:
 
 
 @functools.lru_cache(maxsize=1024)
-def misfit(outlines: Outlines, normalization: str = "none") -> str | None:
-    """Why phases do not fit each other, or a network with that normalization, in a sentence, if they do not."""
-    if normalization != "none" and (sentence := _unnormalized(outlines)):
+def misfit(outlines: Outlines, architecture: str = "mlp", normalization: str = "none") -> str | None:
+    """Why phases do not fit each other, or a network of that architecture and normalization, in a sentence, if they do
+    not."""
+    if normalization == "batch" and (sentence := _of_one_value(outlines)):
+        return sentence
+    if sentence := _unseen(outlines, architecture):
         return sentence
     lists = lists_of(outlines)
     if len(lists) > 1:
@@ -140,16 +144,31 @@ def unturnable(outlines: Outlines, rule: str) -> str | None:
     return None
 
 
-def _unnormalized(outlines: Outlines) -> str | None:
-    """Which phase batch normalization does not fit, in a sentence, if there is one."""
+def _of_one_value(outlines: Outlines) -> str | None:
+    """Which phase has batches of one image, whose mean is that image, so that batch normalization makes 0 of it, in a
+    sentence, if there is one."""
     for phase in outlines:
-        if phase.tasks:
-            return (
-                f"network.normalization: {phase.name} draws tasks, which have no batches to keep statistics of; "
-                'expected "none", or no phase that draws tasks'
-            )
         if phase.single_images:
             return f"{phase.name}.batch_size: found 1; batch normalization takes batches of at least 2"
+    return None
+
+
+def _unseen(outlines: Outlines, architecture: str) -> str | None:
+    """Which images an architecture with convolutions cannot take, in a sentence, if there are some."""
+    row = ARCHITECTURES[architecture]
+    shapes = _shapes(outlines) if row.widths else []
+    for phase, images, shape in shapes:
+        if len(shape) < 2:
+            return f'network.architecture = "{architecture}" takes pictures, and {images} in {phase} are none'
+        if min(shape[:2]) < row.shrinks:
+            size = f"{shape[0]} x {shape[1]}"
+            return (
+                f'network.architecture = "{architecture}" takes images of at least {row.shrinks} x {row.shrinks} '
+                f"pixels; those of {images} in {phase} are {size}"
+            )
+    if len({shape for _, _, shape in shapes}) > 1:
+        found = ", ".join(f"{' x '.join(map(str, shape))} of {images} in {phase}" for phase, images, shape in shapes)
+        return f"a network takes images of one shape, found {found}"
     return None
 
 

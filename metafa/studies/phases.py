@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from metafa.learning.kinds import (
     ACTIVATIONS,
+    ARCHITECTURES,
     CONTROLS,
     NOISE_INPUTS,
     NORMALIZATIONS,
@@ -38,6 +39,7 @@ from metafa.studies.training_settings import TrainingSettings
 
 RuleName = Annotated[str, Known(RULES)]
 ActivationName = Annotated[str, Known(ACTIVATIONS)]
+ArchitectureName = Annotated[str, Known(ARCHITECTURES)]
 NormalizationName = Annotated[str, Known(NORMALIZATIONS)]
 ShiftName = Annotated[str, Known(SHIFTS)]
 NoiseInputsName = Annotated[str, Known(NOISE_INPUTS)]

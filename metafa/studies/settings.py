@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from metafa.learning.kinds import ARCHITECTURES
 from metafa.studies.claims import ClaimSettings
 from metafa.studies.data import DATASETS, DatasetName
 from metafa.studies.fields import (
@@ -31,7 +32,7 @@ from metafa.studies.fields import (
 )
 from metafa.studies.metrics import Direction, direction_of
 from metafa.studies.outlines import Outlines, datasets_of, lists_of, misfit, pixels_of, shape_of, unturnable
-from metafa.studies.phases import ActivationName, NormalizationName, Phase, RuleName
+from metafa.studies.phases import ActivationName, ArchitectureName, NormalizationName, Phase, RuleName
 
 # Increment when the same settings, defaults included, would give other results; part of every trial_id.
 NUMERICS = 6
@@ -40,18 +41,35 @@ DIVERGED_TIMES_CHANCE = 1000.0  # a loss above so many times that of chance coun
 
 
 class NetworkSettings(Settings):
-    """The multilayer perceptron. It has one input for each pixel of an image. It has as many outputs as the trial's
-    widest task has ways or, if that is more, as its dataset has classes."""
+    """The network. It has as many outputs as the trial's widest task has ways or, if that is more, as its dataset has
+    classes."""
 
+    architecture: ArchitectureName = "mlp"
+    """The layers. `mlp`: a multilayer perceptron with the layers `hidden`, which has one input for each pixel of an
+    image. `omniglot-cnn`: learn2learn's OmniglotCNN, four blocks of a 3 x 3 convolution of stride 2, a normalization
+    and the activation function, then the mean of each feature map and a linear readout. `cnn4`: learn2learn's CNN4,
+    four blocks of a 3 x 3 convolution, a normalization, the activation function and 2 x 2 max-pooling, then a linear
+    readout. `resnet12`: learn2learn's ResNet12 without dropout, four residual blocks of three 3 x 3 convolutions, each
+    with a normalization, and a 1 x 1 convolution around them, of 1, 2.5, 5 and 10 times `filters`, each followed by 2 x
+    2 max-pooling; then the mean of each feature map and a linear readout. Weights start as learn2learn's do."""
     hidden: Annotated[list[Size], Field(min_length=1)] = [100]
-    """Units of each hidden layer."""
+    """Units of each hidden layer, for `mlp`."""
+    filters: Size = 64
+    """Filters of each convolution, for architectures that have some."""
     activation: ActivationName = "relu"
-    """The hidden units' activation function."""
+    """The hidden units' activation function. Default: `leaky_relu` for `resnet12`, `relu` for all others."""
     normalization: NormalizationName = "none"
-    """What stands between a hidden layer and its activation function. `batch`: batch normalization, with torch's
-    defaults; its scale and shift are learned, by its own derivative under every rule, and it tests with the mean and
-    variance that it has kept of the batches trained on, noise among them. Tasks have no such batches: with it, no phase
-    adapts to any."""
+    """What stands between a hidden layer and its activation function, with torch's defaults; its scale and shift are
+    learned, by its own derivative under every rule. `batch`: batch normalization, of each unit, or of each feature map;
+    it tests with the mean and variance that it has kept of the batches trained on, noise among them, but for tasks:
+    there `batch_statistics` says which serve. `group`: group normalization, of each image by itself. Default: `none`
+    for `mlp`, `batch` for all others."""
+    batch_statistics: Literal["transductive", "support"] = "transductive"
+    """For `normalization = "batch"`, on the query set of a task: its own mean and variance, `transductive`, as in
+    MAML's and learn2learn's examples, so that what a network says of one query image depends on the others; or those
+    of the `support` set, so that it does not. In the inner loop they are those of the support set."""
+    groups: Size = 8
+    """For `normalization = "group"`: into how many groups the units, or the feature maps, of a layer are divided."""
     pixels: Literal["unit", "standardized"] = "unit"
     """The pixels of images as the network sees them. `unit`: from 0 to 1. `standardized`: for each colour less the
     mean, and divided by the standard deviation, of all training images of the dataset that the trial trains on first;
@@ -69,6 +87,31 @@ class NetworkSettings(Settings):
     step."""
     mirror_batch_size: Size = 64
     """For the rule `weight_mirror`: how many noise vectors each of those moves is estimated from."""
+
+    @property
+    def hidden_units(self) -> tuple[int, ...]:
+        """The units, or feature maps, of each hidden layer with weights."""
+        return ARCHITECTURES[self.architecture].filters(self.filters) or tuple(self.hidden)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_architecture_has_it(cls, said: Any) -> Any:
+        """Its own normalization and activation function where none is said."""
+        name = said.get("architecture", "mlp") if isinstance(said, dict) else None
+        if not isinstance(name, str) or name not in ARCHITECTURES:
+            return said
+        row = ARCHITECTURES[name]
+        return {"normalization": row.normalization, "activation": row.activation} | said
+
+    @model_validator(mode="after")
+    def _fits_the_architecture(self) -> Self:
+        other, own = ("hidden", "filters") if ARCHITECTURES[self.architecture].widths else ("filters", "hidden")
+        if other in self.model_fields_set:
+            raise mistake(f'architecture = "{self.architecture}" has no `{other}`; it has `{own}`')
+        for units in self.hidden_units if self.normalization == "group" else ():
+            if units % self.groups:
+                raise mistake(f"found {self.groups} groups, which do not divide the {units} units of a hidden layer")
+        return self
 
 
 class MeasureSettings(Settings):
@@ -149,7 +192,9 @@ class TrialSettings(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if said := misfit(self.outlines, self.network.normalization) or unturnable(self.outlines, self.network.rule):
+        network = self.network
+        said = misfit(self.outlines, network.architecture, network.normalization)
+        if said := said or unturnable(self.outlines, network.rule):
             raise mistake(said)
         return self
 

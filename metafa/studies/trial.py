@@ -88,6 +88,6 @@ def distinct(examples: Examples) -> list[TrialSettings]:
                 known[id(phase)] = (phase.outline, phase.has_steps, frozenset(phase.tested_on(DATASET_BEFORE)))
         network = one.network
         kinds = tuple(value for _, value in one.measure if isinstance(value, bool))
-        key = (network.rule, len(network.hidden), kinds)
+        key = (network.rule, network.architecture, len(network.hidden_units), kinds)
         found.setdefault((*key, *(known[id(phase)] for phase in one.phases)), one)
     return list(found.values())

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 PROBE_IMAGES = 256  # on which the readout is measured
 FEATURE_IMAGES = 1000  # on which features are measured, and the distribution of the readout
+MAP_IMAGES = 50  # on which feature maps are measured, whose every place is one
 
 
 def measure_network(trial: TrialRun, phase: str, step: int) -> None:
     """Records the state of the network: its weights, its readout, and its meta-loss."""
     recorder, network = trial.recorder, trial.network
-    paths = [matrix for pair in credit.alignment_pairs(trial.rule, network) for matrix in pair]  # feedback among them
+    paths = [matrix for _, *pair in credit.alignment_pairs(trial.rule, network) for matrix in pair]  # feedback too
     finite = torch.stack([finite_replicas(tensor) for tensor in (*network.tensors, *paths)]).all(0)
     recorder.note_broken(step, finite)
     recorder.note_divergences(phase)
@@ -43,8 +44,9 @@ def measure_network(trial: TrialRun, phase: str, step: int) -> None:
         _, test = trial.datasets[name]
         images = test.images[:PROBE_IMAGES].expand(len(recorder.seeds), -1, -1)
         _measure_readout(trial, phase, step, images, Inputs(name))
+    seen = MAP_IMAGES if networks.widest_maps(network) else FEATURE_IMAGES
     for inputs, images in _feature_images(trial):
-        features = networks.features(network, networks.forward(network, images))
+        features = networks.features(network, networks.forward(network, images[:, :seen]))
         for layer, of_layer in enumerate(features, start=1):
             recorder.record(phase, step, "feature_rank", measures.feature_rank(of_layer), layer, inputs)
     _measure_meta_loss(trial, phase, step)
@@ -62,7 +64,7 @@ def _measure_components(trial: TrialRun, phase: str, step: int) -> None:
     """Records what has a row for each of many components: units' angles, and the last layer's weights and feedback."""
     wanted, recorder = trial.settings.measure, trial.recorder
     pairs = credit.alignment_pairs(trial.rule, trial.network) if wanted.units else []
-    for layer, (path, sent_by) in enumerate(pairs, start=2):
+    for layer, path, sent_by in pairs:
         angles = measures.unit_alignment_angles(path, sent_by)
         recorder.record_components(phase, step, "alignment_angle_of_unit", angles, layer)
     measure_last_layer(trial, phase, step, trial.network)
@@ -77,7 +79,7 @@ def measure_last_layer(
         return
     record, last = trial.recorder.record_components, len(network.weights)
     record(phase, step, "last_layer_weight", network.weights[-1].flatten(1), last, inputs)
-    for _, sent_by in credit.alignment_pairs(trial.rule, network)[-1:]:
+    for _, _, sent_by in credit.alignment_pairs(trial.rule, network)[-1:]:
         record(phase, step, "last_layer_feedback", sent_by.flatten(1), last, inputs)
 
 
@@ -96,7 +98,7 @@ def _measure_meta_loss(trial: TrialRun, phase: str, step: int) -> None:
 
 
 def _measure_readout(trial: TrialRun, phase: str, step: int, images: Tensor, inputs: Inputs) -> None:
-    logits = networks.forward(trial.network, images).logits
+    logits = supervised.readout_of_own(trial.network, images)
     trial.recorder.record(phase, step, "readout_probability", measures.readout_probability(logits), inputs=inputs)
     trial.recorder.record(phase, step, "readout_deviation", measures.readout_deviation(logits), inputs=inputs)
 
@@ -106,9 +108,11 @@ def measure_distributions(trial: TrialRun, phase: str, step: int) -> None:
     trial measures them."""
     wanted, recorder, network = trial.settings.measure, trial.recorder, trial.network
     for layer, weights in enumerate(network.weights if wanted.singular_values else (), start=1):
-        recorder.record_components(phase, step, "singular_value", measures.singular_values(weights), layer)
+        recorder.record_components(
+            phase, step, "singular_value", measures.singular_values(credit.incoming(weights)), layer
+        )
     for inputs, images in _feature_images(trial) if wanted.readout_distribution else ():
-        logits = networks.forward(network, images).logits
+        logits = supervised.readout_of_own(network, images)
         recorder.record(phase, step, "readout_wilcoxon", measures.readout_wilcoxon(logits), inputs=inputs)
         quantiles = measures.readout_quantiles(logits)
         recorder.record_components(phase, step, "readout_quantile", quantiles, inputs=inputs)
@@ -155,12 +159,13 @@ def weight_measures(rule: Rule, network: networks.Network) -> Iterator[tuple[str
         for kind in ("function", "of_spectrum", "of_carrier")
     )
     for layer, weights in enumerate(network.weights, start=1):
-        squares = measures.squared_singular_values(weights)
+        matrices = credit.incoming(weights)
+        squares = measures.squared_singular_values(matrices)
         for metric, function in of_weights.items():
-            yield metric, layer, function(weights)
+            yield metric, layer, function(matrices)
         for metric, function in of_spectrum.items():
             yield metric, layer, function(squares)
-    for layer, (path, sent_by) in enumerate(credit.alignment_pairs(rule, network), start=2):
+    for layer, path, sent_by in credit.alignment_pairs(rule, network):
         for metric, function in of_carrier.items():
             yield metric, layer, function(path, sent_by)
 

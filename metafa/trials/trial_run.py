@@ -10,10 +10,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from metafa.learning import controls, feedback, meta, networks, noise
+from metafa.learning import architectures, controls, feedback, meta, networks, noise
+from metafa.learning.architectures import Sizes
 from metafa.learning.controls import Control
 from metafa.learning.episodes import Episodes, Source
 from metafa.learning.feedback import FeedbackConfig
+from metafa.learning.layers.base import Layer
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.rules import RULES, Rule
 from metafa.learning.streams import Streams
@@ -21,7 +23,7 @@ from metafa.learning.training import Learner, ResumePoint, State, Step
 from metafa.studies.data import BATCH
 from metafa.studies.needs import trained_datasets
 from metafa.studies.phases import EvaluatePhase, NoisePhase, SupervisedPhase, WholeDatasetsPhase
-from metafa.studies.settings import TrialSettings
+from metafa.studies.settings import NetworkSettings, TrialSettings
 from metafa.studies.task_phases import TaskSettings
 from metafa.trials.checkpoints import Checkpoint
 from metafa.trials.convergence import Convergence
@@ -73,9 +75,7 @@ class TrialRun:
         self.recorder = Recorder(seeds, rate_of_each, settings.divergence_bound, device)
         self.rule = RULES[settings.network.rule]
         pixels = next(iter(settings.pixels.values()))
-        sizes = [pixels, *settings.network.hidden, settings.outputs]
-        layers = networks.perceptron(sizes, settings.network.activation, settings.network.normalization)
-        network = networks.initialise(layers, self.streams)
+        network = networks.initialise(layers_of(settings.network, settings.image_shape, settings.outputs), self.streams)
         self.network = feedback.initialise(network, self.rule, self.feedback(), self.streams)
         self.learned_rates: Tensor | None = None
         self._watch, self._phases_done = watch, 0.0
@@ -252,6 +252,14 @@ class TrialRun:
 def noise_of(phase: NoisePhase, shape: tuple[int, ...]) -> noise.Noise:
     """The distribution that a noise phase draws its inputs and labels from; of pictures, those of that ``shape``."""
     return noise.Noise(phase.inputs, phase.mean, phase.standard_deviation, phase.labels, shape, phase.dataset or "")
+
+
+def layers_of(network: NetworkSettings, image: tuple[int, ...], outputs: int) -> tuple[Layer, ...]:
+    """The layers of a network for images of that shape, or of so many pixels."""
+    names = ("hidden", "filters", "activation", "normalization", "groups", "batch_statistics")
+    settings = {name: getattr(network, name) for name in names}
+    sizes = Sizes(image, outputs, **settings | {"hidden": tuple(network.hidden)})
+    return architectures.layers(network.architecture, sizes)
 
 
 def rates_of(value: float | list[float]) -> tuple[float, ...]:

@@ -1,25 +1,28 @@
 """What is timed: each workload done by metafa and by the peer its users would otherwise use, on the same tasks.
 
-All networks are 784-100-ways and see glyphs, 28 x 28, in float32. A peer's tasks are already drawn, where its
-workload says so, and it does one network after another. Each side returns the numbers it computed, so that the run
-can check that they agree. On a GPU metafa packs many replicas, and the peer runs on the same GPU.
+Networks are 784-100-ways, or convolutional, and see glyphs, 28 x 28, in float32. A peer's tasks are already drawn,
+where its workload says so, and it does one network after another. Each side returns the numbers it computed, so that
+the run can check that they agree. On a GPU metafa packs many replicas, and the peer runs on the same GPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import torch
-from oracles import Perceptron
+from oracles import Perceptron, convolutional_model
 from random_networks import initialise
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from metafa import tasks
-from metafa.learning import meta, noise, outer, tasksets
+from metafa.learning import architectures, meta, networks, noise, outer, tasksets
+from metafa.learning.architectures import Sizes
 from metafa.learning.episodes import Episodes, EpisodeSource
 from metafa.learning.kinds import OUTER_ALGORITHMS
+from metafa.learning.layers.convolution import Convolution
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.outer import OuterProblem
@@ -99,52 +102,99 @@ def meta_training_step(
     number: int, algorithm: str, ways: int, shots: int, batch: int, goal: float | None, replicas: int, device: str
 ) -> Workload:
     """One outer gradient of a batch of tasks; the peer is learn2learn's MAML, its tasks already drawn."""
-    _, source = _source("training", ways, shots + QUERIES, device)
     network = _network(ways, replicas, device)
-    drawn = source.draw(batch, shots, _generators(replicas))
-    inner = meta.inner_loop(network, BACKPROP, INNER_STEPS, RATE)
-    maml_of = import_learn2learn().algorithms.MAML
 
-    def peer(replica: int) -> tuple[object, object, list]:
+    def peer(replica: int) -> tuple[torch.nn.Module, list[Tensor]]:
         module = Perceptron(network, replica, align=False)
-        maml = maml_of(module, lr=RATE, first_order=algorithm == "first_order")
-        return module, maml, _samples(drawn, replica)
-
-    first = peer(0)
-
-    def ours() -> tuple[Tensor, ...]:
-        return outer.outer_gradient(OUTER_ALGORITHMS[algorithm], OuterProblem(network, inner, BACKPROP, drawn)).tensors
-
-    def theirs(module=first[0], maml=first[1], samples=first[2]) -> list[Tensor]:
-        module.zero_grad()
-        for support, support_labels, query, query_labels in samples:
-            learner = maml.clone()
-            for _ in range(INNER_STEPS):
-                learner.adapt(cross_entropy(learner(support), support_labels))
-            (cross_entropy(learner(query), query_labels) / batch).backward()
-        return [p.grad for p in (*module.weights, *module.biases)]
-
-    def agree() -> None:
-        found = ours()
-        for replica in {0, replicas - 1}:
-            for ours_, wanted in zip(found, theirs(*peer(replica)), strict=True):
-                torch.testing.assert_close(ours_[replica], wanted, rtol=0, atol=1e-4 * wanted.abs().max().item())
+        return module, [*module.weights, *module.biases]
 
     support, query = ways * shots, ways * QUERIES
     # forward of every image, the gradient of those that reach the first layer, and the Gram matrices
     reached = query if algorithm == "first_order" else support + query
     a_task = (support + query + reached) * PRODUCT + 2 * PIXELS * support * (support + query)
     a_task += _inner_operations(support, query, ways, differentiated=algorithm != "first_order")
+    drawn = _source("training", ways, shots + QUERIES, device)[1].draw(batch, shots, _generators(replicas))
+    what = f"{number}. meta-training step, {ways}-way {shots}-shot, {batch} tasks"
+    return _outer_step(what, algorithm, network, drawn, peer, goal, batch * a_task)
+
+
+def convolutional_step(
+    number: int, algorithm: str, filters: int, batch: int, goal: float | None, replicas: int, device: str
+) -> Workload:
+    """One outer gradient of learn2learn's OmniglotCNN, 5-way 1-shot with 5 queries; the peer is its MAML."""
+    ways, queries, image = 5, 5, (28, 28)
+    sizes = Sizes(image, ways, filters=filters, normalization="batch")
+    layers = architectures.layers("omniglot-cnn", sizes)
+    network = networks.initialise(layers, Streams(0, tuple(range(replicas)), device))
+    drawn = _source("training", ways, 1 + queries, device)[1].draw(batch, 1, _generators(replicas))
+
+    def peer(replica: int) -> tuple[torch.nn.Module, list[Tensor]]:
+        return convolutional_model("omniglot-cnn", network, replica, image)
+
+    # forwards, and the two derivatives of each convolution but the first, which has one; exact: as often again, twice
+    forwards = [2 * layer.outputs * prod(layer.weight_shape[1:]) for layer in layers if isinstance(layer, Convolution)]
+    an_image = 3 * sum(forwards) - forwards[0]
+    steps = INNER_STEPS * (1 if algorithm == "first_order" else 3)
+    a_task = an_image * ways * (steps + queries)
+    what = f"{number}. the same of a convolutional network of {filters} filters, {batch} tasks"
+    return _outer_step(what, algorithm, network, drawn, peer, goal, batch * a_task)
+
+
+def _outer_step(
+    what: str,
+    algorithm: str,
+    network: Network,
+    drawn: Episodes,
+    peer: Callable[[int], tuple[torch.nn.Module, list[Tensor]]],
+    goal: float | None,
+    operations: float,
+) -> Workload:
+    """One outer gradient of a batch of tasks; ``peer`` makes a replica's module for learn2learn's MAML, and its
+    parameters in the order of the network's; ``operations`` are one replica's."""
+    inner, replicas, batch = (
+        meta.inner_loop(network, BACKPROP, INNER_STEPS, RATE),
+        network.replicas,
+        drawn.support.shape[1],
+    )
+    maml_of = import_learn2learn().algorithms.MAML
+
+    def made(replica: int) -> tuple[object, list[Tensor], list]:
+        module, parameters = peer(replica)
+        return maml_of(module, lr=RATE, first_order=algorithm == "first_order"), parameters, _samples(drawn, replica)
+
+    first = made(0)
+
+    def ours() -> tuple[Tensor, ...]:
+        return outer.outer_gradient(OUTER_ALGORITHMS[algorithm], OuterProblem(network, inner, BACKPROP, drawn)).tensors
+
+    def theirs(maml=first[0], parameters=first[1], samples=first[2]) -> list[Tensor]:
+        maml.zero_grad()
+        for support, support_labels, query, query_labels in samples:
+            learner = maml.clone()
+            for _ in range(INNER_STEPS):
+                learner.adapt(cross_entropy(learner(support), support_labels))
+            (cross_entropy(learner(query), query_labels) / batch).backward()
+        return [p.grad for p in parameters]
+
+    def agree() -> None:
+        found = ours()
+        for replica in {0, replicas - 1}:
+            expected = theirs(*made(replica))
+            least = 1e-3 * max(wanted.abs().max().item() for wanted in expected)  # a bias below a normalization has 0
+            for ours_, wanted in zip(found, expected, strict=True):
+                scale = max(wanted.abs().max().item(), least)
+                torch.testing.assert_close(ours_[replica], wanted, rtol=0, atol=1e-4 * scale)
+
     packed = f", {replicas} replicas" if replicas > 1 else ""
     return Workload(
-        f"{number}. meta-training step, {ways}-way {shots}-shot, {batch} tasks, {algorithm}{packed}",
+        f"{what}, {algorithm}{packed}",
         "learn2learn MAML",
         goal,
         ours,
         theirs,
         agree,
         units=replicas,
-        operations=replicas * batch * a_task,
+        operations=replicas * operations,
     )
 
 
@@ -312,12 +362,16 @@ WORKLOADS: dict[str, dict[str, Callable[[], Workload]]] = {
         "noise_8": lambda: noise_pretraining(5, 8, 3, "cpu"),
         "noise_32": lambda: noise_pretraining(5, 32, None, "cpu"),
         "drawing": lambda: drawing(6, 50),
+        "convolutional_16": lambda: convolutional_step(7, "exact", 16, 8, 4, 1, "cpu"),
+        "convolutional_16_first_order": lambda: convolutional_step(7, "first_order", 16, 8, None, 1, "cpu"),
+        "convolutional_64": lambda: convolutional_step(8, "exact", 64, 4, 2, 1, "cpu"),
     },
     "cuda": {
         "first_order": lambda: meta_training_step(1, "first_order", 5, 5, 16, 100, 16, "cuda"),
         "exact": lambda: meta_training_step(2, "exact", 5, 5, 16, 100, 16, "cuda"),
         "exact_20_way": lambda: meta_training_step(3, "exact", 20, 1, 32, None, 16, "cuda"),
         "meta_loss": lambda: meta_loss(4, None, 16, "cuda"),
+        "convolutional_64": lambda: convolutional_step(8, "exact", 64, 4, 30, 16, "cuda"),
         "noise_256": lambda: noise_pretraining(5, 256, 300, "cuda"),
     },
 }

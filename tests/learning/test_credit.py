@@ -89,13 +89,13 @@ def test_a_rule_transports_of_the_weights_what_it_says_and_no_more(rule: str) ->
 def test_what_the_alignment_angle_is_between() -> None:
     network = random_network([6, 5, 4, 3], rule="direct_feedback_alignment")
     second, readout = network.weights[1:]
-    (path, sent), (last, sent_last) = credit.alignment_pairs(RULES["direct_feedback_alignment"], network)
+    (_, path, sent), (_, last, sent_last) = credit.alignment_pairs(RULES["direct_feedback_alignment"], network)
     torch.testing.assert_close(path, torch.einsum("soh,shi->soi", readout, second))
     assert torch.equal(last, readout)
     assert torch.equal(sent, network.feedback[0])
     assert torch.equal(sent_last, network.feedback[1])
     network = random_network([6, 5, 4, 3], rule="sign_symmetry_fixed")
-    for path, sent in credit.alignment_pairs(RULES["sign_symmetry_fixed"], network):
+    for _, path, sent in credit.alignment_pairs(RULES["sign_symmetry_fixed"], network):
         assert torch.equal(path.sign(), sent.sign())
 
 

@@ -149,10 +149,54 @@ def test_standardized_pixels_need_the_training_images_of_what_is_trained_on(
     assert (image in image_needs(as_they_are.settings)) == (place != "network.pixels")
 
 
-def test_batch_normalization_takes_batches_and_no_tasks() -> None:
+def test_batch_normalization_takes_batches_of_several_images() -> None:
     normalized = {"network": {"normalization": "batch"}}
-    said = "s.toml:8: network.normalization: evaluate draws tasks, which have no batches to keep statistics of"
-    (message,) = mistakes(study_with({"phases": [EVALUATE]} | normalized))
-    assert message.startswith(said)
     (message,) = mistakes(study_with(SUPERVISED, supervised={"batch_size": 1}, **normalized))
     assert "supervised.batch_size: found 1; batch normalization takes batches of at least 2" in message
+
+
+CONVOLUTIONAL = {"network": {"architecture": "cnn4"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            CONVOLUTIONAL,
+            'network.architecture = "cnn4" takes images of at least 16 x 16 pixels; those of digits in supervised are '
+            "8 x 8",
+        ),
+        (
+            {"network": {"architecture": "omniglot-cnn", "hidden": [100]}},
+            'architecture = "omniglot-cnn" has no `hidden`; it has `filters`',
+        ),
+        ({"network": {"filters": 8}}, 'architecture = "mlp" has no `filters`; it has `hidden`'),
+        (
+            {"network": {"architecture": "omniglot-cnn", "normalization": "group", "filters": 12}},
+            "found 8 groups, which do not divide the 12 units of a hidden layer",
+        ),
+        (
+            {"network": {"hidden": [16, 12], "normalization": "group"}},
+            "found 8 groups, which do not divide the 12 units of a hidden layer",
+        ),
+        ({"network": {"architecture": "vgg"}}, "found 'vgg', expected 'mlp', 'omniglot-cnn', 'cnn4' or 'resnet12'"),
+    ],
+)
+def test_what_an_architecture_cannot_take_is_said(changes: dict, said: str) -> None:
+    (message,) = mistakes(study_with(SUPERVISED, **changes))
+    assert said in message
+
+
+def test_an_architecture_has_its_own_normalization_and_activation_where_none_is_said() -> None:
+    networks = [{"architecture": name} for name in ("mlp", "omniglot-cnn", "resnet12")]
+    networks.append({"architecture": "resnet12", "normalization": "none", "activation": "tanh"})
+    found = [
+        study.parse(study_with(SUPERVISED, supervised={"dataset": "mnist"}, network=network)).trials[0].settings.network
+        for network in networks
+    ]
+    assert [(network.normalization, network.activation) for network in found] == [
+        ("none", "relu"),
+        ("batch", "relu"),
+        ("batch", "leaky_relu"),
+        ("none", "tanh"),
+    ]

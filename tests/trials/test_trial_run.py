@@ -90,19 +90,24 @@ def kept_of(settings: TrialSettings, sources: trial.Sources) -> tuple[list[bytes
     return kept, trial.run(settings, sources, watch=watch)
 
 
+PERCEPTRON = {"hidden": [20]}
+
+
 @pytest.mark.parametrize(
-    ("rule", "outer"),
+    ("network", "rule", "outer"),
     [
-        ("feedback_alignment", {"learn_inner_rates": True}),
-        ("weight_mirror", {"outer_algorithm": "first_order", "outer_schedule": "cosine"}),
-        ("sign_symmetry_random", {"outer_algorithm": "reptile", "outer_optimizer": "sgd", "outer_momentum": 0.9}),
-        ("nested_kolen_pollack", {"outer_algorithm": "first_order", "outer_learning_rate": [1e-3, 1e-2]}),
+        (PERCEPTRON, "feedback_alignment", {"learn_inner_rates": True}),
+        (PERCEPTRON, "weight_mirror", {"outer_algorithm": "first_order", "outer_schedule": "cosine"}),
+        (PERCEPTRON, "sign_symmetry_random", {"outer_algorithm": "reptile", "outer_optimizer": "sgd"}),
+        (PERCEPTRON, "nested_kolen_pollack", {"outer_algorithm": "first_order", "outer_learning_rate": [1e-3, 1e-2]}),
     ],
 )
-def test_a_trial_goes_on_from_every_checkpoint_to_the_same_rows_to_the_bit(rule: str, outer: dict) -> None:
+def test_a_trial_goes_on_from_every_checkpoint_to_the_same_rows_to_the_bit(
+    network: dict, rule: str, outer: dict
+) -> None:
     """Each checkpoint is written and read as in a study; all that later draws, optimizers and feedback depend on has to
     be in it."""
-    settings = settings_of(LONG, network={"rule": rule}, meta=outer)
+    settings = settings_of(LONG | {"network": network | {"rule": rule}}, meta=outer)
     sources = trial.prepared(trial.load_sources(settings))
     kept, whole = kept_of(settings, sources)
     found = [checkpoints.decode(content) for content in kept]
@@ -110,6 +115,33 @@ def test_a_trial_goes_on_from_every_checkpoint_to_the_same_rows_to_the_bit(rule:
     for checkpoint in found:
         rest = trial.run(settings, sources, checkpoint=checkpoint)
         assert rest.rows == whole.rows, (checkpoint.phase, checkpoint.step)
+
+
+@pytest.mark.parametrize(
+    ("network", "rule", "outer"),
+    [
+        ({"architecture": "omniglot-cnn"}, "feedback_alignment", {"learn_inner_rates": True}),
+        ({"architecture": "cnn4", "normalization": "none"}, "weight_mirror", {"outer_algorithm": "first_order"}),
+    ],
+)
+def test_a_convolutional_network_goes_on_from_every_checkpoint_to_the_same_rows_to_the_bit(
+    network: dict, rule: str, outer: dict
+) -> None:
+    network = network | {"filters": 2, "activation": "tanh", "rule": rule}  # no feature map is 0 for every image
+    noise, supervised, meta, evaluate = LONG["phases"]
+    phases = [
+        noise | {"steps": 66},
+        supervised | {"steps": 66},
+        meta | {"outer_steps": 66, "tasks_per_batch": 1},
+        evaluate,
+    ]
+    settings = settings_of(LONG | {"network": network, "phases": phases}, meta=outer, measure={"tasks": 2, "points": 3})
+    sources = trial.prepared(trial.load_sources(settings))
+    kept, whole = kept_of(settings, sources)
+    found = [checkpoints.decode(content) for content in kept]
+    assert [(checkpoint.phase, checkpoint.step) for checkpoint in found] == [(0, 64), (1, 64), (2, 64)]
+    for checkpoint in found:
+        assert trial.run(settings, sources, checkpoint=checkpoint).rows == whole.rows, checkpoint.phase
 
 
 def test_running_statistics_survive_an_interruption() -> None:

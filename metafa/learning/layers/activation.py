@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import torch
 from torch import Tensor
@@ -14,18 +15,25 @@ from metafa.learning.layers.base import Cache, Layer, Parameters
 
 @dataclass(frozen=True)
 class Activation(Layer):
-    """The activation function ``name`` of `kinds.ACTIVATIONS`, of every unit."""
+    """The activation function ``name`` of `kinds.ACTIVATIONS`, of every unit.
+
+    units: of a vector their number alone; of feature maps channels, rows and columns.
+    """
 
     name: str
-    units: int
+    units: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.units
 
     @property
     def inputs(self) -> int:  # type: ignore[override]
-        return self.units
+        return prod(self.shape)
 
     @property
     def outputs(self) -> int:  # type: ignore[override]
-        return self.units
+        return self.inputs
 
     @cached_property
     def _function(self):
@@ -61,3 +69,14 @@ def tanh_derivative(error: Tensor, hidden: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return torch.ops.aten.tanh_backward(error, hidden)
     return torch.ops.aten.tanh_backward.grad_input(error, hidden, grad_input=error)
+
+
+SLOPE = 0.1  # of a leaky ReLU below 0
+
+
+def leaky_relu(pre_activations: Tensor) -> Tensor:
+    return torch.nn.functional.leaky_relu_(pre_activations, SLOPE)
+
+
+def leaky_relu_derivative(error: Tensor, hidden: Tensor) -> Tensor:
+    return torch.ops.aten.leaky_relu_backward(error, hidden, SLOPE, True)

@@ -29,6 +29,9 @@ class Layer:
     has_dual: whether it has a `dual` form.
     statistics: those of its parameters that no gradient moves: it keeps them itself, as the form of it does that is
         `in_training`.
+    needs_support: whether, on a query set, it takes something from what it made of the support set.
+    skips: how many layers lie between it and the layer whose outputs it takes in place of those of the layer below.
+    adds: whether it takes both, as a pair, those of the layer below first.
     inputs, outputs: the numbers that an image is to it, and that it makes of one.
     """
 
@@ -36,8 +39,16 @@ class Layer:
     carried: bool = False
     has_dual: bool = False
     statistics: tuple[str, ...] = ()
+    needs_support: bool = False
+    skips: int = 0
+    adds: bool = False
     inputs: int
     outputs: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """An image's shape to it: of a vector, or of feature maps, channel, row, column."""
+        return (self.inputs,)
 
     def initialise(self, draw: Draw) -> Parameters:
         """The parameters at the start."""
@@ -47,8 +58,18 @@ class Layer:
         """The form of it that a network has in the forward pass of a training step."""
         return self
 
+    def in_adaptation(self) -> Layer:
+        """The form of it that a network has where it adapts to tasks, and on their query sets."""
+        return self
+
+    def on_query(self, support: Cache) -> Layer:
+        """Of a layer that `needs_support`, the form of it on the query set, given what it has kept of the support
+        set."""
+        raise NotImplementedError
+
     def forward(self, own: Parameters, x: Any) -> tuple[Tensor, Cache]:
-        """The outputs, and what is kept for the way back. Only a layer without parameters may overwrite ``x``."""
+        """The outputs, and what is kept for the way back. Only a layer without parameters may overwrite ``x``, and no
+        layer overwrites what others take too."""
         raise NotImplementedError
 
     def backward(self, own: Parameters, carrier: Tensor | None, error: Tensor, cache: Cache) -> Tensor:
@@ -86,8 +107,15 @@ class Layer:
 
     # of layers that are carried: feedback, and the weight mirror
 
-    gain: float
-    """The variance of initial weights, times the number of inputs of a unit; feedback has it as well."""
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Of the weight of one network: ``(out, in)`` of a linear layer."""
+        return self.outputs, self.inputs
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of initial weights; feedback has it as well."""
+        raise NotImplementedError
 
     def answer(self, weight: Tensor, noise: Tensor) -> Tensor:
         """The outputs of noise; biases are silent."""
@@ -101,8 +129,8 @@ class Layer:
 
     def live(self, own: Parameters) -> tuple[Layer, Parameters, Parameters]:
         """The layer and its parameters for autograd to follow, and by name the tensors to differentiate by."""
-        leaves = {name: tensor.detach().requires_grad_() for name, tensor in own.items()}
-        return self, leaves, leaves
+        leaves = {name: own[name].detach().requires_grad_() for name in own if name not in self.statistics}
+        return self, {**own, **leaves}, leaves
 
     def derivatives(self, error: Tensor, cache: Cache) -> Parameters:
         """The derivative of the loss by the parameters as they have adapted, of each episode."""
@@ -115,7 +143,20 @@ class Layer:
 
     def displacement(self, start: Parameters, own: Parameters) -> Parameters:
         """The network's parameters ``start`` less the mean over episodes of what they have become."""
-        return {name: old - own[name].unflatten(0, (len(old), -1)).mean(1) for name, old in start.items()}
+        moved = {name: old for name, old in start.items() if name not in self.statistics}
+        return {name: old - own[name].unflatten(0, (len(old), -1)).mean(1) for name, old in moved.items()}
+
+
+def of_deviation(draw: Draw, shape: Sequence[int], deviation: float, distribution: str) -> Tensor:
+    """Initial weights of mean 0 from a ``normal`` or a ``uniform`` distribution."""
+    normal = draw(*shape)
+    return normal * deviation if distribution == "normal" else (2 * torch.special.ndtr(normal) - 1) * 3**0.5 * deviation
+
+
+def sources(place: int, layer: Layer) -> tuple[int, ...]:
+    """The places of the layers whose outputs the layer at ``place`` takes."""
+    below, skipped = place - 1, place - 1 - layer.skips
+    return (below, skipped) if layer.adds else (skipped,)
 
 
 def per_episode(tensors: Tensor, episodes: int) -> Tensor:
@@ -127,6 +168,17 @@ def per_episode(tensors: Tensor, episodes: int) -> Tensor:
 def folded(tensor: Tensor, networks: int) -> Tensor:
     """All images of a network, which may have several batches of them, in one axis."""
     return tensor if tensor.shape[0] == networks else tensor.unflatten(0, (networks, -1)).flatten(1, 2)
+
+
+def packed(maps: Tensor) -> Tensor:
+    """Feature maps ``[batch, image, channel, row, column]`` as a grouped convolution has them, the channels of all
+    batches beside each other: ``[image, batch x channel, row, column]``."""
+    return maps.transpose(0, 1).flatten(1, 2)
+
+
+def unpacked(maps: Tensor, batches: int) -> Tensor:
+    """What `packed` has packed."""
+    return maps.unflatten(1, (batches, -1)).transpose(0, 1)
 
 
 def flat(parameters: Sequence[Parameters]) -> tuple[Tensor, ...]:

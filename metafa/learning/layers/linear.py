@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metafa.learning import products
-from metafa.learning.layers.base import Cache, Draw, Layer, Parameters, folded, per_episode, times
+from metafa.learning.layers.base import Cache, Draw, Layer, Parameters, folded, of_deviation, per_episode, times
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Linear(Layer):
     """y = x W^T + b; ``weight`` is ``[network, out, in]`` and ``bias`` ``[network, out]``.
 
     gain: the variance of initial weights, times the number of inputs.
+    distribution: of initial weights, ``normal`` or ``uniform``.
     units_first: how outputs lie in memory where each batch has weights of its own: units before images. Softmax over
         a few outputs of many images is several times faster over the outer of the two axes.
     """
@@ -31,14 +32,19 @@ class Linear(Layer):
     outputs: int
     gain: float
     units_first: bool = False
+    distribution: str = "normal"
 
     learns = True
     carried = True
     has_dual = True
 
+    @property
+    def deviation(self) -> float:
+        return (self.gain / self.inputs) ** 0.5
+
     def initialise(self, draw: Draw) -> Parameters:
-        """Weights from N(0, gain / in); biases 0."""
-        weight = draw(self.outputs, self.inputs) * (self.gain / self.inputs) ** 0.5
+        """Weights of mean 0 and variance gain / in; biases 0."""
+        weight = of_deviation(draw, self.weight_shape, self.deviation, self.distribution)
         return {"weight": weight, "bias": torch.zeros(weight.shape[:2], device=weight.device)}
 
     def forward(self, own: Parameters, x: Tensor) -> tuple[Tensor, Cache]:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from metafa.learning import controls, credit, feedback, networks
+from metafa.learning import architectures, controls, credit, feedback, networks
+from metafa.learning.architectures import Sizes
 from metafa.learning.feedback import FeedbackConfig
-from metafa.learning.layers.base import flat
+from metafa.learning.layers.base import Layer, flat
 from metafa.learning.networks import Network
 from metafa.learning.optimizers import Optimizer
 from metafa.learning.rules import RULES
@@ -18,10 +19,15 @@ from metafa.learning.training import Learner, ResumePoint, train
 SIZES, REPLICAS = [7, 6, 5, 3], 2
 
 
+def layers_of(normalization: str) -> tuple[Layer, ...]:
+    inputs, *hidden, outputs = SIZES
+    return architectures.mlp(Sizes((inputs,), outputs, tuple(hidden), normalization=normalization))
+
+
 def random_network(rule: str) -> Network:
     """In float64, all parameters random."""
     streams = Streams(0, tuple(range(REPLICAS)))
-    network = networks.initialise(networks.perceptron(SIZES, "relu", "batch"), streams)
+    network = networks.initialise(layers_of("batch"), streams)
     network = feedback.initialise(network, RULES[rule], FeedbackConfig(), streams)
     generator = torch.Generator().manual_seed(1)
     moved = tuple(
@@ -136,7 +142,7 @@ def test_weights_and_feedback_start_as_without_it() -> None:
     streams = Streams(3, (0, 1))
     plain, normalized = (
         feedback.initialise(
-            networks.initialise(networks.perceptron(SIZES, "relu", kind), streams),
+            networks.initialise(layers_of(kind), streams),
             RULES["feedback_alignment"],
             FeedbackConfig(),
             streams,
