@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from metafa.reporting.appearance import rule_colour
+from metafa.reporting.claim_conditions import measured_as_in
 from metafa.reporting.conditions import NOISE, RATE, RULE, Tables
 from metafa.studies.claims import ClaimSettings
 from metafa.studies.metrics import METRICS
@@ -27,9 +28,11 @@ def longest(rows: pd.DataFrame, others: Sequence[str]) -> pd.DataFrame:
     return rows[rows[NOISE] == groups.transform("max")].assign(**{NOISE: rows[NOISE].max()})
 
 
-def without_later(tables: Tables, phases: Sequence[str]) -> list[str]:
-    """The conditions that can matter in phases of noise: not the settings of later phases, nor their rates."""
-    later, rates = set(tables.phases) - set(phases), {RATE} - set(tables.of_noise)
+def without_later(tables: Tables, phases: Sequence[str], metric: str) -> list[str]:
+    """The conditions that can matter to a metric in phases of noise: not the settings of later phases, nor their rates,
+    but for those that say how it is measured."""
+    later = set(tables.phases) - {*phases, *measured_as_in(metric, tables)}
+    rates = {RATE} - set(tables.of_noise)
     return [name for name in tables.others if name.rpartition(".")[0] not in later and name not in rates]
 
 
@@ -42,7 +45,7 @@ def before_and_after(
     x, y: what the axes are called.
     """
     noises = tables.phases_of("noise")
-    others = without_later(tables, noises)
+    others = without_later(tables, noises, metric)
     rows = tables.rows([metric], noises)
     rows = rows[rows[NOISE] > 0]
     last = rows.groupby(["trial_id", "phase"])["step"].transform("max")
@@ -75,7 +78,7 @@ def spectra(tables: Tables, of_figure: Claims) -> plt.Figure | None:
     noises = tables.phases_of("noise")
     rows = tables.rows(["singular_value"], noises)
     rows = rows[(rows["layer"] == layer) & (rows[NOISE] > 0)]
-    others = without_later(tables, noises)
+    others = without_later(tables, noises, "singular_value")
     return plot_spectra(first(rows, others), others) if len(rows) else None
 
 
@@ -83,7 +86,7 @@ def angles_of_units(tables: Tables, of_figure: Claims) -> plt.Figure | None:
     """How many hidden units have which angle to their feedback, of the last layer and all seeds: at the start of noise,
     dashed, and at its end, filled; a panel a condition, of noise as long as there is."""
     noises = tables.phases_of("noise")
-    others = without_later(tables, noises)
+    others = without_later(tables, noises, "alignment_angle_of_unit")
     rows = tables.rows(["alignment_angle_of_unit"], noises)
     rows = rows[(rows[NOISE] > 0) & (rows["layer"] == rows["layer"].max())]
     if rows.empty or not rows["step"].max():

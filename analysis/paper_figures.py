@@ -83,7 +83,7 @@ def course(
         rows = rows[rows["layer"].isin(told or {end})]
     if rows.empty or (rows.groupby("trial_id")["step"].nunique().max() < 2 and rows["phase"].nunique() < 2):
         return None
-    others = without_later(tables, phases) if in_noise else tables.others
+    others = without_later(tables, phases, metric) if in_noise else tables.others
     begins = next((name for name in tables.training_phases if name not in noises), "")
     rows = one_after_another(rows, tables, "" if in_noise else begins)
     others = [*others, "layer"] if len(told) > 1 else others

@@ -24,8 +24,7 @@ def settings_of(
     the network is made for."""
     found = [dict(tables.flats[trial_id]) for trial_id in trials]
     rates = keys[RATE] if RATE in keys else [None] * len(found)
-    of_copies, of_tasks = is_of(claim.metric, "dataset", "datasets"), is_of(claim.metric, "tasks", "readout")
-    says = {*tables.phases_of("whole_datasets")} if of_copies else {*tables.evaluations} if of_tasks else set()
+    says, of_copies = measured_as_in(claim.metric, tables), is_of(claim.metric, "dataset", "datasets")
     by_name = not of_copies and not set(rows["inputs"].dropna()) <= {BATCH.inputs, "noise"}
     for flat, rate in zip(found, rates, strict=True):
         flat |= {name: rate for name in flat if name.endswith(RATE) and isinstance(flat[name], tuple)}
@@ -36,6 +35,13 @@ def settings_of(
             flat[compared.PHASES] = tuple(name for name in phases if name not in later)
             flat[IMAGES] = _images(of_later, by_name or flat.get("network.pixels") == "standardized")
     return found
+
+
+def measured_as_in(metric: str, tables: Tables) -> set[str]:
+    """The phases whose settings say how a metric is measured, in the phases before them too."""
+    if is_of(metric, "dataset", "datasets"):
+        return {*tables.phases_of("whole_datasets")}
+    return {*tables.evaluations} if is_of(metric, "tasks", "readout") else set()
 
 
 def _images(settings: compared.Flat, by_name: bool) -> tuple[str, ...]:

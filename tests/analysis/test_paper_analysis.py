@@ -149,3 +149,35 @@ def test_too_few_networks_for_wilcoxons_test_are_said(tmp_path: Path) -> None:
     words = words_of(report.render(addresses.at(tmp_path)))
     assert "With fewer than 6 networks, as in 4 of 4 conditions, the p-value of Wilcoxon's test is never" in words
     assert not re.search(r"\bnan\b", words, re.IGNORECASE)
+
+
+def test_a_meta_loss_in_noise_is_drawn_apart_by_what_says_how_it_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two rates on whole datasets it was the mean of both that was drawn, which is neither's."""
+    study = {
+        "seeds": 2,
+        "network": {"rule": "feedback_alignment"},
+        "phases": [
+            {"phase": "noise", "steps": 100},
+            {
+                "phase": "whole_datasets",
+                "datasets": ["mnist10k", "fashion-mnist"],
+                "steps": 5,
+                "learning_rate": {"choices": [1e-4, 1e-3]},
+            },
+        ],
+    }
+
+    def measured(trial: Trial) -> Iterator[dict[str, Any]]:
+        at = 8.0 if trial.varied["whole_datasets.learning_rate"] == 1e-4 else 4.0
+        for seed, step, metric in itertools.product((0, 1), (0, 100), ("whole_dataset_meta_loss", "feedback_distance")):
+            yield {"metric": metric, "phase": "noise", "step": step, "seed": seed, "value": at - step / 100, "layer": 2}
+
+    results_of(tmp_path / "made", study_with(study), measured)
+    monkeypatch.syspath_prepend(str(synthetic_results.ANALYSIS))
+    paper_figures, tables = importlib.import_module("paper_figures"), conditions.read(tmp_path / "made")
+    drawn = paper_figures.course(tables, [], metric="whole_dataset_meta_loss", in_noise=True)
+    assert [[line.get_ydata().tolist() for line in axis.lines] for axis in drawn.axes] == [[[8.0, 7.0]], [[4.0, 3.0]]]
+    # what does not depend on that rate is of one condition
+    assert len(paper_figures.course(tables, [], metric="feedback_distance", in_noise=True).axes) == 1
