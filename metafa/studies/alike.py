@@ -104,6 +104,18 @@ FACTS = (
         ("feedback_distribution", "feedback_scale"),
     ),
     Fact(
+        "groups are those of group normalization",
+        NetworkSettings,
+        lambda around, network: network.normalization != "group",
+        ("groups",),
+    ),
+    Fact(
+        "batch_statistics are those of batch normalization, on the query sets of tasks",
+        NetworkSettings,
+        lambda around, network: network.normalization != "batch" or not around.has_tasks,
+        ("batch_statistics",),
+    ),
+    Fact(
         "a noise phase of 0 steps has no learning rate and nothing else of training",
         NoisePhase,
         lambda around, phase: phase.steps == 0,

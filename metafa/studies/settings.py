@@ -111,6 +111,8 @@ class NetworkSettings(Settings):
         for units in self.hidden_units if self.normalization == "group" else ():
             if units % self.groups:
                 raise mistake(f"found {self.groups} groups, which do not divide the {units} units of a hidden layer")
+            if units == self.groups and own == "hidden":  # a feature map has more values than one
+                raise mistake(f"found {self.groups} groups of {units} units: normalization of one unit makes 0 of it")
         return self
 
 

@@ -61,6 +61,14 @@ SAME = [
         rule("sign_symmetry_uniform", feedback_distribution="uniform"),
     ),
     ("alignment angle", TASKS, rule("backprop"), rule("backprop", feedback_scale=3.0)),
+    ("group normalization", TASKS, {}, {"network": {"groups": 4}}),
+    ("batch normalization", TASKS, {}, {"network": {"batch_statistics": "support"}}),
+    (
+        "batch normalization",
+        DATA,
+        {"network": {"normalization": "batch"}},
+        {"network": {"normalization": "batch", "batch_statistics": "support"}},
+    ),
     ("a noise phase", TASKS, NO_NOISE, {"noise": {"steps": 0, "learning_rate": 0.1, "labels": "soft"}}),
     ("a noise phase", TASKS, NO_NOISE, {"noise": {"steps": 0, "rule": "backprop", "control": "random_step"}}),
     (
@@ -87,6 +95,16 @@ SAME = [
     ("which layers", TASKS, NO_STEPS, {"evaluate": {"inner_steps": 0, "adapted_layers": "readout"}}),
 ]
 OTHERS = [
+    (
+        TASKS,
+        {"network": {"normalization": "group", "groups": 2}},
+        {"network": {"normalization": "group", "groups": 4}},
+    ),
+    (
+        TASKS,
+        {"network": {"normalization": "batch"}},
+        {"network": {"normalization": "batch", "batch_statistics": "support"}},
+    ),
     (DATA, {}, {"supervised": {"l2_penalty": 0.1}}),
     (DATA, {}, {"supervised": {"gradient_clipping": 0.1}}),
     (DATA, {}, {"supervised": {"schedule": "cosine"}}),

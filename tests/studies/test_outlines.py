@@ -179,6 +179,10 @@ CONVOLUTIONAL = {"network": {"architecture": "cnn4"}}
             {"network": {"hidden": [16, 12], "normalization": "group"}},
             "found 8 groups, which do not divide the 12 units of a hidden layer",
         ),
+        (
+            {"network": {"hidden": [8], "normalization": "group"}},
+            "found 8 groups of 8 units: normalization of one unit makes 0 of it",
+        ),
         ({"network": {"architecture": "vgg"}}, "found 'vgg', expected 'mlp', 'omniglot-cnn', 'cnn4' or 'resnet12'"),
     ],
 )
