@@ -78,11 +78,11 @@ def drawn(output: Output, studies: dict[str, tuple[Tables, Study]]) -> dict[str,
     """Draws every study's claims, and writes it; the images by section."""
     found = defaultdict(list)
     for name, (tables, study) in studies.items():
-        for figure in dict.fromkeys(claim.figure or "" for claim in study.claims):
-            of_figure = [claim for claim in study.claims if (claim.figure or "") == figure]
-            of_figure = [claim for claim in of_figure if len(claims.of_claim(tables, claim))]
+        measured = [claim for claim in study.claims if len(claims.of_claim(tables, claim))]
+        for figure in dict.fromkeys(claim.figure or "" for claim in measured):
+            of_figure = [claim for claim in measured if (claim.figure or "") == figure]
             section = claim_sections.id_of(figure)
-            for drawing, plot in drawings(tables, of_figure, figure) if of_figure else ():
+            for drawing, plot in drawings(tables, of_figure, figure):
                 svg = output.figure(f"{section.replace('-', '_')}_{name}_{drawing.name}", plot)
                 found[section].append(Image(f"{drawing.title}, of {name}", svg))
     return found

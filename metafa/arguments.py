@@ -87,18 +87,8 @@ def image_of(inputs: Any, outputs: Any, architecture: str) -> tuple[tuple[int, .
     image = (sizes.inputs,) if given is None else tuple(given)
     if given is None and row.widths:
         image = shape_of_pixels("normal", sizes.inputs)
-    if not row.widths:
-        return image, sizes.outputs
-    if len(image) not in (2, 3):
-        raise ValueError(
-            f"inputs: found {shown(inputs)}; {architecture!r} takes pictures: say their rows and columns, and their "
-            "channels where there are several"
-        )
-    if min(image[:2]) < row.shrinks:
-        raise ValueError(
-            f"inputs: found {shown(list(image))}; {architecture!r} takes images of at least {row.shrinks} x "
-            f"{row.shrinks} pixels"
-        )
+    if wanted := row.unmet(image):
+        raise ValueError(f"inputs: found {shown(inputs)}; {architecture!r} takes {wanted}")
     return image, sizes.outputs
 
 

@@ -103,7 +103,7 @@ def random_step(control: Control, trained: Network) -> tuple[Parameters, ...]:
     made: list[dict[str, Tensor]] = []
     for place, (before, after) in enumerate(zip(control.start.parameters, trained.parameters, strict=True)):
         own = dict(before)
-        for name, tensor in networks.trained(control.start.layers[place], before).items():
+        for name, tensor in control.start.layers[place].trained(before).items():
             generators = control.streams.generators(f"control/{name}/{place}")
             drawn = [torch.randn(tensor.shape[1:], generator=g, device=g.device) for g in generators]
             direction = torch.stack(drawn).double().flatten(1)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metafa.learning import networks
 from metafa.learning.kinds import resolved
-from metafa.learning.layers.base import Cache, Layer, Parameters, sources, times
+from metafa.learning.layers.base import Cache, Layer, Parameters, source, times
 from metafa.learning.losses import Loss
 from metafa.learning.networks import Activity, Network
 from metafa.learning.rules import Rule
@@ -79,7 +79,7 @@ def errors(rule: Rule, batch: Pass, output_error: Tensor) -> Errors:
             if place > batch.lowest:
                 sent, shape = times(output_error, matrix), layers[place].shape
                 sent = sent if len(shape) == 1 else sent.unflatten(-1, shape)
-                _send(pending, place - 1 - layers[place].skips, sent)
+                _send(pending, source(place, layers[place]), sent)
     for place in range(len(layers) - 1, batch.lowest - 1, -1):
         layer, error = layers[place], pending[place]
         if error is None:
@@ -90,10 +90,9 @@ def errors(rule: Rule, batch: Pass, output_error: Tensor) -> Errors:
             continue
         by = carrier(rule, parameters[place]["weight"], feedback.pop()) if layer.carried else None
         sent = layer.backward(parameters[place], by, error, caches[place])
-        first, *others = sources(place, layer)
-        _send(pending, first, sent)
-        for source in others:
-            _send(pending, source, sent.clone())  # a layer below may overwrite its error
+        _send(pending, source(place, layer), sent)
+        if layer.adds:
+            _send(pending, place - 1, sent.clone())  # a layer may overwrite its error
     return found
 
 
@@ -141,7 +140,7 @@ def layer_gradients(network: Network, layers: Sequence[Layer], made: Signals) ->
     is. ``layers`` are the network's, or other forms of them."""
     replicas = network.replicas
     return tuple(
-        {name: torch.zeros_like(tensor) for name, tensor in networks.trained(layer, own).items()}
+        {name: torch.zeros_like(tensor) for name, tensor in layer.trained(own).items()}
         if error is None
         else layer.gradients(error, cache, replicas)
         for layer, own, error, cache in zip(layers, network.parameters, made.errors, made.caches, strict=True)

@@ -103,6 +103,14 @@ class Architecture:
         """The filters of each convolution."""
         return tuple(int(filters * width) for width in self.widths)
 
+    def unmet(self, shape: tuple[int, ...]) -> str | None:
+        """What images it takes, where it does not take those of that shape."""
+        if self.widths and len(shape) not in (2, 3):
+            return "pictures, of rows, columns and, where there are several, channels"
+        if self.widths and min(shape[:2]) < self.shrinks:
+            return f"images of at least {self.shrinks} x {self.shrinks} pixels"
+        return None
+
     def readout_inputs(self, filters: int, shape: tuple[int, ...]) -> int:
         """What the readout sees, of an architecture with convolutions, and of images of that shape."""
         places = 1 if self.averages else (shape[0] // self.shrinks) * (shape[1] // self.shrinks)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metafa.learning.kinds import ACTIVATIONS
 from metafa.learning.layers.activation import Activation
-from metafa.learning.layers.base import Cache, Layer, Parameters, flat
+from metafa.learning.layers.base import Cache, Layer, Parameters, flat, source
 from metafa.learning.layers.linear import Linear
 from metafa.learning.losses import CROSS_ENTROPY, Loss
 from metafa.learning.streams import Streams
@@ -69,7 +69,7 @@ class Network:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """What every rule trains: the weights of all layers, then the biases, and so on by name."""
-        return flat([trained(*of_layer) for of_layer in zip(self.layers, self.parameters, strict=True)])
+        return flat([layer.trained(own) for layer, own in zip(self.layers, self.parameters, strict=True)])
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -91,11 +91,6 @@ class Network:
     def biases(self) -> tuple[Tensor, ...]:
         """The bias of each layer that has one."""
         return tuple(own["bias"] for own in self.parameters if "bias" in own)
-
-
-def trained(layer: Layer, own: Parameters) -> Parameters:
-    """Those of a layer's parameters that gradients move."""
-    return {name: tensor for name, tensor in own.items() if name not in layer.statistics}
 
 
 def learning(layers: Sequence[Layer]) -> tuple[int, ...]:
@@ -153,10 +148,10 @@ def copied(network: Network) -> Network:
 def forward_through(layers: Sequence[Layer], parameters: Sequence[Parameters], x: Any) -> Activity:
     """The forward pass through ``layers``; parameters are one for each batch of images, or one for each replica."""
     caches, kept = [], dict[int, Tensor]()
-    taken = {place - 1 - layer.skips for place, layer in enumerate(layers) if layer.skips}
+    taken = {source(place, layer) for place, layer in enumerate(layers) if layer.skips}
     for place, (layer, own) in enumerate(zip(layers, parameters, strict=True)):
         if layer.skips:
-            skipped = kept[place - 1 - layer.skips]
+            skipped = kept[source(place, layer)]
             x = (x, skipped) if layer.adds else skipped
         x, cache = layer.forward(own, x)
         caches.append(cache)

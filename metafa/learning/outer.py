@@ -96,10 +96,9 @@ def exact(problem: OuterProblem) -> OuterGradient:
         error = made.errors[place]
         assert error is not None
         by_adapted = tasks.query.layers[place].derivatives(error, made.caches[place])
-        for name, tensor in adapted.parameters[place].items():
-            if name in by_adapted:
-                outputs.append(per_episode(tensor, len(error)))
-                by_outputs.append(by_adapted[name])
+        for name, tensor in network.layers[place].trained(adapted.parameters[place]).items():
+            outputs.append(per_episode(tensor, len(error)))
+            by_outputs.append(by_adapted[name])
     # with no inner step the support set plays no part
     found = torch.autograd.grad(outputs, [*leaves, *rates], by_outputs, materialize_grads=True)
     by_leaf = iter(found)

@@ -26,8 +26,8 @@ def judge_all(tables: Tables, claims: list[ClaimSettings]) -> pd.DataFrame:
     """One row a claim and condition, as `judge` has them, ordered by `in_order`. Raises `ResultsError` where what is
     claimed about was not measured, or not yet."""
     judged, not_judged = judge_measured(tables, claims)
-    for claim, why in not_judged:
-        raise ResultsError(f"{tables.store.address}: {claim.name}: {why}")
+    if not_judged:
+        raise _cannot_be_judged(tables, *not_judged[0])
     return judged
 
 
@@ -45,9 +45,12 @@ def judge_measured(tables: Tables, claims: list[ClaimSettings]) -> tuple[pd.Data
         else:
             not_judged.append((claim, "not all of the trials that it compares are done"))
     if not found:
-        claim, why = not_judged[0]
-        raise ResultsError(f"{tables.store.address}: {claim.name}: {why}")
+        raise _cannot_be_judged(tables, *not_judged[0])
     return in_order(pd.concat(found, ignore_index=True)), not_judged
+
+
+def _cannot_be_judged(tables: Tables, claim: ClaimSettings, why: str) -> ResultsError:
+    return ResultsError(f"{tables.store.address}: {claim.name}: {why}")
 
 
 def in_order(judged: pd.DataFrame) -> pd.DataFrame:

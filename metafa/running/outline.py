@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from metafa.learning.kinds import ARCHITECTURES
 from metafa.results.store import Store
 from metafa.results.tables import trial_rows
 from metafa.running.launch import seeds
@@ -86,10 +85,7 @@ def component_rows(study: Study) -> Iterator[str]:
     """How many measurements a trial has at most by the settings that record one for each of many components."""
     most: dict[str, int] = {}
     for settings in study.examples:
-        network, wanted = settings.network, settings.measure
-        hidden, architecture = network.hidden_units, ARCHITECTURES[network.architecture]
-        sent = architecture.readout_inputs(network.filters, settings.image_shape) if architecture.widths else None
-        senders = [*hidden[:-1], hidden[-1] if sent is None else sent]
+        wanted, senders = settings.measure, settings.network.senders(settings.image_shape)
         rates = max(map(len, settings.side_by_side.values()), default=1)
         phases = sum(phase.trains for phase in settings.phases)
         copies = sum(len(phase.tested_on(None)) for phase in settings.phases if phase.adapts_to_datasets)

@@ -158,14 +158,9 @@ def _unseen(outlines: Outlines, architecture: str) -> str | None:
     row = ARCHITECTURES[architecture]
     shapes = _shapes(outlines) if row.widths else []
     for phase, images, shape in shapes:
-        if len(shape) < 2:
-            return f'network.architecture = "{architecture}" takes pictures, and {images} in {phase} are none'
-        if min(shape[:2]) < row.shrinks:
-            size = f"{shape[0]} x {shape[1]}"
-            return (
-                f'network.architecture = "{architecture}" takes images of at least {row.shrinks} x {row.shrinks} '
-                f"pixels; those of {images} in {phase} are {size}"
-            )
+        if wanted := row.unmet(shape):
+            size = " x ".join(map(str, shape))
+            return f'network.architecture = "{architecture}" takes {wanted}; those of {images} in {phase} are {size}'
     if len({shape for _, _, shape in shapes}) > 1:
         found = ", ".join(f"{' x '.join(map(str, shape))} of {images} in {phase}" for phase, images, shape in shapes)
         return f"a network takes images of one shape, found {found}"

@@ -93,6 +93,13 @@ class NetworkSettings(Settings):
         """The units, or feature maps, of each hidden layer with weights."""
         return ARCHITECTURES[self.architecture].filters(self.filters) or tuple(self.hidden)
 
+    def senders(self, image: tuple[int, ...]) -> tuple[int, ...]:
+        """The units, or feature maps, that send into each layer with weights but the first, of images of that
+        shape."""
+        *below, last = self.hidden_units
+        row = ARCHITECTURES[self.architecture]
+        return (*below, row.readout_inputs(self.filters, image) if row.widths else last)
+
     @model_validator(mode="before")
     @classmethod
     def _as_the_architecture_has_it(cls, said: Any) -> Any:

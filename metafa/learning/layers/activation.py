@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 
 import torch
 from torch import Tensor
 
 from metafa.learning.kinds import ACTIVATIONS, resolved
-from metafa.learning.layers.base import Cache, Layer, Parameters
+from metafa.learning.layers.base import Cache, Parameters, Shaped
 
 
 @dataclass(frozen=True)
-class Activation(Layer):
+class Activation(Shaped):
     """The activation function ``name`` of `kinds.ACTIVATIONS`, of every unit.
 
     units: of a vector their number alone; of feature maps channels, rows and columns.
@@ -26,14 +25,6 @@ class Activation(Layer):
     @property
     def shape(self) -> tuple[int, ...]:
         return self.units
-
-    @property
-    def inputs(self) -> int:  # type: ignore[override]
-        return prod(self.shape)
-
-    @property
-    def outputs(self) -> int:  # type: ignore[override]
-        return self.inputs
 
     @cached_property
     def _function(self):

@@ -7,6 +7,7 @@ replica, replica by replica. Parameters have one leading axis: one of a replica,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -53,6 +54,10 @@ class Layer:
     def initialise(self, draw: Draw) -> Parameters:
         """The parameters at the start."""
         return {}
+
+    def trained(self, own: Parameters) -> Parameters:
+        """Those of its parameters that gradients move."""
+        return {name: tensor for name, tensor in own.items() if name not in self.statistics}
 
     def in_training(self) -> Layer:
         """The form of it that a network has in the forward pass of a training step."""
@@ -129,7 +134,7 @@ class Layer:
 
     def live(self, own: Parameters) -> tuple[Layer, Parameters, Parameters]:
         """The layer and its parameters for autograd to follow, and by name the tensors to differentiate by."""
-        leaves = {name: own[name].detach().requires_grad_() for name in own if name not in self.statistics}
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in self.trained(own).items()}
         return self, {**own, **leaves}, leaves
 
     def derivatives(self, error: Tensor, cache: Cache) -> Parameters:
@@ -143,8 +148,19 @@ class Layer:
 
     def displacement(self, start: Parameters, own: Parameters) -> Parameters:
         """The network's parameters ``start`` less the mean over episodes of what they have become."""
-        moved = {name: old for name, old in start.items() if name not in self.statistics}
-        return {name: old - own[name].unflatten(0, (len(old), -1)).mean(1) for name, old in moved.items()}
+        return {name: old - own[name].unflatten(0, (len(old), -1)).mean(1) for name, old in self.trained(start).items()}
+
+
+class Shaped(Layer):
+    """A layer that has a `shape`, and makes as many numbers of an image as it is given."""
+
+    @property
+    def inputs(self) -> int:  # type: ignore[override]
+        return prod(self.shape)
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return self.inputs
 
 
 def of_deviation(draw: Draw, shape: Sequence[int], deviation: float, distribution: str) -> Tensor:
@@ -153,10 +169,9 @@ def of_deviation(draw: Draw, shape: Sequence[int], deviation: float, distributio
     return normal * deviation if distribution == "normal" else (2 * torch.special.ndtr(normal) - 1) * 3**0.5 * deviation
 
 
-def sources(place: int, layer: Layer) -> tuple[int, ...]:
-    """The places of the layers whose outputs the layer at ``place`` takes."""
-    below, skipped = place - 1, place - 1 - layer.skips
-    return (below, skipped) if layer.adds else (skipped,)
+def source(place: int, layer: Layer) -> int:
+    """The place of the layer whose outputs the layer at ``place`` takes, or adds to those of the layer below."""
+    return place - 1 - layer.skips
 
 
 def per_episode(tensors: Tensor, episodes: int) -> Tensor:

@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from metafa.learning.layers.base import Cache, Draw, Layer, Parameters, folded, of_deviation, packed, unpacked
+from metafa.learning.layers.base import Cache, Draw, Parameters, Shaped, folded, of_deviation, packed, unpacked
 
 Backward = torch.ops.aten.convolution_backward
 
 
 @dataclass(frozen=True)
-class Convolution(Layer):
+class Convolution(Shaped):
     """y = W * x + b, the cross-correlation of feature maps with kernels; ``weight`` is
     ``[network, filter, channel, kernel, kernel]`` and ``bias`` ``[network, filter]``.
 
@@ -48,10 +48,6 @@ class Convolution(Layer):
     @property
     def shape(self) -> tuple[int, ...]:
         return self.channels, self.rows, self.columns
-
-    @property
-    def inputs(self) -> int:  # type: ignore[override]
-        return self.channels * self.rows * self.columns
 
     @property
     def size(self) -> tuple[int, int]:

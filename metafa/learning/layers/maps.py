@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
 
-from metafa.learning.layers.base import Cache, Layer, Parameters, packed, unpacked
+from metafa.learning.layers.base import Cache, Parameters, Shaped, packed, unpacked
 
 
 @dataclass(frozen=True)
-class Maps(Layer):
+class Maps(Shaped):
     """What takes feature maps: channels, rows and columns."""
 
     channels: int
@@ -23,14 +22,6 @@ class Maps(Layer):
     def shape(self) -> tuple[int, ...]:
         return self.channels, self.rows, self.columns
 
-    @property
-    def inputs(self) -> int:  # type: ignore[override]
-        return prod(self.shape)
-
-    @property
-    def outputs(self) -> int:  # type: ignore[override]
-        return self.inputs
-
 
 @dataclass(frozen=True)
 class Images(Maps):
@@ -38,11 +29,7 @@ class Images(Maps):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (self.inputs,)
-
-    @property
-    def inputs(self) -> int:  # type: ignore[override]
-        return self.channels * self.rows * self.columns
+        return (self.channels * self.rows * self.columns,)
 
     def forward(self, own: Parameters, x: Tensor) -> tuple[Tensor, Cache]:
         return x.unflatten(-1, (self.rows, self.columns, self.channels)).movedim(-1, 2), None

@@ -9,13 +9,13 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from metafa.learning.layers.base import Cache, Draw, Layer, Parameters, folded, packed, per_episode, unpacked
+from metafa.learning.layers.base import Cache, Draw, Parameters, Shaped, folded, packed, per_episode, unpacked
 
 MOMENTUM, EPSILON = 0.1, 1e-5
 
 
 @dataclass(frozen=True)
-class Normalization(Layer):
+class Normalization(Shaped):
     """y = scale (x - mean) / sqrt(variance + 1e-5) + shift, ``scale`` and ``shift`` ``[network, unit]``: of each unit
     of a vector, or of each channel of feature maps.
 
@@ -33,14 +33,6 @@ class Normalization(Layer):
     @property
     def shape(self) -> tuple[int, ...]:
         return self.units, *self.size
-
-    @property
-    def inputs(self) -> int:  # type: ignore[override]
-        return prod(self.shape)
-
-    @property
-    def outputs(self) -> int:  # type: ignore[override]
-        return self.inputs
 
     def initialise(self, draw: Draw) -> Parameters:
         """Shifts are 0."""

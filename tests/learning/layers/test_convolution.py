@@ -155,7 +155,7 @@ def test_exact_equals_finite_differences_of_the_meta_loss(
     made = resolved(OUTER_ALGORITHMS[algorithm].gradient)(OuterProblem(network, learned, RULES[rule], tasks))
     generator, step = torch.Generator().manual_seed(3), 1e-6
     for place, own in enumerate(network.parameters):
-        for name, parameter in networks.trained(network.layers[place], own).items():
+        for name, parameter in network.layers[place].trained(own).items():
             where = tuple(int(torch.randint(n, (), generator=generator)) for n in parameter.shape)
             losses = []
             for sign in (1, -1):
