@@ -57,7 +57,7 @@ def initialise(
     filters: int | None = None,
     inputs: int | Sequence[int] = 784,
     outputs: int = 5,
-    activation: ActivationName = "relu",
+    activation: ActivationName | None = None,
     normalization: NormalizationName | None = None,
     device: str = "cpu",
 ) -> Replicas:
@@ -74,8 +74,8 @@ def initialise(
     inputs: the pixels of an image, or its rows, columns and, where there are several, channels. Of a number of pixels
         a convolution has to know the rows and columns: those of the images of metafa's that have as many.
     outputs: the number of classes, or the ways of a task.
-    activation: the activation function of the hidden layers.
-    normalization: what stands before it, such as ``"batch"``; by default what the architecture has by itself.
+    activation, normalization: the activation function of the hidden layers, and what stands before it, such as
+        ``"batch"``; by default what the architecture has by itself.
     device: a device of torch, such as ``"cuda"``.
 
     Raises ValueError where there is no such rule or device, or where a study could not have one of the numbers.
@@ -83,8 +83,8 @@ def initialise(
     if not isinstance(rule, str) or rule not in RULES:
         raise ValueError(f"no rule {rule!r}; there are {', '.join(RULES)}")
     units = hidden if hidden is None or isinstance(hidden, Sequence) or np.ndim(hidden) else [hidden]
-    wanted = {"architecture": architecture, "hidden": units, "filters": filters, "normalization": normalization}
-    shape = checked(NetworkSettings, activation=activation, **wanted)  # the rule may be the caller's own
+    wanted = {"hidden": units, "filters": filters, "activation": activation, "normalization": normalization}
+    shape = checked(NetworkSettings, architecture=architecture, **wanted)  # the rule may be the caller's own
     image, ways = arguments.image_of(inputs, outputs, shape.architecture)
     known = checked(TrialSettings, seed=seed, seeds=seeds, phases=[{"phase": "noise", "steps": 0}])
     streams = Streams(known.seed, tuple(range(known.seeds)), arguments.device_of(device))

@@ -20,6 +20,8 @@ from torch.nn.functional import cross_entropy
 import metafa
 from metafa import tasks
 from metafa.errors import LaunchError
+from metafa.learning.layers.activation import Activation
+from metafa.learning.layers.normalization import BatchNormalization
 from metafa.studies import fields, phases, settings
 
 ROWS = ["seed", "step", "metric", "layer", "inputs", "value"]
@@ -408,3 +410,10 @@ def test_the_public_names_are_those_that_are_documented() -> None:
 def test_importing_metafa_imports_nothing_heavy() -> None:
     code = "import metafa, sys; print(*{'torch', 'ray', 'pandas'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == ""
+
+
+def test_an_architecture_has_its_own_activation_and_normalization_from_python_too() -> None:
+    """As in a study; that of `resnet12` was a ReLU."""
+    layers = metafa.initialise(architecture="resnet12", filters=2, inputs=(16, 16), seeds=1).network.layers
+    assert {layer.name for layer in layers if isinstance(layer, Activation)} == {"leaky_relu"}
+    assert sum(isinstance(layer, BatchNormalization) for layer in layers) == 16
